@@ -1,0 +1,35 @@
+"""Names of the queues, streams and keys in Redis.
+
+Each name ends with a delimiter, so that a pattern for node ``n1`` never matches node ``n10``.
+"""
+
+LIVE_STREAM = "lf:live"
+COMMAND_TASK = "nodeagent.command"
+
+# Fields of a node's acknowledgement hash.
+ACK_JOURNAL = "journal"
+
+
+def command_queue(node: str) -> str:
+    """Celery queue that the agent of ``node`` alone consumes."""
+    return f"node.{node}."
+
+
+def report_stream(node: str) -> str:
+    """Redis stream of reports, written by the agent, field ``b`` = one MessagePack Report."""
+    return f"lf:up:{node}."
+
+
+def ack_key(node: str) -> str:
+    """Redis hash, written by ingest after its commit; see `ack_field` and `reread_field`."""
+    return f"lf:ack:{node}."
+
+
+def ack_field(instance: int, attempt: int, stream: str) -> str:
+    """Field of the ack hash: value = the committed end, in bytes, of that stream (decimal)."""
+    return f"{instance}:{attempt}:{stream}"
+
+
+def reread_field(instance: int, attempt: int, stream: str) -> str:
+    """Field of the ack hash: ``<end>:<nonce>``; a new value asks the agent to resend from ``end``."""
+    return f"reread:{instance}:{attempt}:{stream}"

@@ -1,0 +1,123 @@
+"""Commands: control plane -> node agent, JSON, at least once, in any order.
+
+An agent journals a command by its id and answers with a `CommandResult`; doing one twice changes
+nothing. A stop that overtakes its start leaves a tombstone, and that start is then refused.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from nodeagent.contract import VERSION, paths
+
+
+class Input(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that the node fetches and verifies before the start.
+
+    url is relative to the control plane's base URL and signed; target is a path below paths.INPUTS.
+    """
+
+    target: str
+    url: str
+    sha256: str
+    size_bytes: int
+
+
+class Mount(msgspec.Struct, frozen=True, kw_only=True):
+    """A folder on the node that the job sees, read-only, at target. Must lie in the node's model roots."""
+
+    target: str
+    path: str
+
+
+class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start"):
+    """Start one attempt of an instance.
+
+    argv: what follows the Python executable (``-m swift.cli.sft --model /lf/model ...``).
+    devices: GPU UUIDs, or ``cpu-<n>`` slots; empty never happens.
+    processes: > 1 = one training over that many local processes (torchrun).
+    spec_hash: SHA-256 over all that decides what runs; same name with another hash is refused.
+    """
+
+    id: str
+    instance: int
+    attempt: int
+    argv: list[str]
+    devices: list[str]
+    spec_hash: str
+    env: dict[str, str] = {}
+    inputs: list[Input] = []
+    mounts: list[Mount] = []
+    processes: int = 1
+    image: str = ""
+    save_every_s: int = 600
+    issued_at: float = 0.0
+    v: int = VERSION
+
+
+class Stop(msgspec.Struct, frozen=True, kw_only=True, tag="stop"):
+    """End an attempt: ``save`` asks for a checkpoint first (SIGTERM, then SIGKILL after grace_s), ``now`` does not wait."""
+
+    id: str
+    instance: int
+    attempt: int
+    mode: Literal["save", "now"]
+    grace_s: float = 30.0
+    issued_at: float = 0.0
+    v: int = VERSION
+
+
+class Checkpoint(msgspec.Struct, frozen=True, kw_only=True, tag="checkpoint"):
+    """Save a checkpoint and go on."""
+
+    id: str
+    instance: int
+    attempt: int
+    issued_at: float = 0.0
+    v: int = VERSION
+
+
+class Remove(msgspec.Struct, frozen=True, kw_only=True, tag="remove"):
+    """Delete the files of an instance, all attempts, from the node. Refused while one of them lives."""
+
+    id: str
+    instance: int
+    attempt: int
+    issued_at: float = 0.0
+    v: int = VERSION
+
+
+Command = Start | Stop | Checkpoint | Remove
+
+_decoder = msgspec.json.Decoder(Command)
+
+
+def command_dump(command: Command) -> dict[str, object]:
+    """The command as plain data for a Celery message's ``command`` argument."""
+    plain: dict[str, object] = msgspec.to_builtins(command)
+    return plain
+
+
+def command_load(plain: object) -> Command:
+    """The command of a Celery message. Raises msgspec.ValidationError naming the bad field."""
+    return msgspec.convert(plain, Command)
+
+
+def command_parse(raw: bytes) -> Command:
+    """The command of a JSON text, as kept in the agent's journal and in the golden files."""
+    return _decoder.decode(raw)
+
+
+__all__ = [
+    "Checkpoint",
+    "Command",
+    "Input",
+    "Mount",
+    "Remove",
+    "Start",
+    "Stop",
+    "command_dump",
+    "command_load",
+    "command_parse",
+    "paths",
+]

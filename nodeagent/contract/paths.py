@@ -1,0 +1,18 @@
+"""The fixed paths that a job sees, whatever the runtime.
+
+A container gets real mounts at these places; the process runtime, which has no mounts, replaces the
+prefixes by the folders behind them. So the argv frozen in SQL is the same for both.
+"""
+
+OUTPUT = "/lf/job/output"
+EVENTS = "/lf/job/events.jsonl"
+CONTROL = "/lf/job/control"
+INPUTS = "/lf/inputs"
+MODEL = "/lf/model"
+PLUGIN = "/lf/plugin"
+
+# Inside a job's directory on the node (design.md section 6: relied on from outside).
+CONSOLE_FILE = "console.log"
+EVENTS_FILE = "events.jsonl"
+OUTPUT_FOLDER = "output"
+METRICS_FILE = "output/logging.jsonl"

@@ -1,0 +1,159 @@
+"""Reports: node agent -> control plane, MessagePack in a Redis stream, at least once.
+
+A position is the byte range [start, end) of the file for the streams ``log``, ``metric`` and ``event``,
+the journal's sequence number for ``phase``, ``result`` and ``files`` (start = seq - 1, end = seq), and
+0 for ``heartbeat`` and ``sample``, which are worthless once late and are never resent.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from nodeagent.contract import VERSION
+from nodeagent.contract.phases import Outcome, Phase
+
+Stream = Literal["log", "metric", "event", "phase", "result", "files", "heartbeat", "sample"]
+
+FILE_STREAMS: tuple[Stream, ...] = ("log", "metric", "event")
+JOURNAL_STREAMS: tuple[Stream, ...] = ("phase", "result", "files")
+
+
+class Chunk(msgspec.Struct, frozen=True, kw_only=True, tag="chunk"):
+    """Raw bytes of a file, exactly those at [start, end). ``metric`` and ``event`` end with a newline."""
+
+    data: bytes
+
+
+class PhaseChange(msgspec.Struct, frozen=True, kw_only=True, tag="phase"):
+    """An attempt reached a phase.
+
+    reason: ``area:what`` of contract error ids when it was refused or could not start, with detail as
+    one line for people. sizes: at ENDED, the final size in bytes of each file stream, so that the
+    receiver knows whether it has everything. killed_by: signal number, when a signal ended it.
+    """
+
+    phase: Phase
+    detail: str = ""
+    reason: str = ""
+    exit_code: int | None = None
+    killed_by: int | None = None
+    outcome: Outcome = Outcome.NONE
+    pid: int | None = None
+    sizes: dict[str, int] = {}
+
+
+class CommandResult(msgspec.Struct, frozen=True, kw_only=True, tag="result"):
+    """What became of a command. error is an ``area:what`` id, empty when done."""
+
+    command: str
+    kind: str
+    error: str = ""
+    message: str = ""
+
+
+class File(msgspec.Struct, frozen=True, kw_only=True):
+    """A regular file below the job's directory; path is relative, with forward slashes."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+    modified_at: float
+
+
+class Files(msgspec.Struct, frozen=True, kw_only=True, tag="files"):
+    """The manifest of an attempt. complete = made after the end; otherwise after a checkpoint."""
+
+    files: list[File]
+    complete: bool
+    skipped: int = 0  # links, FIFOs and other things that are no regular file
+
+
+class HostSample(msgspec.Struct, frozen=True, kw_only=True):
+    """The machine now; percentages 0..100."""
+
+    cpu_percent: float
+    memory_used_bytes: int
+    memory_total_bytes: int
+    disk_free_bytes: int
+    disk_total_bytes: int
+    load_1m: float = 0.0
+
+
+class GpuSample(msgspec.Struct, frozen=True, kw_only=True):
+    """One GPU now, by NVML. None = the card does not tell."""
+
+    uuid: str
+    utilization_percent: float | None = None
+    memory_used_bytes: int | None = None
+    memory_total_bytes: int | None = None
+    temperature_c: float | None = None
+    power_w: float | None = None
+
+
+class JobSample(msgspec.Struct, frozen=True, kw_only=True):
+    """What one attempt's processes use now."""
+
+    instance: int
+    attempt: int
+    cpu_percent: float
+    memory_bytes: int
+    processes: int
+
+
+class Sample(msgspec.Struct, frozen=True, kw_only=True, tag="sample"):
+    """Readings, every ``sample_s`` of the join answer."""
+
+    host: HostSample
+    gpus: list[GpuSample] = []
+    jobs: list[JobSample] = []
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """An attempt that the agent knows: in its journal, whatever its phase."""
+
+    instance: int
+    attempt: int
+    phase: Phase
+    spec_hash: str
+
+
+class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
+    """The agent lives, and this is its inventory. unknown: containers with our labels that no journal knows."""
+
+    boot_id: str
+    agent_version: str
+    held: list[Held] = []
+    unknown: list[str] = []
+    file_url: str = ""
+    dropped_lines: int = 0
+
+
+Body = Chunk | PhaseChange | CommandResult | Files | Sample | Heartbeat
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """One report. instance and attempt are 0 for heartbeat and sample."""
+
+    node: str
+    stream: Stream
+    body: Body
+    instance: int = 0
+    attempt: int = 0
+    start: int = 0
+    end: int = 0
+    at: float = 0.0  # the node's clock, seconds since 1970 UTC
+    v: int = VERSION
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Report)
+
+
+def report_pack(report: Report) -> bytes:
+    """The report as it lies in the stream's field ``b``."""
+    return _encoder.encode(report)
+
+
+def report_unpack(raw: bytes) -> Report:
+    """Raises msgspec.ValidationError or msgspec.DecodeError for a poison entry."""
+    return _decoder.decode(raw)
