@@ -6,8 +6,15 @@ Each name ends with a delimiter, so that a pattern for node ``n1`` never matches
 LIVE_STREAM = "lf:live"
 COMMAND_TASK = "nodeagent.command"
 
-# Fields of a node's acknowledgement hash.
+# Fields of a node's acknowledgement hash. The value of ACK_JOURNAL is the highest committed sequence
+# number (decimal) below which nothing is missing. Numbers of one agent folder rise by one; a new folder
+# begins at its clock in milliseconds since 1970, so a receiver accepts a jump upwards and never mistakes
+# a reinstalled node's first report for an old one.
 ACK_JOURNAL = "journal"
+
+# Field of the ack hash: ``<seq>:<nonce>``; a new value asks the agent to resend every journalled report
+# (phase, result, files) with a higher number that it still has, acknowledged or not.
+REREAD_JOURNAL = "reread:journal"
 
 
 def command_queue(node: str) -> str:
