@@ -4,9 +4,10 @@ Run with the training environment's Python (it imports SWIFT):
 
     .venv-swift/bin/python tools/swift_catalogue.py [--check] [--folder FOLDER]
 
-It writes ``<version>.json`` and ``<version>.models.json``; ``--check`` writes nothing and exits 1 when a file there
-differs. The truth is the parser that SWIFT itself builds (``swift.utils.utils.parse_args``: HfArgumentParser over one
-dataclass per command) and its registries. The same SWIFT gives the same bytes on every machine.
+It writes ``<version>.json`` and ``<version>.models.json``; ``--check`` writes nothing and exits 1
+when a file there differs. The truth is the parser that SWIFT itself builds
+(``swift.utils.utils.parse_args``: HfArgumentParser over one dataclass per command) and its
+registries. The same SWIFT gives the same bytes on every machine.
 """
 
 import argparse
@@ -24,7 +25,16 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 FOLDER = Path(__file__).resolve().parent.parent / "loraforge" / "swift" / "catalogues"
-VERSIONS_OF = ("accelerate", "datasets", "modelscope", "ms-swift", "peft", "torch", "transformers", "trl")
+VERSIONS_OF = (
+    "accelerate",
+    "datasets",
+    "modelscope",
+    "ms-swift",
+    "peft",
+    "torch",
+    "transformers",
+    "trl",
+)
 COMMANDS = {
     "sft": "SftArguments",
     "pt": "PretrainArguments",
@@ -47,7 +57,7 @@ def _load(module: str, attribute: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
-# ---- types -----------------------------------------------------------------------------------------------------------
+# ---- types --------------------------------------------------------------------------------------
 
 
 def _is_union(hint: Any) -> bool:
@@ -63,7 +73,7 @@ def type_name(hint: Any) -> str:
     members = get_args(hint)
     if _is_union(hint):
         others = [member for member in members if member is not type(None)]
-        if len(others) == 1 and len(members) == 2:
+        if len(others) == 1 and members == (*others, type(None)):
             return f"Optional[{type_name(others[0])}]"
         return f"Union[{', '.join(type_name(member) for member in members)}]"
     if members:
@@ -87,8 +97,12 @@ def _enum_members(hint: Any) -> list[Any]:
 
 
 def kind_of(hint: Any, *, nargs: str | None, choices: list[Any] | None) -> str:
-    """One of bool, int, float, str, choice, json, list_int, list_float, list_str: how a value is entered and checked."""
-    members = [member for member in (get_args(hint) if _is_union(hint) else (hint,)) if member is not type(None)]
+    """How a value is entered and checked: see `Kind` in loraforge/swift/catalogue.py."""
+    members = [
+        member
+        for member in (get_args(hint) if _is_union(hint) else (hint,))
+        if member is not type(None)
+    ]
     if nargs == "+":
         inner = next((get_args(member)[0] for member in members if get_origin(member) is list), str)
         return f"list_{inner.__name__}" if inner in (int, float) else "list_str"
@@ -96,6 +110,8 @@ def kind_of(hint: Any, *, nargs: str | None, choices: list[Any] | None) -> str:
         return "json"
     if choices:
         return "choice"
+    if nargs == "?":  # HfArgumentParser makes a flag of it, also of Union[str, bool]
+        return "bool"
     for plain in (bool, int, float):
         if members == [plain]:
             return plain.__name__
@@ -103,7 +119,7 @@ def kind_of(hint: Any, *, nargs: str | None, choices: list[Any] | None) -> str:
 
 
 def plain_value(value: Any) -> Any:
-    """A default as JSON; what JSON cannot say is an error, so that no address or path slips in by its repr."""
+    """A default as JSON. Anything else is an error, so that no address or path slips in by repr."""
     if isinstance(value, enum.Enum):
         return value.value
     if value is None or isinstance(value, str | int | float | bool):
@@ -115,11 +131,11 @@ def plain_value(value: Any) -> Any:
     raise TypeError(f"A default that JSON cannot hold: {value!r}")
 
 
-# ---- arguments -------------------------------------------------------------------------------------------------------
+# ---- arguments ----------------------------------------------------------------------------------
 
 
 def type_hints(cls: type) -> dict[str, Any]:
-    """Annotations as classes, base classes first. HfArgumentParser overwrites `field.type`, so read them apart."""
+    """Annotations as classes, read apart because HfArgumentParser overwrites `field.type`."""
     hints: dict[str, Any] = {}
     for base in reversed(cls.__mro__):
         module = vars(sys.modules[base.__module__])
@@ -127,7 +143,9 @@ def type_hints(cls: type) -> dict[str, Any]:
             hints[name] = hint
             if isinstance(hint, str):
                 names = {**vars(typing), **module}
-                hints[name] = typing.get_type_hints(types.SimpleNamespace(__annotations__={name: hint}), names)[name]
+                hints[name] = typing.get_type_hints(
+                    types.SimpleNamespace(__annotations__={name: hint}), names
+                )[name]
     return hints
 
 
@@ -141,7 +159,9 @@ def _field_default(field: dataclasses.Field[Any]) -> Any:
 
 def _group(cls: type, name: str) -> str:
     """The dataclass that defines the argument as this command sees it."""
-    return next(base.__name__ for base in cls.__mro__ if name in vars(base).get("__annotations__", {}))
+    return next(
+        base.__name__ for base in cls.__mro__ if name in vars(base).get("__annotations__", {})
+    )
 
 
 def argument_rows(cls: type) -> list[Row]:
@@ -152,8 +172,8 @@ def argument_rows(cls: type) -> list[Row]:
     hints = type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls)}
     rows: dict[str, Row] = {}
-    for action in parser._actions:
-        if isinstance(action, argparse._HelpAction):
+    for action in parser._actions:  # noqa: SLF001 - argparse has no public list of its arguments
+        if action.dest == "help":
             continue
         if action.dest in rows:  # `--no_x`, added for every bool that is true by default
             rows[action.dest]["negative_flags"] = list(action.option_strings)
@@ -179,7 +199,7 @@ def argument_rows(cls: type) -> list[Row]:
 
 
 def command_tables() -> tuple[dict[str, Row], dict[str, Row]]:
-    """(commands, arguments): a command lists ids of arguments; arguments that commands share are stored once."""
+    """(commands, arguments): a command lists ids; what commands share is stored once."""
     routes = _load("swift.cli.main", "ROUTE_MAPPING")
     if sorted(routes) != sorted(COMMANDS):
         raise RuntimeError(f"SWIFT's commands changed: {sorted(routes)}")
@@ -190,12 +210,17 @@ def command_tables() -> tuple[dict[str, Row], dict[str, Row]]:
         ids = [_stored_id(arguments, row) for row in argument_rows(cls)]
         groups = [base.__name__ for base in cls.__mro__ if dataclasses.is_dataclass(base)]
         groups = list(dict.fromkeys(groups))
-        commands[command] = {"module": routes[command], "class": class_name, "groups": groups, "arguments": ids}
+        commands[command] = {
+            "module": routes[command],
+            "class": class_name,
+            "groups": groups,
+            "arguments": ids,
+        }
     return commands, dict(sorted(arguments.items()))
 
 
 def _stored_id(arguments: dict[str, Row], row: Row) -> str:
-    """The id of an equal row, else of the row just stored: its name, then `name#2` and so on where commands differ."""
+    """The id of an equal row, else of the row just stored: `name`, `name#2` and so on."""
     number = 1
     while True:
         key = row["name"] if number == 1 else f"{row['name']}#{number}"
@@ -204,7 +229,7 @@ def _stored_id(arguments: dict[str, Row], row: Row) -> str:
         number += 1
 
 
-# ---- registries ------------------------------------------------------------------------------------------------------
+# ---- registries ---------------------------------------------------------------------------------
 
 
 def registries() -> dict[str, list[str]]:
@@ -222,7 +247,12 @@ def registries() -> dict[str, list[str]]:
         "deepspeed": ["zero0", "zero1", "zero2", "zero3", "zero2_offload", "zero3_offload"],
         "eval_metric": keys("swift.metrics", "eval_metrics_map"),
         "fsdp": ["fsdp2"],
-        "loss_scale": sorted({*keys("swift.loss_scale", "ALL_BASE_STRATEGY"), *keys("swift.loss_scale", "loss_scale_map")}),
+        "loss_scale": sorted(
+            {
+                *keys("swift.loss_scale", "ALL_BASE_STRATEGY"),
+                *keys("swift.loss_scale", "loss_scale_map"),
+            }
+        ),
         "loss_type": keys("swift.loss", "loss_map"),
         "lr_scheduler_type": values("transformers.trainer_utils", "SchedulerType"),
         "model_type": keys("swift.model", "MODEL_MAPPING"),
@@ -257,7 +287,7 @@ def model_type_rows() -> dict[str, Row]:
 
 
 def model_rows() -> list[Row]:
-    """One row for each model that SWIFT lists, with the number of its group inside its model type."""
+    """One row for each model that SWIFT lists, with its group's number inside its model type."""
     rows = []
     for model_type, meta in _load("swift.model", "MODEL_MAPPING").items():
         for number, group in enumerate(meta.model_groups):
@@ -276,7 +306,7 @@ def model_rows() -> list[Row]:
 
 
 def template_rows() -> dict[str, Row]:
-    """Chat templates: the system prompt used when none is given, and whether the template thinks aloud."""
+    """Chat templates: the system prompt used when none is given, and whether it thinks aloud."""
     return {
         str(name): {
             "default_system": meta.default_system,
@@ -287,7 +317,7 @@ def template_rows() -> dict[str, Row]:
     }
 
 
-# ---- files -----------------------------------------------------------------------------------------------------------
+# ---- files --------------------------------------------------------------------------------------
 
 
 def _json(value: Any) -> str:
@@ -298,12 +328,17 @@ def _lines(table: dict[str, Any] | list[Any]) -> str:
     """A JSON table with one entry a line, so that a new SWIFT shows as a readable diff."""
     if isinstance(table, list):
         return "[\n" + ",\n".join(map(_json, table)) + "\n]"
-    return "{\n" + ",\n".join(f"{_json(key)}: {_json(value)}" for key, value in table.items()) + "\n}"
+    return (
+        "{\n" + ",\n".join(f"{_json(key)}: {_json(value)}" for key, value in table.items()) + "\n}"
+    )
 
 
 def document(parts: Iterable[tuple[str, Any]]) -> str:
     """A JSON object whose tables are written one entry a line."""
-    written = (f"{_json(key)}: {_lines(part) if isinstance(part, dict | list) else _json(part)}" for key, part in parts)
+    written = (
+        f"{_json(key)}: {_lines(part) if isinstance(part, dict | list) else _json(part)}"
+        for key, part in parts
+    )
     return "{\n" + ",\n".join(written) + "\n}\n"
 
 
@@ -314,7 +349,11 @@ def catalogue_texts() -> dict[str, str]:
     commands, arguments = command_tables()
     head = [("swift_version", version), ("packages", packages)]
     tables = [("registries", registries()), ("commands", commands), ("arguments", arguments)]
-    models = [("model_types", model_type_rows()), ("templates", template_rows()), ("models", model_rows())]
+    models = [
+        ("model_types", model_type_rows()),
+        ("templates", template_rows()),
+        ("models", model_rows()),
+    ]
     return {
         f"{version}.json": document([*head, *tables]),
         f"{version}.models.json": document([head[0], *models]),
@@ -331,15 +370,21 @@ def differing(folder: Path, texts: dict[str, str]) -> list[str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a file differs")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit 1 when a file differs"
+    )
     parser.add_argument("--folder", type=Path, default=FOLDER)
     options = parser.parse_args()
     texts = catalogue_texts()
     changed = differing(options.folder, texts)
     if options.check:
         for name in changed:
-            sys.stderr.write(f"{name} is not what the installed SWIFT says: run `make catalogue`.\n")
+            sys.stderr.write(
+                f"{name} is not what the installed SWIFT says: run `make catalogue`.\n"
+            )
         return 1 if changed else 0
     options.folder.mkdir(parents=True, exist_ok=True)
     for name in changed:
