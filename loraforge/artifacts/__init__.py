@@ -1,0 +1,1 @@
+"""Output files of instances: manifest, download, deletion."""

@@ -1,0 +1,22 @@
+from django.db import models
+from django.db.models.functions import Now
+
+from loraforge.instances.models import Attempt
+
+
+class OutputFile(models.Model):
+    """A file that an attempt left on its node, as the manifest says; path is relative to the job's directory."""
+
+    attempt = models.ForeignKey(Attempt, on_delete=models.CASCADE, related_name="output_files")
+    path = models.CharField(max_length=1000)
+    size_bytes = models.BigIntegerField()
+    sha256 = models.CharField(max_length=64)
+    modified_at = models.DateTimeField(db_default=Now())
+    removed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("attempt_id", "path")
+        constraints = [models.UniqueConstraint(fields=("attempt", "path"), name="artifacts_output_file_once")]
+
+    def __str__(self) -> str:
+        return self.path

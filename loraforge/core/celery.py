@@ -1,0 +1,55 @@
+"""The control plane's Celery app. Tasks last milliseconds; SQL, not a message, remembers what is to be done."""
+
+from collections.abc import Callable
+from typing import Any
+
+from celery import Celery
+from celery.app.task import Task
+from django.conf import settings
+
+VISIBILITY_TIMEOUT_S = 600
+
+
+def broker_url(redis_url: str) -> str:
+    """kombu's spelling of a redis-py URL: ``unix:///p?db=0`` becomes ``redis+socket:///p?virtual_host=0``."""
+    if redis_url.startswith("unix://"):
+        return redis_url.replace("unix://", "redis+socket://", 1).replace("?db=", "?virtual_host=")
+    return redis_url
+
+
+app = Celery("loraforge")
+app.conf.update(
+    broker_url=broker_url(settings.REDIS_URL),
+    task_ignore_result=True,
+    task_serializer="json",
+    accept_content=["json"],
+    task_default_queue="control",
+    task_acks_late=True,
+    task_send_sent_event=True,
+    worker_prefetch_multiplier=1,
+    worker_send_task_events=True,
+    worker_hijack_root_logger=False,
+    worker_cancel_long_running_tasks_on_connection_loss=False,
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+    broker_transport_options={
+        "visibility_timeout": VISIBILITY_TIMEOUT_S,
+        "socket_timeout": 5,
+        "socket_connect_timeout": 2,
+        "socket_keepalive": True,
+        "health_check_interval": 30,
+    },
+    timezone="UTC",
+    enable_utc=True,
+)
+app.autodiscover_tasks(["loraforge.scheduling", "loraforge.gateway", "loraforge.datasets", "loraforge.artifacts"])
+
+
+def control_task(name: str) -> Callable[[Callable[..., Any]], "Task[Any, Any]"]:
+    """A task of the control queue: late acknowledged, idempotent, done in seconds (law 2)."""
+
+    def register(function: Callable[..., Any]) -> "Task[Any, Any]":
+        task: Task[Any, Any] = app.task(name=name, queue="control")(function)
+        return task
+
+    return register

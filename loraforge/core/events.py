@@ -1,0 +1,27 @@
+"""In-process events by which a lower app lets a higher one act in the same transaction, without importing it.
+
+Handlers subscribe in their AppConfig.ready(); they write SQL only (rows, outbox), never talk to the outside.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+Handler = Callable[..., None]
+
+_handlers: dict[str, list[Handler]] = defaultdict(list)
+
+INSTANCE_MOVED = "instance.moved"  # instance=Instance, event=InstanceEvent
+INSTANCE_DELETED = "instance.deleted"  # instance=Instance, files=bool
+
+
+def subscribe(event: str, handler: Handler) -> None:
+    """Call ``handler(**facts)`` at every ``emit`` of this event."""
+    if handler not in _handlers[event]:
+        _handlers[event].append(handler)
+
+
+def emit(event: str, **facts: Any) -> None:
+    """Call every handler now, in the caller's transaction; an exception of one rolls all back."""
+    for handler in _handlers[event]:
+        handler(**facts)

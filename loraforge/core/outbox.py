@@ -1,0 +1,17 @@
+"""Messages that leave only when the change that caused them is committed (design.md law 1)."""
+
+from typing import Any
+
+from loraforge.core.models import OutboxMessage
+
+CONTROL_QUEUE = "control"
+
+
+def task_enqueue(name: str, *, queue: str = CONTROL_QUEUE, **kwargs: Any) -> None:
+    """Have the Celery task called ``name`` run once this transaction is committed. A hint: it may come twice."""
+    OutboxMessage.objects.create(kind=OutboxMessage.Kind.TASK, target=name, queue=queue, payload=kwargs)
+
+
+def frame_enqueue(topic: str, frame: dict[str, Any]) -> None:
+    """Have a live frame published once this transaction is committed."""
+    OutboxMessage.objects.create(kind=OutboxMessage.Kind.FRAME, target=topic, payload=frame)

@@ -1,0 +1,1 @@
+"""Composed pages: home, new job, job, nodes."""

@@ -1,0 +1,1 @@
+"""Uploads and the datasets that come of them."""

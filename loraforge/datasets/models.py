@@ -1,0 +1,68 @@
+import uuid
+
+from auditlog.registry import auditlog
+from django.conf import settings
+from django.db import models
+from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
+
+
+class DatasetState(models.TextChoices):
+    READY = "ready", _("Ready")
+    INVALID = "invalid", _("Not usable")
+
+
+class Dataset(models.Model):
+    """Rows to train on: a verified upload, or a remote dataset known by its hub id."""
+
+    class Kind(models.TextChoices):
+        UPLOADED = "uploaded", _("Uploaded")
+        REMOTE = "remote", _("Remote dataset")
+
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="datasets")
+    name = models.CharField(_("name"), max_length=200)
+    kind = models.CharField(max_length=8, choices=Kind.choices, default=Kind.UPLOADED)
+    state = models.CharField(_("state"), max_length=8, choices=DatasetState.choices)
+    remote_id = models.CharField(max_length=200, blank=True)  # remote only, e.g. AI-ModelScope/alpaca-gpt4-data-zh
+    storage_name = models.CharField(max_length=200, blank=True)  # made by the server; never the user's file name
+    size_bytes = models.BigIntegerField(default=0)
+    sha256 = models.CharField(max_length=64, blank=True)
+    rows = models.BigIntegerField(_("rows"), default=0)
+    row_format = models.CharField(_("format"), max_length=30, blank=True)  # messages, query_response, ...
+    errors = models.JSONField(default=list, blank=True)  # [{"line": 7, "message": "..."}], the first 20
+    error_count = models.BigIntegerField(default=0)
+    preview = models.JSONField(default=list, blank=True)  # the first rows, cut to a few KiB
+    created_at = models.DateTimeField(db_default=Now())
+    deleted_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("-id",)
+        permissions = [("use_dataset", "Can train on and download the dataset")]
+        indexes = [models.Index(fields=("owner", "-id"), name="datasets_owner_newest")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Upload(models.Model):
+    """A tus upload in progress: bytes [0, offset) are on disk and fsynced."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="uploads")
+    filename = models.CharField(max_length=255)
+    size_bytes = models.BigIntegerField()
+    offset_bytes = models.BigIntegerField(default=0)
+    locked_until = models.DateTimeField(null=True, blank=True)
+    lock_token = models.CharField(max_length=32, blank=True)
+    dataset = models.ForeignKey(Dataset, on_delete=models.SET_NULL, null=True, blank=True, related_name="uploads")
+    created_at = models.DateTimeField(db_default=Now())
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("-created_at",)
+
+    def __str__(self) -> str:
+        return self.filename
+
+
+auditlog.register(Dataset, exclude_fields=["preview", "errors"])

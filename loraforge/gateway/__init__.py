@@ -1,0 +1,1 @@
+"""Between SQL and the nodes: commands out, reports in, reconcile."""

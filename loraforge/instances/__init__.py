@@ -1,0 +1,1 @@
+"""Whatever occupies a node: states, attempts, device leases, and the one writer of state."""

@@ -1,0 +1,1 @@
+"""The only door to nodes: command queue, file client, signed tokens."""

@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class NodelinkConfig(AppConfig):
+    name = "loraforge.nodelink"
+    label = "nodelink"

@@ -1,0 +1,1 @@
+"""The machines that work: node, device, token, health."""

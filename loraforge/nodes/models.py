@@ -1,0 +1,87 @@
+import hashlib
+
+from auditlog.registry import auditlog
+from django.db import models
+from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
+
+
+class NodeState(models.TextChoices):
+    """Whether the node is heard; design.md section 5 gives the times."""
+
+    NEW = "new", _("Not joined yet")
+    ONLINE = "online", _("Online")
+    SUSPECT = "suspect", _("Heartbeat late")
+    OFFLINE = "offline", _("Offline")
+    LOST = "lost", _("Lost")
+    MAINTENANCE = "maintenance", _("In maintenance")
+
+
+class Node(models.Model):
+    """A machine that runs jobs. Its name is part of queue and stream names, so it never changes."""
+
+    name = models.SlugField(_("name"), max_length=40, unique=True)
+    state = models.CharField(_("state"), max_length=12, choices=NodeState.choices, default=NodeState.NEW)
+    cordoned = models.BooleanField(_("cordoned"), default=False)
+    token_digest = models.CharField(max_length=64)
+    boot_id = models.CharField(max_length=64, blank=True)
+    agent_version = models.CharField(max_length=20, blank=True)
+    runtime = models.CharField(_("runtime"), max_length=12, blank=True)
+    hostname = models.CharField(max_length=200, blank=True)
+    file_url = models.CharField(max_length=200, blank=True)
+    swift_version = models.CharField(max_length=20, blank=True)
+    driver_version = models.CharField(max_length=40, blank=True)
+    cpu_count = models.PositiveIntegerField(default=0)
+    memory_bytes = models.BigIntegerField(default=0)
+    disk_total_bytes = models.BigIntegerField(default=0)
+    disk_free_bytes = models.BigIntegerField(default=0)
+    model_roots = models.JSONField(default=list, blank=True)
+    joined_at = models.DateTimeField(null=True, blank=True)
+    seen_at = models.DateTimeField(_("last heartbeat"), null=True, blank=True)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name
+
+    @staticmethod
+    def digest_of(token: str) -> str:
+        """SHA-256 in hex; tokens have 256 bits of their own."""
+        return hashlib.sha256(token.encode()).hexdigest()
+
+    @property
+    def is_process_runtime(self) -> bool:
+        """True when jobs run as plain processes: no boundary between them and the machine; pages say so."""
+        return self.runtime == "process"
+
+
+class DeviceKind(models.TextChoices):
+    GPU = "gpu", _("GPU")
+    CPU = "cpu", _("CPU slot")
+
+
+class Device(models.Model):
+    """What a job occupies: a GPU by its UUID, or one CPU slot (``cpu-0``) of a node without GPUs."""
+
+    node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="devices")
+    uuid = models.CharField(max_length=80)
+    kind = models.CharField(max_length=4, choices=DeviceKind.choices)
+    index = models.PositiveSmallIntegerField(default=0)
+    name = models.CharField(max_length=100, blank=True)
+    memory_bytes = models.BigIntegerField(default=0)
+    present = models.BooleanField(default=True)  # False: it was there at an earlier join
+
+    class Meta:
+        ordering = ("node_id", "index")
+        constraints = [models.UniqueConstraint(fields=("node", "uuid"), name="nodes_device_once")]
+
+    def __str__(self) -> str:
+        return f"{self.name or self.uuid}"
+
+
+auditlog.register(
+    Node,
+    exclude_fields=["token_digest", "seen_at", "disk_free_bytes", "boot_id", "state", "file_url", "joined_at"],
+)

@@ -1,0 +1,1 @@
+"""Which waiting instance goes where, and why another waits."""

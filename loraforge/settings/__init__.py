@@ -1,0 +1,1 @@
+"""Settings: `base` is the embedded default, `dev` adds DEBUG, `test` is for pytest, `prod` refuses weak settings."""

@@ -1,0 +1,34 @@
+"""The environment, read in one place. Every setting has a default that works on one machine."""
+
+import os
+import secrets
+from pathlib import Path
+
+import environ
+
+BASE_DIR = Path(__file__).resolve().parent.parent.parent
+
+env = environ.Env()
+
+
+def data_folder() -> Path:
+    """`LORAFORGE_DATA`: everything that is not code."""
+    folder = Path(env.str("LORAFORGE_DATA", default=str(BASE_DIR / "var"))).expanduser().resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def secret_key(folder: Path) -> str:
+    """`LORAFORGE_SECRET_KEY`, else a key made once and kept in the data folder (mode 0600)."""
+    given = env.str("LORAFORGE_SECRET_KEY", default="")
+    if given:
+        return given
+    path = folder / "secret_key"
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_text(encoding="ascii").strip()
+    key = secrets.token_urlsafe(64)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(key)
+    return key

@@ -1,0 +1,18 @@
+"""For real use: nothing weak is accepted silently."""
+
+from django.core.exceptions import ImproperlyConfigured
+
+from loraforge.settings.base import *  # noqa: F403
+from loraforge.settings.env import env
+
+for _name in ("DATABASE_URL", "REDIS_URL", "LORAFORGE_SECRET_KEY", "LORAFORGE_ALLOWED_HOSTS"):
+    if not env.str(_name, default=""):
+        raise ImproperlyConfigured(f"{_name} must be set in production; see README, 'Run it for real'")
+
+SESSION_COOKIE_SECURE = True
+CSRF_COOKIE_SECURE = True
+SECURE_SSL_REDIRECT = env.bool("LORAFORGE_SSL_REDIRECT", default=True)
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SECURE_HSTS_SECONDS = 365 * 24 * 3600
+SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+SECURE_HSTS_PRELOAD = True

@@ -1,0 +1,19 @@
+"""For pytest: fast password hashing, no manifest of static files, throttles off."""
+
+import tempfile
+from pathlib import Path
+
+from loraforge.settings.env import env
+
+# Before base reads it: tests never touch a developer's data folder.
+env.ENVIRON.setdefault("LORAFORGE_DATA", tempfile.mkdtemp(prefix="loraforge-test-"))
+
+from loraforge.settings.base import *  # noqa: E402, F403
+from loraforge.settings.base import REST_FRAMEWORK, STORAGES  # noqa: E402
+
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+STORAGES = {**STORAGES, "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}}
+REST_FRAMEWORK = {**REST_FRAMEWORK, "DEFAULT_THROTTLE_CLASSES": []}
+AXES_ENABLED = False
+CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+DATA_FOLDER = Path(env.ENVIRON["LORAFORGE_DATA"])

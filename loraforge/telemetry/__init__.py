@@ -1,0 +1,1 @@
+"""Logs, metrics and samples: storing, reading, and the live consumers."""

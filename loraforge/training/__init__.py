@@ -1,0 +1,1 @@
+"""A SWIFT job: module and arguments that become an instance."""

@@ -1,0 +1,75 @@
+from auditlog.registry import auditlog
+from django.conf import settings
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from loraforge.datasets.models import Dataset
+from loraforge.instances.models import Instance
+
+
+class Command(models.TextChoices):
+    """SWIFT commands that a job may be (job type on the screen); more follow with their forms."""
+
+    SFT = "sft", _("Fine-tuning")
+    PT = "pt", _("Pre-training")
+
+
+class Job(models.Model):
+    """SWIFT work. What decides the run is frozen here at submit: later changes elsewhere change nothing."""
+
+    instance = models.OneToOneField(Instance, on_delete=models.CASCADE, primary_key=True, related_name="job")
+    command = models.CharField(_("job type"), max_length=12, choices=Command.choices)
+    arguments = models.JSONField(default=dict)  # as the user set them, checked; only changed ones
+    model = models.CharField(_("base model"), max_length=500)  # hub id, or a path on the node
+    model_hub = models.CharField(max_length=12, blank=True)  # "modelscope", "huggingface", "" = path
+    model_revision = models.CharField(max_length=80, blank=True)
+    model_type = models.CharField(max_length=80, blank=True)
+    template = models.CharField(_("chat template"), max_length=80, blank=True)
+    seed = models.BigIntegerField(default=42)
+    argv = models.JSONField(default=list)  # frozen at submit; what follows the Python executable
+    env = models.JSONField(default=dict)
+    catalogue_version = models.CharField(max_length=20, blank=True)
+    image = models.CharField(max_length=300, blank=True)
+    parent = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, blank=True, related_name="children")
+
+    def __str__(self) -> str:
+        return str(self.instance)
+
+
+class JobDataset(models.Model):
+    """A dataset of a job, with the hash that was frozen at submit."""
+
+    class Use(models.TextChoices):
+        TRAINING = "training", _("Training set")
+        VALIDATION = "validation", _("Validation set")
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="job_datasets")
+    dataset = models.ForeignKey(Dataset, on_delete=models.PROTECT, related_name="job_datasets")
+    use = models.CharField(max_length=10, choices=Use.choices, default=Use.TRAINING)
+    position = models.PositiveSmallIntegerField(default=0)
+    sha256 = models.CharField(max_length=64, blank=True)
+
+    class Meta:
+        ordering = ("position",)
+        constraints = [models.UniqueConstraint(fields=("job", "use", "position"), name="training_job_dataset_place")]
+
+    def __str__(self) -> str:
+        return str(self.dataset)
+
+
+class IdempotencyKey(models.Model):
+    """The answer to a POST with this key is this job, however often it is sent."""
+
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    key = models.CharField(max_length=200)
+    request_hash = models.CharField(max_length=64)
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="+")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=("owner", "key"), name="training_idempotency_key_once")]
+
+    def __str__(self) -> str:
+        return self.key
+
+
+auditlog.register(Job, include_fields=["command", "arguments", "model", "model_type", "template", "seed", "parent"])
