@@ -208,7 +208,8 @@ def command_tables() -> tuple[dict[str, Row], dict[str, Row]]:
     for command, class_name in COMMANDS.items():
         cls = _load("swift.arguments", class_name)
         ids = [_stored_id(arguments, row) for row in argument_rows(cls)]
-        groups = [base.__name__ for base in cls.__mro__ if dataclasses.is_dataclass(base)]
+        bases: tuple[type, ...] = cls.__mro__
+        groups = [base.__name__ for base in bases if hasattr(base, "__dataclass_fields__")]
         groups = list(dict.fromkeys(groups))
         commands[command] = {
             "module": routes[command],
