@@ -25,7 +25,10 @@ const DIST = join(ROOT, "static/dist");
 const FRESH = join(ROOT, "static/.dist-new");
 const STALE = join(ROOT, "static/.dist-old");
 const TARGET = ["chrome90", "edge90", "firefox88", "safari14"];
-const NOT_BUNDLES = new Set(["tokens.css"]); // parts that another source imports
+// base.css begins with these; no file of static/ imports them, since the manifest storage reads every
+// style sheet there and could not resolve the name of a package.
+const BASE_CSS = ["@tabler/core/dist/css/tabler.css", "./static/src/tokens.css"];
+const NOT_BUNDLES = new Set(["tokens.css"]);
 
 // Families of Tabler's rules that no page of ours uses. A family is dropped only as a whole, so that a
 // page may use any other class of Tabler's without a change here.
@@ -72,10 +75,12 @@ const bundleOfParts = {
     within.onResolve({ filter: /^bundle:/ }, ({ path }) => ({ path, namespace: "bundle" }));
     within.onLoad({ filter: /.*/, namespace: "bundle" }, ({ path }) => {
       const name = path.slice("bundle:".length);
-      const parts = partsOf(name).map((part) => JSON.stringify(`./${relative(ROOT, part)}`));
       const style = name.endsWith(".css");
+      const own = partsOf(name).map((part) => `./${relative(ROOT, part)}`);
+      const parts = name === "base.css" ? [...BASE_CSS, ...own] : own;
+      const include = style ? "@import" : "export * from";
       return {
-        contents: parts.map((part) => (style ? `@import ${part};` : `export * from ${part};`)).join("\n"),
+        contents: parts.map((part) => `${include} ${JSON.stringify(part)};`).join("\n"),
         loader: style ? "css" : "js",
         resolveDir: ROOT,
       };
@@ -92,7 +97,7 @@ function bundleNames() {
   const found = ["static/src", "static/js", "static/css"].flatMap((folder) =>
     existsSync(join(ROOT, folder)) ? readdirSync(join(ROOT, folder)) : [],
   );
-  return [...new Set(found)].filter((name) => /\.(?:js|css)$/.test(name) && !NOT_BUNDLES.has(name)).sort();
+  return [...new Set(["base.css", ...found])].filter((name) => /\.(?:js|css)$/.test(name) && !NOT_BUNDLES.has(name)).sort();
 }
 
 function printSizes(outputs) {
