@@ -107,8 +107,9 @@ def redis_server(folder: Path) -> Path:
     """
     on_path = shutil.which("redis-server")
     if on_path and usable(Path(on_path)):
-        return Path(on_path).resolve()
-    target = folder.resolve() / "redis-server"
+        # not resolved: Debian's is a link to a program that acts by the name it is called by
+        return Path(on_path).absolute()
+    target = folder.absolute() / "redis-server"
     if target.exists() and usable(target):
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
