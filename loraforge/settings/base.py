@@ -48,6 +48,7 @@ INSTALLED_APPS = [
     "loraforge.notifications",
     "loraforge.audit",
     "loraforge.dashboard",
+    "loraforge.embedded",
 ]
 
 MIDDLEWARE = [

@@ -1,0 +1,57 @@
+import time
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from loraforge.core.errors import Conflict, LoraForgeError
+from loraforge.embedded import stack as stacks
+from loraforge.instances.models import Instance
+from loraforge.instances.services import instance_stop
+from loraforge.instances.states import ACTIVE, State
+
+JOBS_TIMEOUT_S = 90
+
+
+class Command(BaseCommand):
+    help = "Stop the services of this machine. Trainings go on unless --jobs is given."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """`--jobs` ends the trainings first, saving nothing."""
+        parser.add_argument("--jobs", action="store_true", help="end running and waiting trainings first")
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        """Stop, and say what goes on."""
+        stack = stacks.stack_here()
+        try:
+            if options["jobs"]:
+                self._jobs_end(stack)
+            stopped = stacks.stack_stop(stack)
+        except LoraForgeError as error:
+            raise CommandError(error.message) from error
+        self.stdout.write("All services have stopped." if stopped else "Nothing was running.")
+        running = _active().count() if stopped else 0
+        if running:
+            self.stdout.write(
+                f"{running} training(s) go on; `make up` takes them up again, `make down ARGS=--jobs` ends them."
+            )
+
+    def _jobs_end(self, stack: stacks.Stack) -> None:
+        waiting = Instance.objects.filter(state=State.QUEUED, deleted_at=None)
+        if not stacks.is_live(stack) and (_active().exists() or waiting.exists()):
+            self.stdout.write("The services start once more, to end the trainings.")
+            stacks.stack_start_background(stack)
+            stacks.stack_wait_ready(stack)
+        for instance in [*waiting, *_active()]:
+            try:
+                instance_stop(actor=None, instance=instance, mode="now")
+            except Conflict:
+                self.stdout.write(f"{instance} has just ended by itself.")
+        deadline = time.monotonic() + JOBS_TIMEOUT_S
+        while _active().exists():
+            if time.monotonic() > deadline:
+                raise CommandError(f"Some trainings did not end within {JOBS_TIMEOUT_S} s; look at the nodes page.")
+            time.sleep(0.2)
+
+
+def _active() -> Any:
+    return Instance.objects.filter(state__in=[str(state) for state in ACTIVE], deleted_at=None)

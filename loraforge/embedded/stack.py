@@ -1,0 +1,239 @@
+"""Preparing, starting and stopping the services of one machine."""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from django.conf import settings
+from django.core.management import call_command
+
+from loraforge.core.errors import Conflict, Unavailable
+from loraforge.nodes.models import Node
+from loraforge.nodes.services import node_add
+from loraforge.settings.env import BASE_DIR, env
+
+NODE_NAME = "local"
+# A unix socket's path is at most 107 bytes (unix(7)).
+SOCKET_PATH_MAX = 107
+READY_TIMEOUT_S = 60
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The services of one data folder."""
+
+    data: Path
+    port: int
+
+    @property
+    def url(self) -> str:
+        """Where people point their browser."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def pid_file(self) -> Path:
+        """Written by supervisord."""
+        return self.data / "supervisord.pid"
+
+
+def stack_here() -> Stack:
+    """The stack that the settings describe."""
+    return Stack(data=Path(settings.DATA), port=settings.PORT)
+
+
+def lock_take(stack: Stack) -> int:
+    """An inheritable descriptor that holds the data folder as long as any process keeps it open.
+
+    Raises Conflict when a live stack holds the folder.
+    """
+    descriptor = os.open(stack.data / "stack.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise Conflict(
+            "embedded:already_running",
+            f"LoRAForge is already running on {stack.data} ({stack.url}). "
+            "Stop it with `make down`, or set LORAFORGE_DATA and LORAFORGE_PORT for a second one.",
+        ) from None
+    os.set_inheritable(descriptor, True)
+    return descriptor
+
+
+def is_live(stack: Stack) -> bool:
+    """True when a stack holds the data folder."""
+    try:
+        os.close(lock_take(stack))
+    except Conflict:
+        return True
+    return False
+
+
+def _redis_server(stack: Stack) -> str:
+    folder = stack.data / "redis"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if len(str(folder / "redis.sock").encode()) > SOCKET_PATH_MAX:
+        raise Conflict(
+            "embedded:path_too_long",
+            f"The path of LORAFORGE_DATA ({stack.data}) is too long for a unix socket; choose a shorter one.",
+        )
+    command = [sys.executable, str(BASE_DIR / "tools" / "redis_fetch.py"), str(BASE_DIR / ".redis")]
+    found = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603
+    if found.returncode:
+        raise Unavailable("embedded:no_redis", f"No Redis could be found or fetched: {found.stderr.strip()}")
+    return found.stdout.strip().splitlines()[-1]
+
+
+def _static_fingerprint() -> str:
+    folder = BASE_DIR / "static"
+    entries = sorted(
+        f"{path.relative_to(folder)} {path.stat().st_size} {path.stat().st_mtime_ns}"
+        for path in folder.rglob("*")
+        if path.is_file()
+    )
+    return hashlib.sha256("\n".join(entries).encode()).hexdigest()
+
+
+def _static_collect(stack: Stack) -> None:
+    stamp = stack.data / "staticfiles.stamp"
+    fingerprint = _static_fingerprint()
+    if stamp.exists() and stamp.read_text(encoding="ascii") == fingerprint:
+        return
+    call_command("collectstatic", interactive=False, verbosity=0, clear=True)
+    stamp.write_text(fingerprint, encoding="ascii")
+
+
+def _node_ensure(stack: Stack) -> None:
+    """The stack's own node and its token, made once."""
+    token_file = stack.data / "node.token"
+    if token_file.exists() and Node.objects.filter(name=NODE_NAME).exists():
+        return
+    _node, token = node_add(actor=None, name=NODE_NAME)
+    descriptor = os.open(token_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(token)
+
+
+def runtime_of(stack: Stack) -> str:
+    """LORAFORGE_RUNTIME, else what the demo chose for this data folder, else ``auto``."""
+    chosen = stack.data / "runtime"
+    if env.str("LORAFORGE_RUNTIME", default=""):
+        return str(settings.RUNTIME)
+    return chosen.read_text(encoding="ascii").strip() if chosen.exists() else "auto"
+
+
+def stack_prepare(stack: Stack) -> dict[str, str]:
+    """Everything that must be there before the services start; gives their environment."""
+    (stack.data / "logs").mkdir(exist_ok=True)
+    embedded_redis = not env.str("REDIS_URL", default="")
+    redis_server = _redis_server(stack) if embedded_redis else "/bin/false"
+    call_command("migrate", interactive=False, verbosity=0)
+    _static_collect(stack)
+    _node_ensure(stack)
+    return {
+        **env.ENVIRON,
+        "DJANGO_SETTINGS_MODULE": settings.SETTINGS_MODULE,
+        "LORAFORGE_DATA": str(stack.data),
+        "LORAFORGE_PORT": str(stack.port),
+        "LORAFORGE_RUNTIME": runtime_of(stack),
+        "LF_PYTHON": sys.executable,
+        "LF_HOST": env.str("LORAFORGE_HOST", default="127.0.0.1"),
+        "LF_NODE": NODE_NAME,
+        "LF_REDIS_SERVER": redis_server,
+        "LF_EMBEDDED_REDIS": "true" if embedded_redis else "false",
+    }
+
+
+def supervisor_command() -> list[str]:
+    """supervisord in the foreground, over all services."""
+    supervisord = Path(sys.executable).parent / "supervisord"
+    return [str(supervisord), "--nodaemon", "--configuration", str(BASE_DIR / "supervisord.conf")]
+
+
+def stack_start_background(stack: Stack) -> "subprocess.Popen[bytes]":
+    """Start all services and return at once; the child holds the lock. Raises Conflict when already live."""
+    lock = lock_take(stack)
+    try:
+        environment = stack_prepare(stack)
+        with (stack.data / "logs" / "stack.log").open("ab") as log:
+            return subprocess.Popen(  # noqa: S603
+                supervisor_command(),
+                cwd=BASE_DIR,
+                env=environment,
+                pass_fds=(lock,),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+    finally:
+        os.close(lock)
+
+
+def stack_wait_ready(stack: Stack, *, timeout_s: float = READY_TIMEOUT_S) -> None:
+    """Return when the web answers and the stack's own node is online. Raises Unavailable with where to look."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if _web_ready(stack) and Node.objects.filter(name=NODE_NAME, state="online").exists():
+            return
+        time.sleep(0.1)
+    raise Unavailable(
+        "embedded:not_ready",
+        f"The services were not ready within {timeout_s:.0f} s; look into {stack.data / 'logs'}.",
+    )
+
+
+def _web_ready(stack: Stack) -> bool:
+    try:
+        return httpx.get(f"{stack.url}/readyz", timeout=2).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False
+
+
+def supervisor_pid(stack: Stack) -> int | None:
+    """The pid of the live stack's supervisord."""
+    try:
+        pid = int(stack.pid_file.read_text(encoding="ascii"))
+        os.kill(pid, 0)
+    except (FileNotFoundError, ValueError, ProcessLookupError):
+        return None
+    return pid
+
+
+def stack_stop(stack: Stack, *, timeout_s: float = 60) -> bool:
+    """Stop all services; trainings go on. False when none ran. Raises Unavailable when they do not end."""
+    if not is_live(stack):
+        return False
+    pid = supervisor_pid(stack)
+    if pid is not None:
+        os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + timeout_s
+    while is_live(stack):
+        if time.monotonic() > deadline:
+            raise Unavailable(
+                "embedded:not_stopped",
+                f"The services did not end within {timeout_s:.0f} s; look into {stack.data / 'logs'}.",
+            )
+        time.sleep(0.1)
+    return True
+
+
+def docker_answers() -> bool:
+    """True when a Docker engine answers on this machine."""
+    docker = shutil.which("docker")
+    if docker is None:
+        return False
+    found = subprocess.run([docker, "info", "--format", "{{json .ServerVersion}}"], check=False, capture_output=True)  # noqa: S603
+    try:
+        return found.returncode == 0 and bool(json.loads(found.stdout or b'""'))
+    except ValueError:
+        return False
