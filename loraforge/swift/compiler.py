@@ -17,7 +17,7 @@ from nodeagent.contract import paths
 
 PLUGIN_FILE = f"{paths.PLUGIN}/platform_callback.py"
 PLUGIN_NAME = "platform"
-# The trainer's exit code after "stop and save", so that it differs from success (sysexits' TEMPFAIL).
+# The trainer's exit code after "stop and save", so that it differs from success (EX_TEMPFAIL).
 STOPPED_EXIT_CODE = 75
 SAVE_EVERY_S = 600
 DEFAULT_SEED = 42

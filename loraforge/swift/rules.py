@@ -133,11 +133,11 @@ def _read_one(
         return
     if value is None:
         return
-    yield from _path_problems(argument.name, value)
-    yield value
+    refusals = list(_path_problems(argument.name, value))
+    yield from refusals or [value]
 
 
-def _path_problems(name: str, value: Value) -> Iterator[Problem]:
+def _path_problems(name: str, value: Value) -> Iterator[Value | Problem]:
     """A dataset on a node is one that was uploaded; only remote ones are named here."""
     if name not in DATASET_ARGUMENTS or not isinstance(value, list):
         return

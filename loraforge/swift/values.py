@@ -61,7 +61,7 @@ class Range(msgspec.Struct, frozen=True, kw_only=True):
     def __str__(self) -> str:
         signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
         bounds = ((sign, getattr(self, name)) for name, sign in signs.items())
-        return ", ".join(f"{sign} {bound:g}" for sign, bound in bounds if bound is not None)
+        return ", ".join(f"{sign} {bound:.10g}" for sign, bound in bounds if bound is not None)
 
 
 _POSITIVE = Range(gt=0)
