@@ -24,6 +24,7 @@ OLDEST_PYTHON = (3, 11)
 # eslint's engines: ^20.19 || ^22.13 || >=24
 OLDEST_NODE = (20, 19)
 OLDEST_NPM = (9, 0)
+SHOWN_WORDS = 6  # of a failed command
 TORCH = "torch==2.13.0"
 NETWORK_REMEDY = (
     "Remedy: pip must reach a package index (PyPI or the mirror of your pip.conf); "
@@ -49,7 +50,7 @@ def call(command: list[str], *, remedy: str, quiet: bool = False) -> None:
     sink = subprocess.DEVNULL if quiet else None
     done = subprocess.run(command, cwd=ROOT, stdout=sink, stderr=sink, check=False)
     if done.returncode != 0:
-        shown = " ".join(command[:6]) + (" ..." if len(command) > 6 else "")
+        shown = " ".join(command[:SHOWN_WORDS]) + (" ..." if command[SHOWN_WORDS:] else "")
         raise SetupFailure(f"`{shown}` ended with exit code {done.returncode}.\n{remedy}")
 
 
@@ -83,8 +84,9 @@ def make_by_own_pip(folder: Path) -> None:
 
 
 def make_by_virtualenv(folder: Path) -> None:
-    if shutil.which("virtualenv"):
-        subprocess.run(["virtualenv", "--python", sys.executable, str(folder)], check=False)
+    virtualenv = shutil.which("virtualenv")
+    if virtualenv:
+        subprocess.run([virtualenv, "--python", sys.executable, str(folder)], check=False)
 
 
 def make_venv(folder: Path) -> None:
@@ -121,7 +123,7 @@ def install_swift(folder: Path, lock: Path) -> None:
     make_venv(folder)
     index = os.environ.get("LORAFORGE_TORCH_INDEX", "")
     source = ["--index-url", index] if index else []
-    with step(f"{TORCH} into {folder.name} (some minutes; LORAFORGE_TORCH_INDEX picks another build)"):
+    with step(f"{TORCH} into {folder.name} (some minutes; LORAFORGE_TORCH_INDEX picks the build)"):
         pip_install(folder, *source, TORCH)
     with step(f"SWIFT and its packages into {folder.name} (some minutes)"):
         pip_install(folder, "--require-hashes", "--no-deps", "-r", str(lock))

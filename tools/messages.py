@@ -8,6 +8,7 @@ Compiling needs no gettext programs. Finding texts that the file lacks needs xge
 where they are missing, check says that it left this part out.
 """
 
+import contextlib
 import os
 import re
 import shutil
@@ -66,13 +67,8 @@ def missing_texts(path: Path) -> list[str]:
         target = copy / "locale" / language / "LC_MESSAGES" / path.name
         target.parent.mkdir(parents=True)
         shutil.copy(path, target)
-        before = os.getcwd()
-        os.chdir(copy)
-        try:
-            with override_settings(LOCALE_PATHS=[]):
-                call_command("makemessages", locale=[language], verbosity=0, no_obsolete=True)
-        finally:
-            os.chdir(before)
+        with contextlib.chdir(copy), override_settings(LOCALE_PATHS=[]):
+            call_command("makemessages", locale=[language], verbosity=0, no_obsolete=True)
         known = {(entry.msgctxt, entry.msgid) for entry in polib.pofile(str(path))}
         found = [entry for entry in polib.pofile(str(target)) if not entry.obsolete]
         return [entry.msgid for entry in found if (entry.msgctxt, entry.msgid) not in known]

