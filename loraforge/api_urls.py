@@ -1,7 +1,9 @@
 """Everything below /api/v1/; each app brings its own list."""
 
-from django.urls import include, path
+from django.urls import URLPattern, URLResolver, include, path
 
 app_name = "api"
 
-urlpatterns: list = []
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("", include("loraforge.accounts.api.urls")),
+]

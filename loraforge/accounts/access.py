@@ -1,21 +1,26 @@
-"""THE rule: who may see and do what. Selectors filter by `visible`, entry points and services refuse by `require`.
+"""THE rule: who may see and do what.
 
-What a role may do stands in one table; whose a row is, each model says by an `Ownership` given at
-registration, since this floor knows no app above it. Shares are django-guardian object permissions.
-A row that the asker may not see does not exist for them: 404, never 403.
+Selectors filter by `visible`, entry points and services refuse by `require`. What a role may do
+stands in one table; whose a row is, each model says by an `Ownership` given at registration, since
+this floor knows no app above it. Shares are django-guardian object permissions. A row that the
+asker may not see does not exist for them: 404, never 403.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
 
 from django.contrib.auth.models import AnonymousUser
-from django.db.models import Model, Q, QuerySet
+from django.db.models import BigIntegerField, Model, Q, QuerySet
+from django.db.models.functions import Cast
 from django.utils.translation import gettext as _
 from guardian.models import GroupObjectPermission, UserObjectPermission
 
 from loraforge.accounts.models import Role, User
+from loraforge.accounts.ownership import Ownership, ownership_of, register
 from loraforge.core.errors import Denied, NotFound
+
+__all__ = ["Action", "Ownership", "allowed", "capabilities", "may", "register", "require"]
+__all__ += ["sees_all", "visible"]
 
 M = TypeVar("M", bound=Model)
 Asker = User | AnonymousUser
@@ -42,7 +47,8 @@ _PLATFORM: dict[Role, frozenset[Action]] = {
     Role.ADMIN: frozenset({Action.CREATE, Action.OPERATE, Action.AUDIT, Action.ADMINISTER}),
 }
 
-# To everybody's rows. Operators see and manage, but weights and data stay the owner's (requirements: privacy).
+# To everybody's rows. Operators see and manage, but weights and data stay the owner's: only they, and
+# whom they share with, download.
 _ALL_ROWS: dict[Role, frozenset[Action]] = {
     Role.VIEWER: frozenset(),
     Role.RESEARCHER: frozenset(),
@@ -52,29 +58,7 @@ _ALL_ROWS: dict[Role, frozenset[Action]] = {
 
 _OWN_ROWS = frozenset({Action.VIEW, Action.DOWNLOAD, Action.CHANGE, Action.SHARE})
 _OWN_ROWS_OF_VIEWER = frozenset({Action.VIEW, Action.DOWNLOAD})
-
-
-@dataclass(frozen=True)
-class Ownership:
-    """Whose a model's rows are.
-
-    owner: lookup path to the owner (``owner``, ``instance__owner``). anchor: lookup path to the row that
-    is shared ("" = this row itself), anchor_model its model; share_permission: the codename on it that
-    a share grants (VIEW and DOWNLOAD together).
-    """
-
-    owner: str
-    anchor: str = ""
-    anchor_model: type[Model] | None = None
-    share_permission: str = ""
-
-
-_ownership: dict[type[Model], Ownership] = {}
-
-
-def register(model: type[Model], ownership: Ownership) -> None:
-    """Say whose the rows of ``model`` are; called by each app's AppConfig.ready()."""
-    _ownership[model] = ownership
+_SHARED_ROWS = frozenset({Action.VIEW, Action.DOWNLOAD})
 
 
 def _role(user: Asker) -> Role | None:
@@ -84,9 +68,15 @@ def _role(user: Asker) -> Role | None:
 
 
 def may(user: Asker, action: Action) -> bool:
-    """True when the user's role may do this to the platform (CREATE, OPERATE, AUDIT, ADMINISTER)."""
+    """True when the role may do this to the platform (CREATE, OPERATE, AUDIT, ADMINISTER)."""
     role = _role(user)
     return role is not None and action in _PLATFORM[role]
+
+
+def capabilities(user: Asker) -> list[Action]:
+    """What the user's role may do to the platform, in a fixed order."""
+    role = _role(user)
+    return sorted(_PLATFORM[role]) if role is not None else []
 
 
 def sees_all(user: Asker) -> bool:
@@ -95,57 +85,78 @@ def sees_all(user: Asker) -> bool:
     return role is not None and Action.VIEW in _ALL_ROWS[role]
 
 
-def _shared_pks(user: User, ownership: Ownership, model: type[Model]) -> list[str]:
+def _shared_pks(user: Asker, ownership: Ownership, model: type[Model]) -> list[QuerySet[Any]]:
+    """Subqueries for the keys of what was shared with the user: directly, and through a group.
+
+    guardian keeps keys as text, so they are cast: PostgreSQL compares no text with a number.
+    """
     anchor = ownership.anchor_model or model
     rights = {
         "permission__codename": ownership.share_permission,
         "permission__content_type__app_label": anchor._meta.app_label,
         "permission__content_type__model": anchor._meta.model_name,
     }
-    own = UserObjectPermission.objects.filter(user=user, **rights).values_list("object_pk", flat=True)
-    group = GroupObjectPermission.objects.filter(group__user=user, **rights).values_list("object_pk", flat=True)
-    return [*own, *group]
+    key = Cast("object_pk", output_field=BigIntegerField())
+    found: list[QuerySet[Any]] = [
+        UserObjectPermission.objects.filter(user=user, **rights),
+        GroupObjectPermission.objects.filter(group__user=user, **rights),
+    ]
+    return [rows.annotate(shared_pk=key).values("shared_pk") for rows in found]
 
 
 def visible(user: Asker, queryset: QuerySet[M]) -> QuerySet[M]:
-    """The rows that the user may see: all for operators, else own ones and those shared with them."""
+    """The rows that the user may see: all for operators, else own ones and those shared with them.
+
+    One condition and no query of its own. Raises KeyError for a model that no app has registered.
+    """
+    ownership = ownership_of(queryset.model)
     role = _role(user)
     if role is None:
         return queryset.none()
     if Action.VIEW in _ALL_ROWS[role]:
         return queryset
-    ownership = _ownership[queryset.model]
     condition = Q(**{ownership.owner: user})
     if ownership.share_permission:
-        shared = _shared_pks(user, ownership, queryset.model)  # type: ignore[arg-type]
-        condition |= Q(**{f"{ownership.anchor or 'pk'}__in": shared})
+        anchor = ownership.anchor or "pk"
+        for keys in _shared_pks(user, ownership, queryset.model):
+            condition |= Q(**{f"{anchor}__in": keys})
     return queryset.filter(condition)
 
 
-def _follow(row: Model, path: str) -> Any:
+def _key(row: Model, path: str) -> Any:
+    """The key at the end of a lookup path, without loading the row behind the last step."""
+    if not path:
+        return row.pk
+    *steps, last = path.split("__")
     value: Any = row
-    for part in path.split("__"):
-        value = getattr(value, part)
-    return value
+    for step in steps:
+        value = getattr(value, step)
+    field = value._meta.get_field(last)
+    return getattr(value, field.attname)
 
 
-def _allowed_on(user: User, role: Role, action: Action, row: Model) -> bool:
+def _is_shared(user: Asker, row: Model, ownership: Ownership) -> bool:
+    if not ownership.share_permission:
+        return False
+    key = _key(row, ownership.anchor)
+    return any(
+        keys.filter(object_pk=str(key)).exists() for keys in _shared_pks(user, ownership, type(row))
+    )
+
+
+def _allowed_on(user: Asker, role: Role, action: Action, row: Model) -> bool:
+    ownership = ownership_of(type(row))
     if action in _ALL_ROWS[role]:
         return True
-    ownership = _ownership[type(row)]
-    if _follow(row, ownership.owner) == user:
+    if _key(row, ownership.owner) == user.pk:
         return action in (_OWN_ROWS_OF_VIEWER if role == Role.VIEWER else _OWN_ROWS)
-    if action not in {Action.VIEW, Action.DOWNLOAD} or not ownership.share_permission:
-        return False
-    anchor = _follow(row, ownership.anchor) if ownership.anchor else row
-    key = anchor.pk if isinstance(anchor, Model) else anchor
-    return str(key) in _shared_pks(user, ownership, type(row))
+    return action in _SHARED_ROWS and _is_shared(user, row, ownership)
 
 
 def allowed(user: Asker, action: Action, row: Model) -> bool:
     """True when the user may do ``action`` (VIEW, DOWNLOAD, CHANGE, SHARE) to this row."""
     role = _role(user)
-    return role is not None and _allowed_on(user, role, action, row)  # type: ignore[arg-type]
+    return role is not None and _allowed_on(user, role, action, row)
 
 
 def require(user: Asker, action: Action, row: Model | None = None) -> None:

@@ -1,10 +1,21 @@
-"""API tokens for programs: ``Authorization: Bearer lfp_...``; JWT and session stand beside it."""
+"""API tokens for programs (``Authorization: Bearer lfp_...``), and how JWTs are issued and renewed.
 
+A JWT names its user and a hash of the password: a disabled user's, or one made before the password
+changed, is refused at its next use, for renewing too.
+"""
+
+from typing import Any
+
+from django.contrib.auth import authenticate
+from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
+from rest_framework_simplejwt.authentication import JWTAuthentication
+from rest_framework_simplejwt.exceptions import TokenError
+from rest_framework_simplejwt.tokens import RefreshToken
 
 from loraforge.accounts.models import ApiToken, User
 
@@ -13,23 +24,57 @@ USED_EVERY_S = 60
 
 
 class ApiTokenAuthentication(BaseAuthentication):
-    """Accepts a bearer that begins with the token prefix; leaves every other one to the next class."""
+    """Accepts a bearer that begins with the token prefix; the next class looks at any other."""
 
     keyword = "Bearer"
 
     def authenticate(self, request: Request) -> tuple[User, ApiToken] | None:
         """The token's owner. Raises AuthenticationFailed for a wrong, expired or disabled one."""
-        parts = get_authorization_header(request).decode("latin-1").split()
-        if len(parts) != 2 or parts[0].lower() != "bearer" or not parts[1].startswith(ApiToken.PREFIX):
+        header = get_authorization_header(request).decode("latin-1")
+        scheme, _blank, text = header.partition(" ")
+        if scheme.lower() != "bearer" or not text.startswith(ApiToken.PREFIX):
             return None
-        token = ApiToken.objects.select_related("owner").filter(digest=ApiToken.digest_of(parts[1])).first()
+        digest = ApiToken.digest_of(text)
+        token = ApiToken.objects.select_related("owner").filter(digest=digest).first()
         now = timezone.now()
-        if token is None or not token.owner.is_active or (token.expires_at and token.expires_at < now):
-            raise AuthenticationFailed(_("This API token is wrong or has expired; make a new one under API tokens."))
-        if token.last_used_at is None or (now - token.last_used_at).total_seconds() > USED_EVERY_S:
+        is_expired = token is not None and token.expires_at is not None and token.expires_at <= now
+        if token is None or not token.owner.is_active or is_expired:
+            raise AuthenticationFailed(
+                _("This API token is wrong or has expired. Make a new one under API tokens.")
+            )
+        used = token.last_used_at
+        if used is None or (now - used).total_seconds() > USED_EVERY_S:
             ApiToken.objects.filter(pk=token.pk).update(last_used_at=now)
         return token.owner, token
 
     def authenticate_header(self, request: Request) -> str:
         """So that a refusal is 401, not 403."""
         return self.keyword
+
+
+def _pair(refresh: RefreshToken) -> dict[str, str]:
+    return {"access": str(refresh.access_token), "refresh": str(refresh)}
+
+
+def tokens_issue(*, request: HttpRequest, username: str, password: str) -> dict[str, str]:
+    """An access and a refresh token. Raises AuthenticationFailed, the same for every cause.
+
+    After too many failures django-axes refuses without looking at the password; its middleware then
+    answers 429 in place of what is raised here.
+    """
+    user = authenticate(request=request, username=username, password=password)
+    if not isinstance(user, User):
+        raise AuthenticationFailed(_("Wrong user name or password."))
+    return _pair(RefreshToken.for_user(user))  # type: ignore[arg-type]
+
+
+def tokens_renew(*, refresh: str) -> dict[str, str]:
+    """A new pair for a refresh token, which works once. Raises AuthenticationFailed."""
+    refused = AuthenticationFailed(_("Please sign in again."))
+    try:
+        token: Any = RefreshToken(refresh)  # type: ignore[arg-type]
+        user = JWTAuthentication().get_user(token)
+        token.blacklist()
+    except (TokenError, AuthenticationFailed, ValueError, OverflowError) as error:
+        raise refused from error
+    return _pair(RefreshToken.for_user(user))

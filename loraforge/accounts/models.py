@@ -23,7 +23,11 @@ class User(AbstractUser):
     language = models.CharField(_("language"), max_length=10, blank=True)
 
     class Meta(AbstractUser.Meta):
-        constraints = [models.CheckConstraint(condition=models.Q(role__in=Role.values), name="accounts_user_role_known")]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(role__in=Role.values), name="accounts_user_role_known"
+            )
+        ]
 
 
 class ApiToken(models.Model):

@@ -67,6 +67,8 @@ MIDDLEWARE = [
     "auditlog.middleware.AuditlogMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "axes.middleware.AxesMiddleware",
+    "loraforge.core.middleware.NoStoreMiddleware",
+    "loraforge.core.middleware.ExpectedErrorMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
 ]
 
@@ -144,6 +146,8 @@ AXES_COOLOFF_TIME = timedelta(minutes=10)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
 AXES_DISABLE_ACCESS_LOG = True
+AXES_LOCKOUT_CALLABLE = "loraforge.core.errorpages.locked_out"
+CSRF_FAILURE_VIEW = "loraforge.core.errorpages.csrf_failure"
 
 # --- API -----------------------------------------------------------------------------------------------
 REST_FRAMEWORK = {
@@ -152,7 +156,7 @@ REST_FRAMEWORK = {
         "rest_framework_simplejwt.authentication.JWTAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["loraforge.accounts.entrypoints.SignedIn"],
+    "DEFAULT_PERMISSION_CLASSES": ["loraforge.accounts.permissions.SignedIn"],
     "DEFAULT_PAGINATION_CLASS": "loraforge.core.api.Pagination",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
@@ -184,7 +188,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
-    "SERVE_PERMISSIONS": ["loraforge.accounts.entrypoints.SignedIn"],
+    "SERVE_PERMISSIONS": ["loraforge.accounts.permissions.SignedIn"],
     "ENUM_NAME_OVERRIDES": {},
 }
 

@@ -1,0 +1,11 @@
+from django.urls import path
+
+from loraforge.accounts.api import views
+
+urlpatterns = [
+    path("auth/token/", views.TokenObtain.as_view(), name="token"),
+    path("auth/token/refresh/", views.TokenRenew.as_view(), name="token-refresh"),
+    path("me/", views.MeView.as_view(), name="me"),
+    path("tokens/", views.ApiTokens.as_view({"get": "list", "post": "create"}), name="tokens"),
+    path("tokens/<int:pk>/", views.ApiTokens.as_view({"delete": "destroy"}), name="token-detail"),
+]

@@ -1,0 +1,115 @@
+"""Signing in, oneself, and one's API tokens."""
+
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.utils.translation import gettext as _
+from drf_spectacular.utils import extend_schema
+from rest_framework import status
+from rest_framework.mixins import ListModelMixin
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from loraforge.accounts import access, services
+from loraforge.accounts.api import serializers
+from loraforge.accounts.authentication import tokens_issue, tokens_renew
+from loraforge.accounts.entrypoints import Endpoint, Public, Viewset, signed_in
+from loraforge.accounts.models import ApiToken, User
+from loraforge.core.errors import Denied
+
+
+class Doorway(APIView):
+    """Where strangers come in: nothing of theirs is looked at but the body."""
+
+    authentication_classes: ClassVar[list[Any]] = []
+    permission_classes = (Public,)
+    throttle_scope = "token"
+
+    def get_authenticate_header(self, request: Request) -> str:
+        """So that a refusal is 401, not 403."""
+        return "Bearer"
+
+
+class TokenObtain(Doorway):
+    """Name and password for a pair of JWTs."""
+
+    @extend_schema(request=serializers.TokenObtainInput, responses=serializers.TokenPair, auth=[])
+    def post(self, request: Request) -> Response:
+        data = serializers.TokenObtainInput(data=request.data)
+        data.is_valid(raise_exception=True)
+        # axes marks the request that its middleware sees, which is Django's and not DRF's
+        plain = request._request  # noqa: SLF001 - DRF has no public name for it
+        return Response(tokens_issue(request=plain, **data.validated_data))
+
+
+class TokenRenew(Doorway):
+    """A refresh token for the next pair."""
+
+    @extend_schema(request=serializers.TokenRenewInput, responses=serializers.TokenPair, auth=[])
+    def post(self, request: Request) -> Response:
+        data = serializers.TokenRenewInput(data=request.data)
+        data.is_valid(raise_exception=True)
+        return Response(tokens_renew(**data.validated_data))
+
+
+def _me(user: User) -> dict[str, Any]:
+    return {
+        "id": user.pk,
+        "username": user.username,
+        "role": user.role,
+        "language": user.language,
+        "capabilities": access.capabilities(user),
+        "caps": {
+            "max_running": settings.MAX_RUNNING,
+            "max_running_per_user": settings.MAX_RUNNING_PER_USER,
+        },
+    }
+
+
+class MeView(Endpoint):
+    """The user who asks."""
+
+    needs = {"get": None, "patch": None}
+
+    @extend_schema(responses=serializers.Me)
+    def get(self, request: Request) -> Response:
+        return Response(_me(signed_in(request)))
+
+    @extend_schema(request=serializers.MeInput, responses=serializers.Me)
+    def patch(self, request: Request) -> Response:
+        data = serializers.MeInput(data=request.data)
+        data.is_valid(raise_exception=True)
+        user = services.language_set(actor=signed_in(request), **data.validated_data)
+        return Response(_me(user))
+
+
+class ApiTokens(ListModelMixin, Viewset):
+    """One's own API tokens, for programs."""
+
+    queryset = ApiToken.objects.all()
+    serializer_class = serializers.ApiTokenOutput
+    lookup_value_converter = "int"
+    needs = {"list": None, "create": None, "destroy": None}
+
+    def get_queryset(self) -> Any:
+        """Nobody sees another's, operators included."""
+        rows = super().get_queryset()
+        return rows.filter(owner=self.request.user) if self.request.user.pk else rows.none()
+
+    @extend_schema(request=serializers.ApiTokenInput, responses={201: serializers.ApiTokenCreated})
+    def create(self, request: Request) -> Response:
+        if isinstance(request.auth, ApiToken):
+            raise Denied(
+                "auth:denied", _("An API token cannot make another one. Sign in for that.")
+            )
+        data = serializers.ApiTokenInput(data=request.data)
+        data.is_valid(raise_exception=True)
+        token, text = services.token_create(actor=signed_in(request), **data.validated_data)
+        body = {**serializers.ApiTokenOutput(token).data, "token": text}
+        return Response(body, status=status.HTTP_201_CREATED)
+
+    @extend_schema(responses={204: None})
+    def destroy(self, request: Request, pk: int) -> Response:
+        services.token_delete(actor=signed_in(request), token_id=pk)
+        return Response(status=status.HTTP_204_NO_CONTENT)

@@ -1,0 +1,32 @@
+"""What holds for every answer: expected errors become answers, no cache keeps an API answer."""
+
+from django.http import HttpRequest, HttpResponse
+from django.utils.cache import add_never_cache_headers
+from django.utils.deprecation import MiddlewareMixin
+
+from loraforge.core.errorpages import error_answer, is_api
+from loraforge.core.errors import LoraForgeError
+
+
+class ExpectedErrorMiddleware(MiddlewareMixin):
+    """A LoraForgeError of a page becomes a page with its status; DRF answers for the API."""
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        if not isinstance(exception, LoraForgeError):
+            return None
+        return error_answer(
+            request,
+            status=exception.status,
+            error_id=exception.error_id,
+            message=exception.message,
+            fields=exception.fields,
+        )
+
+
+class NoStoreMiddleware(MiddlewareMixin):
+    """``Cache-Control: no-store`` on every API answer that does not say otherwise."""
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        if is_api(request) and not response.has_header("Cache-Control"):
+            add_never_cache_headers(response)
+        return response
