@@ -9,7 +9,6 @@ where they are missing, check says that it left this part out.
 """
 
 import contextlib
-import os
 import re
 import shutil
 import sys
@@ -18,8 +17,8 @@ from pathlib import Path
 
 import django
 import polib
+from django.conf import settings
 from django.core.management import call_command
-from django.test.utils import override_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCALE = ROOT / "locale"
@@ -67,7 +66,7 @@ def missing_texts(path: Path) -> list[str]:
         target = copy / "locale" / language / "LC_MESSAGES" / path.name
         target.parent.mkdir(parents=True)
         shutil.copy(path, target)
-        with contextlib.chdir(copy), override_settings(LOCALE_PATHS=[]):
+        with contextlib.chdir(copy):
             call_command("makemessages", locale=[language], verbosity=0, no_obsolete=True)
         known = {(entry.msgctxt, entry.msgid) for entry in polib.pofile(str(path))}
         found = [entry for entry in polib.pofile(str(target)) if not entry.obsolete]
@@ -96,8 +95,7 @@ def main(arguments: list[str]) -> int:
         compile_all()
         return 0
     if arguments == ["check"]:
-        sys.path.insert(0, str(ROOT))
-        os.environ.setdefault("DJANGO_SETTINGS_MODULE", "loraforge.settings.test")
+        settings.configure()
         django.setup()
         return 1 if check_all() else 0
     print("usage: messages.py compile|check", file=sys.stderr)
