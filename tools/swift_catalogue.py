@@ -90,7 +90,7 @@ def _is_none_allowed(hint: Any) -> bool:
 
 def _enum_members(hint: Any) -> list[Any]:
     if get_origin(hint) is Literal:
-        return [value for value in get_args(hint) if value is not None]
+        return [value for value in get_args(hint) if not isinstance(value, bool | None)]
     if inspect.isclass(hint) and issubclass(hint, enum.Enum):
         return [member.value for member in hint]
     return [value for member in get_args(hint) for value in _enum_members(member)]
@@ -187,7 +187,7 @@ def argument_rows(cls: type) -> list[Row]:
             "flags": list(action.option_strings),
             "type": type_name(hint),
             "kind": kind_of(hint, nargs=action.nargs, choices=choices),
-            "choices": choices if choices != [False] else None,
+            "choices": choices,
             "choices_enforced": action.choices is not None,
             "default": _field_default(fields[action.dest]),
             "required": bool(action.required),
