@@ -25,7 +25,7 @@ SWIFT := $(VENV_SWIFT)/.stamp
 PACKAGES := node_modules/.stamp
 FRONT_END := static/dist/.stamp
 REDIS := $(REDIS_FOLDER)/.stamp
-FRONT_END_SOURCES := $(wildcard static/src/* static/js/* static/css/*) tools/build_frontend.mjs
+FRONT_END_SOURCES := $(wildcard static/src/* static/js/* static/js/*/* static/css/*) tools/build_frontend.mjs
 TRANSLATIONS := $(patsubst %.po,%.mo,$(wildcard locale/*/LC_MESSAGES/*.po))
 
 # A recipe's first word: the first Python of 3.11 or newer. PYTHON=/path/to/python picks another.

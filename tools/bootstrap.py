@@ -179,7 +179,8 @@ def run_node(venv: Path, arguments: list[str]) -> None:
     folder = node_folder(venv)
     if folder is None:
         raise SetupFailure("There is no Node.js yet.\nRemedy: run `make setup`.")
-    run_with_node(folder, [str(folder / "node"), *arguments])
+    node = folder / "node"
+    os.execv(node, [str(node), *arguments])  # its exit code and its words are the answer
 
 
 def perform(arguments: list[str]) -> None:
