@@ -21,6 +21,7 @@ const HARMLESS = [
   "css-masks", // -webkit- prefixed beside it
   "css-scrollbar", // decoration
   "css-backdrop-filter", // decoration
+  "css-clip-path", // basic shapes are there since Chrome 55, Firefox 54; partial means references to SVG
   "css-autofill", // -webkit- prefixed beside it
 ];
 
