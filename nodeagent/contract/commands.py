@@ -56,7 +56,10 @@ class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start"):
 
 
 class Stop(msgspec.Struct, frozen=True, kw_only=True, tag="stop"):
-    """End an attempt: ``save`` asks for a checkpoint first (SIGTERM, then SIGKILL after grace_s), ``now`` does not wait."""
+    """End an attempt.
+
+    ``save`` asks for a checkpoint first (SIGTERM, then SIGKILL after grace_s), ``now`` does not wait.
+    """
 
     id: str
     instance: int
@@ -100,12 +103,14 @@ def command_dump(command: Command) -> dict[str, object]:
 
 def command_load(plain: object) -> Command:
     """The command of a Celery message. Raises msgspec.ValidationError naming the bad field."""
-    return msgspec.convert(plain, Command)
+    command: Command = msgspec.convert(plain, Command)
+    return command
 
 
 def command_parse(raw: bytes) -> Command:
     """The command of a JSON text, as kept in the agent's journal and in the golden files."""
-    return _decoder.decode(raw)
+    command: Command = _decoder.decode(raw)
+    return command
 
 
 __all__ = [

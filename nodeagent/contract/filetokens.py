@@ -20,7 +20,13 @@ def _mac(key: bytes, method: str, path: str, user: str, expires: int) -> str:
 
 
 def token_sign(
-    *, key: bytes, method: str, path: str, user: str, now: float | None = None, age_s: int = MAX_AGE_S
+    *,
+    key: bytes,
+    method: str,
+    path: str,
+    user: str,
+    now: float | None = None,
+    age_s: int = MAX_AGE_S,
 ) -> str:
     """A token ``<expires>.<user>.<mac>`` for exactly this method and decoded path (no query)."""
     if "." in user or "\n" in user or "\n" in path:
@@ -29,12 +35,15 @@ def token_sign(
     return f"{expires}.{user}.{_mac(key, method, path, user, expires)}"
 
 
-def token_verify(*, key: bytes, method: str, path: str, token: str, now: float | None = None) -> str:
+def token_verify(
+    *, key: bytes, method: str, path: str, token: str, now: float | None = None
+) -> str:
     """The user whom the token was signed for. Raises TokenError."""
-    parts = token.split(".")
-    if len(parts) != 3 or not parts[0].isascii() or not parts[0].isdecimal():
-        raise TokenError("malformed token")
-    expires, user, mac = int(parts[0]), parts[1], parts[2]
+    match token.split("."):
+        case [until, user, mac] if until.isascii() and until.isdecimal():
+            expires = int(until)
+        case _:
+            raise TokenError("malformed token")
     if not hmac.compare_digest(mac.encode(), _mac(key, method, path, user, expires).encode()):
         raise TokenError("this token is for another method or path")
     if expires < (time.time() if now is None else now):

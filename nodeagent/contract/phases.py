@@ -12,7 +12,9 @@ class Phase(StrEnum):
     RUNNING = "running"  # the process exists
     FINISHING = "finishing"  # the process ended; files are hashed, tails drained
     ENDED = "ended"  # everything is reported; exit_code or reason tells how
-    REFUSED = "refused"  # never started: tombstone, bad spec, path outside the roots, no such device
+    REFUSED = (
+        "refused"  # never started: tombstone, bad spec, path outside the roots, no such device
+    )
 
     @property
     def is_final(self) -> bool:

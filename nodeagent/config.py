@@ -1,0 +1,179 @@
+"""Settings of the node agent, from the command line and the environment.
+
+This is the only module of the agent that reads the environment.
+"""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PLUGIN_FOLDER = REPOSITORY / "nodeagent" / "swift_plugin"
+DEFAULT_CPU_SLOTS = 2
+LAST_PORT = 65_535
+
+# What a trainer inherits from the agent's environment. Everything else, the node token first of all,
+# stays out of it.
+TRAINER_INHERITS = (
+    "PATH",
+    "LANG",
+    "LANGUAGE",
+    "LC_ALL",
+    "LC_CTYPE",
+    "TZ",
+    "LD_LIBRARY_PATH",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+)
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
+
+
+class ConfigError(ValueError):
+    """A setting is missing or wrong; the text says which and what to do."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """All that the agent is told from outside.
+
+    folder: the agent's own data (journal, jobs, cache). cpu_slots: None = as many as the machine's
+    GPUs suggest (none with GPUs, else 2). advertise: empty = made from the listening address.
+    """
+
+    name: str
+    token: str
+    server: str
+    folder: Path
+    runtime: str
+    swift_python: Path
+    listen_host: str = "127.0.0.1"
+    listen_port: int = 0
+    advertise: str = ""
+    cpu_slots: int | None = None
+    model_roots: tuple[Path, ...] = ()
+    plugin_folder: Path = PLUGIN_FOLDER
+    trainer_env: dict[str, str] = {}
+
+    @property
+    def cache(self) -> Path:
+        """Folder of what is kept between jobs: inputs by hash, model downloads, HOME of trainers."""
+        return self.folder / "cache"
+
+    def slots(self, *, gpus: int) -> int:
+        """How many CPU slots this node offers."""
+        if self.cpu_slots is not None:
+            return self.cpu_slots
+        return 0 if gpus else DEFAULT_CPU_SLOTS
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m nodeagent",
+        description="Runs LoRAForge's jobs on this machine.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--name", help="name of this node (LORAFORGE_NODE_NAME)")
+    parser.add_argument("--token", help="token of this node (better: LORAFORGE_NODE_TOKEN)")
+    parser.add_argument("--token-file", help="file with the token of this node")
+    parser.add_argument("--server", help="URL of the control plane (LORAFORGE_SERVER)")
+    parser.add_argument("--data", help="folder of this agent (default: $LORAFORGE_DATA/node)")
+    parser.add_argument("--runtime", choices=("auto", "docker", "process"))
+    parser.add_argument("--listen", metavar="HOST:PORT", help="file service; default 127.0.0.1:0")
+    parser.add_argument("--advertise", metavar="URL", help="where the control plane reaches it")
+    parser.add_argument("--cpu-slots", type=int, help="jobs without GPU at a time")
+    parser.add_argument("--model-root", action="append", metavar="DIR", default=[])
+    return parser
+
+
+def _token(given: argparse.Namespace, environ: Mapping[str, str]) -> str:
+    if given.token:
+        return str(given.token)
+    if given.token_file:
+        try:
+            return Path(given.token_file).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise ConfigError(f"The token file cannot be read: {error}") from error
+    return environ.get("LORAFORGE_NODE_TOKEN", "").strip()
+
+
+def _listen(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > LAST_PORT:
+        raise ConfigError(f"--listen needs HOST:PORT, not {text!r}.")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
+def _roots(given: Sequence[str], environ: Mapping[str, str], data: Path) -> tuple[Path, ...]:
+    named = list(given) or environ.get("LORAFORGE_MODEL_ROOTS", "").split(os.pathsep)
+    roots = [Path(root).expanduser() for root in named if root.strip()]
+    return tuple(path.absolute() for path in roots or [data / "models", data / "demo"])
+
+
+def _required(value: str, what: str) -> str:
+    if not value:
+        raise ConfigError(f"{what} is missing.")
+    return value
+
+
+def _runtime(value: str) -> str:
+    if value == "process":
+        return value
+    if value == "docker":
+        raise ConfigError("This version has no docker runtime. Use --runtime process.")
+    raise ConfigError(
+        "The runtime must be chosen: a plain process is no boundary between a job and this machine, "
+        "so it is never taken by itself. Use --runtime process (LORAFORGE_RUNTIME=process) if every "
+        "user may do on this machine what the agent may do."
+    )
+
+
+def _server(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ConfigError(f"The server must be an http or https URL, not {url!r}.")
+    return url.rstrip("/")
+
+
+def settings_read(
+    argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = None
+) -> Settings:
+    """Settings from the command line, then the environment, then defaults. Raises ConfigError."""
+    env = os.environ if environ is None else environ
+    given = _parser().parse_args(sys.argv[1:] if argv is None else list(argv))
+    data = Path(env.get("LORAFORGE_DATA") or "./var").expanduser().absolute()
+    name = _required(given.name or env.get("LORAFORGE_NODE_NAME", ""), "The node's name (--name)")
+    if not _NAME.match(name):
+        raise ConfigError(f"A node's name is lower-case letters, digits and hyphens, not {name!r}.")
+    host, port = _listen(given.listen or env.get("LORAFORGE_NODE_LISTEN") or "127.0.0.1:0")
+    python = env.get("LORAFORGE_SWIFT_PYTHON") or str(REPOSITORY / ".venv-swift/bin/python")
+    return Settings(
+        name=name,
+        token=_required(_token(given, env), "The node's token (LORAFORGE_NODE_TOKEN)"),
+        server=_server(
+            _required(
+                given.server or env.get("LORAFORGE_SERVER", ""),
+                "The control plane's URL (--server)",
+            )
+        ),
+        folder=Path(given.data).expanduser().absolute() if given.data else data / "node",
+        runtime=_runtime(given.runtime or env.get("LORAFORGE_RUNTIME") or "auto"),
+        swift_python=Path(python).expanduser().absolute(),
+        listen_host=host,
+        listen_port=port,
+        advertise=(given.advertise or "").rstrip("/"),
+        cpu_slots=given.cpu_slots,
+        model_roots=_roots(given.model_root, env, data),
+        trainer_env={key: env[key] for key in TRAINER_INHERITS if key in env},
+    )

@@ -1,0 +1,88 @@
+"""Says every few seconds that the agent lives, what it holds, and how the machine fares."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import nodeagent
+from nodeagent.contract.reports import Heartbeat, Held, JobSample, Report, Sample
+from nodeagent.probes.host import host_sample
+from nodeagent.probes.nvml import Nvml
+from nodeagent.reporter import Reporter
+
+log = logging.getLogger(__name__)
+
+
+class Heart:
+    """One thread for heartbeats and samples. held, unknown and jobs are asked each time."""
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        boot_id: str,
+        file_url: str,
+        folder: Path,
+        heartbeat_s: float,
+        sample_s: float,
+        reporter: Reporter,
+        nvml: Nvml,
+        held: Callable[[], list[Held]],
+        unknown: Callable[[], list[str]],
+        jobs: Callable[[], list[JobSample]],
+    ) -> None:
+        self._node = node
+        self._boot_id = boot_id
+        self.file_url = file_url
+        self._folder = folder
+        self._heartbeat_s = heartbeat_s
+        self._sample_s = sample_s
+        self._reporter = reporter
+        self._nvml = nvml
+        self._held = held
+        self._unknown = unknown
+        self._jobs = jobs
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join(5)
+
+    def _run(self) -> None:
+        next_beat = next_sample = time.monotonic()
+        while not self._stopping.is_set():
+            now = time.monotonic()
+            if now >= next_beat:
+                next_beat = now + self._heartbeat_s
+                self._guarded(self._beat)
+            if now >= next_sample:
+                next_sample = now + self._sample_s
+                self._guarded(self._sample)
+            self._stopping.wait(max(0.0, min(next_beat, next_sample) - time.monotonic()))
+
+    def _guarded(self, act: Callable[[], Report]) -> None:
+        try:
+            self._reporter.volatile_offer(act())
+        except Exception:
+            # a card that fell off the bus must not make the whole node look dead
+            log.exception("a reading failed")
+
+    def _beat(self) -> Report:
+        body = Heartbeat(
+            boot_id=self._boot_id,
+            agent_version=nodeagent.__version__,
+            held=self._held(),
+            unknown=self._unknown(),
+            file_url=self.file_url,
+        )
+        return Report(node=self._node, stream="heartbeat", body=body, at=time.time())
+
+    def _sample(self) -> Report:
+        body = Sample(host=host_sample(self._folder), gpus=self._nvml.sample(), jobs=self._jobs())
+        return Report(node=self._node, stream="sample", body=body, at=time.time())

@@ -1,0 +1,1 @@
+"""What this machine is and how it fares: host by psutil, GPUs by NVML."""

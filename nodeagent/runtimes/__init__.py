@@ -1,0 +1,1 @@
+"""How a job becomes a process: the port in `base`, and one module for each way."""

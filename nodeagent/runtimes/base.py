@@ -1,0 +1,95 @@
+"""The port that every runtime keeps: start once, find again, look, signal, forget.
+
+A runtime starts what it is told and watches nothing; the supervisor asks. What it starts outlives the
+agent. Starting the same name twice never makes two: the second call finds the first.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from nodeagent.journal import Handle
+from nodeagent.workspace import JobFolder
+
+
+class RuntimeFault(Exception):
+    """The runtime could not start the job. ``reason`` is an ``area:what`` id."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+class Launch(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a runtime needs to start one attempt.
+
+    argv: behind the Python executable, with the paths of the contract. mounts: path of the contract ->
+    real folder. devices: GPU UUIDs or ``cpu-<n>``.
+    """
+
+    name: str
+    folder: JobFolder
+    argv: list[str]
+    env: dict[str, str]
+    devices: list[str]
+    mounts: dict[str, Path]
+    processes: int = 1
+    image: str = ""
+
+
+class Signal(StrEnum):
+    """What a running job can be told."""
+
+    TERM = "term"  # to the trainer: save and stop
+    TERM_ALL = "term_all"  # to every process of it
+    KILL = "kill"  # to every process of it
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """How a started job is. exit_code as a shell tells it (128 + signal); None = nobody knows."""
+
+    running: bool
+    exit_code: int | None = None
+    killed_by: int | None = None
+    reason: str = ""
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """What a job's processes use now; 100 percent = one core."""
+
+    cpu_percent: float
+    memory_bytes: int
+    processes: int
+
+
+class Runtime(Protocol):
+    """See the module's text. Every method may be called from any thread."""
+
+    name: str
+
+    def start(self, launch: Launch) -> Handle:
+        """Start it, or find what was started under this name before. Raises RuntimeFault."""
+        ...
+
+    def find(self, name: str, folder: JobFolder) -> Handle | None:
+        """What was started under this name and may still run, else None."""
+        ...
+
+    def state(self, handle: Handle, folder: JobFolder) -> State:
+        """How it is now."""
+        ...
+
+    def signal(self, handle: Handle, folder: JobFolder, signal: Signal) -> None:
+        """Tell it; one that has ended already is not told."""
+        ...
+
+    def usage(self, handle: Handle) -> Usage | None:
+        """What it uses, None when it has ended."""
+        ...
+
+    def clean(self, handle: Handle, folder: JobFolder) -> None:
+        """After the end: nothing of it may be left running."""
+        ...

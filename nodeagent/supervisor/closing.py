@@ -1,0 +1,107 @@
+"""What is told about a job's files: how the trainer says it ended, and the manifest."""
+
+import hashlib
+import os
+import threading
+
+import msgspec
+
+from nodeagent.contract import paths
+from nodeagent.contract.phases import Outcome
+from nodeagent.contract.reports import File, Files
+from nodeagent.workspace import Found, JobFolder, UnsafePath, opened
+
+BLOCK_BYTES = 1024 * 1024
+LAST_EVENTS_BYTES = 1024 * 1024
+
+
+class _Event(msgspec.Struct, frozen=True):
+    """The part of a plugin's event that the agent reads."""
+
+    event: str = ""
+
+
+_event_decoder = msgspec.json.Decoder(_Event)
+_CLOSING = {"train_end": Outcome.TRAIN_END, "stopped": Outcome.STOPPED}
+
+
+def events_of(data: bytes) -> list[str]:
+    """Names of the events in these whole lines; what is no event of ours counts for nothing."""
+    names = []
+    for line in data.splitlines():
+        try:
+            names.append(_event_decoder.decode(line).event)
+        except msgspec.MsgspecError:
+            names.append("")
+    return names
+
+
+def outcome_read(folder: JobFolder) -> Outcome:
+    """The trainer's own last word, from the end of events.jsonl."""
+    try:
+        with opened(folder.path, paths.EVENTS_FILE) as descriptor:
+            size = os.fstat(descriptor).st_size
+            start = max(0, size - LAST_EVENTS_BYTES)
+            data = os.pread(descriptor, LAST_EVENTS_BYTES, start)
+    except (FileNotFoundError, UnsafePath):
+        return Outcome.NONE
+    for name in reversed(events_of(data)):
+        if name in _CLOSING:
+            return _CLOSING[name]
+    return Outcome.NONE
+
+
+class Manifests:
+    """Makes manifests; what was hashed before and has not changed since is not hashed again."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._hashes: dict[tuple[str, int, int, int], str] = {}
+
+    def make(self, folder: JobFolder, *, complete: bool) -> Files:
+        """All regular files of the job with size and SHA-256; reading them takes as long as it takes."""
+        walk = folder.walk()
+        files, skipped = [], walk.skipped
+        for found in walk.files:
+            try:
+                files.append(self._file(folder, found))
+            except FileNotFoundError:
+                continue  # a checkpoint that was rotated away meanwhile
+            except UnsafePath:
+                skipped += 1
+        return Files(files=files, complete=complete, skipped=skipped)
+
+    def forget(self, folder: JobFolder) -> None:
+        prefix = f"{folder.path}/"
+        with self._lock:
+            for key in [key for key in self._hashes if key[0].startswith(prefix)]:
+                del self._hashes[key]
+
+    def _file(self, folder: JobFolder, found: Found) -> File:
+        key = (f"{folder.path}/{found.path}", found.size_bytes, found.modified_ns, found.inode)
+        with self._lock:
+            known = self._hashes.get(key)
+        if known is None:
+            known = self._sha256(folder, found)
+            with self._lock:
+                self._hashes[key] = known
+        return File(
+            path=found.path,
+            size_bytes=found.size_bytes,
+            sha256=known,
+            modified_at=found.modified_ns / 1e9,
+        )
+
+    def _sha256(self, folder: JobFolder, found: Found) -> str:
+        """Over exactly the bytes that the manifest announces: a log may grow meanwhile."""
+        digest = hashlib.sha256()
+        with opened(folder.path, found.path) as descriptor:
+            position = 0
+            while position < found.size_bytes:
+                wanted = min(BLOCK_BYTES, found.size_bytes - position)
+                block = os.pread(descriptor, wanted, position)
+                if not block:
+                    break
+                digest.update(block)
+                position += len(block)
+        return digest.hexdigest()

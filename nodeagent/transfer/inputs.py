@@ -1,0 +1,171 @@
+"""Fetches the inputs of jobs: by HTTP with resume, verified by SHA-256, kept by their hash."""
+
+import errno
+import hashlib
+import logging
+import os
+import re
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+
+from nodeagent.contract.commands import Input
+from nodeagent.workspace import JobFolder, UnsafePath, parts_of
+
+log = logging.getLogger(__name__)
+
+BLOCK_BYTES = 1024 * 1024
+TRIES = 6
+RESERVE_BYTES = 64 * 1024 * 1024  # what stays free beside an input
+INPUTS_PREFIX = "/lf/inputs/"
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+
+
+class TransferFault(Exception):
+    """An input cannot be had. ``reason`` is an ``area:what`` id, the text one line for people."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+class TransferCancelled(Exception):
+    """The job was stopped while its inputs were fetched."""
+
+
+class _Again(Exception):
+    """This try failed in a way that another may not."""
+
+
+class Fetcher:
+    """The cache of inputs: ``<cache>/<sha256>``. Thread-safe; two jobs wanting one input fetch it once."""
+
+    def __init__(self, *, server: str, token: str, cache: Path, retry_s: float = 0.5) -> None:
+        self._server = server
+        self._cache = cache / "inputs"
+        self._cache.mkdir(parents=True, exist_ok=True)
+        self._retry_s = retry_s
+        self._http = httpx.Client(
+            timeout=httpx.Timeout(30.0, connect=10.0),
+            headers={"Authorization": f"Bearer {token}", "Accept-Encoding": "identity"},
+        )
+        self._locks: dict[str, threading.Lock] = {}
+        self._guard = threading.Lock()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def place(self, wanted: Input, folder: JobFolder, *, cancelled: Callable[[], bool]) -> None:
+        """Have the input at its target below the job's inputs. Raises TransferFault, TransferCancelled."""
+        target = self._target(wanted, folder)
+        digest = wanted.sha256.lower()
+        if not _SHA256.match(digest):
+            raise TransferFault("input:bad_spec", f"{wanted.target} has no SHA-256.")
+        with self._guard:
+            lock = self._locks.setdefault(digest, threading.Lock())
+        try:
+            with lock:
+                kept = self._cache / digest
+                if not self._is_whole(kept, wanted.size_bytes):
+                    self._fetch(wanted, kept, cancelled)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            # a copy, not a hard link: a job may write to what it is given, and the cache is shared
+            shutil.copyfile(kept, target)
+        except OSError as error:
+            if error.errno in _DISK_ERRORS:
+                raise TransferFault("node:disk_full", f"No room for {wanted.target}.") from error
+            raise TransferFault("node:disk_error", f"{wanted.target}: {error}") from error
+
+    def _target(self, wanted: Input, folder: JobFolder) -> Path:
+        try:
+            return folder.inputs.joinpath(*parts_of(wanted.target.removeprefix(INPUTS_PREFIX)))
+        except UnsafePath as error:
+            raise TransferFault(
+                "input:bad_spec", f"{wanted.target} is no path below inputs."
+            ) from error
+
+    def _is_whole(self, kept: Path, size_bytes: int) -> bool:
+        return kept.is_file() and kept.stat().st_size == size_bytes
+
+    def _fetch(self, wanted: Input, kept: Path, cancelled: Callable[[], bool]) -> None:
+        free = shutil.disk_usage(self._cache).free
+        if free < 2 * wanted.size_bytes + RESERVE_BYTES:
+            raise TransferFault("node:disk_full", f"No room for {wanted.target}.")
+        part = kept.with_suffix(".part")
+        mismatches = 0
+        for number in range(TRIES):
+            try:
+                self._fetch_rest(wanted, part, cancelled)
+            except (_Again, httpx.TransportError) as error:
+                log.warning("input %s: %s", wanted.target, error)
+                self._pause(number, cancelled)
+                continue
+            if _sha256(part, cancelled) == kept.name:
+                part.replace(kept)
+                return
+            part.unlink()
+            mismatches += 1
+            if mismatches > 1:  # once may have been a half-written rest of an earlier life
+                break
+        if mismatches == 0:
+            raise TransferFault("input:unreachable", f"{wanted.target} could not be fetched.")
+        raise TransferFault("input:hash_mismatch", f"{wanted.target} is not what was uploaded.")
+
+    def _pause(self, number: int, cancelled: Callable[[], bool]) -> None:
+        until = time.monotonic() + self._retry_s * 2**number
+        while time.monotonic() < until:
+            if cancelled():
+                raise TransferCancelled
+            time.sleep(0.05)
+
+    def _fetch_rest(self, wanted: Input, part: Path, cancelled: Callable[[], bool]) -> None:
+        have = part.stat().st_size if part.exists() else 0
+        if have > wanted.size_bytes:
+            part.unlink()
+            have = 0
+        if have == wanted.size_bytes and have:
+            return
+        headers = {"Range": f"bytes={have}-"} if have else {}
+        with self._http.stream("GET", f"{self._server}{wanted.url}", headers=headers) as answer:
+            _judge(wanted, answer)
+            resumed = have > 0 and answer.status_code == httpx.codes.PARTIAL_CONTENT
+            with part.open("ab" if resumed else "wb") as out:
+                for block in answer.iter_bytes(BLOCK_BYTES):
+                    if cancelled():
+                        raise TransferCancelled
+                    out.write(block)
+                    if out.tell() > wanted.size_bytes:
+                        raise TransferFault(
+                            "input:hash_mismatch", f"{wanted.target} is longer than announced."
+                        )
+                out.flush()
+                os.fsync(out.fileno())
+        if part.stat().st_size < wanted.size_bytes:
+            raise _Again("the answer ended early")
+
+
+def _judge(wanted: Input, answer: httpx.Response) -> None:
+    if answer.is_success:
+        return
+    status = answer.status_code
+    if status in {404, 410}:
+        raise TransferFault("input:not_found", f"{wanted.target} is not there any more.")
+    if status in {401, 403}:
+        raise TransferFault("input:forbidden", f"{wanted.target}: this node may not have it.")
+    raise _Again(f"answer {status}")
+
+
+def _sha256(path: Path, cancelled: Callable[[], bool]) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as source:
+        while block := source.read(BLOCK_BYTES):
+            if cancelled():
+                raise TransferCancelled
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,245 @@
+"""A job's folder on the node, opened as if its job were hostile.
+
+A job can put anything into its folder at any moment: a link from console.log to /etc/shadow, a FIFO
+that hangs whoever opens it, a folder swapped for a link between two looks. So everything in it is
+opened component by component relative to a directory descriptor, never through a link, never
+blocking, and only regular files are handed out. Tail, file service and manifest all use this module.
+"""
+
+import errno
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from nodeagent.contract import paths
+
+_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_SUBFOLDERS = ("output", "control", "inputs", "work", "run", "tmp")
+MAX_DEPTH = 32
+
+
+class UnsafePath(OSError):
+    """The path leaves the folder, goes through a link, or ends at something that is no regular file."""
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """A regular file met on a walk; path is relative, with forward slashes. inode tells a replaced file."""
+
+    path: str
+    size_bytes: int
+    modified_ns: int
+    inode: int
+
+
+class Walk(msgspec.Struct, kw_only=True):
+    """What a walk gathered; skipped counts links, FIFOs, sockets, devices and folders too deep."""
+
+    files: list[Found] = []
+    skipped: int = 0
+
+
+def parts_of(relative: str) -> list[str]:
+    """The components of a relative path. Raises UnsafePath for anything that could lead out."""
+    parts = relative.split("/")
+    if "\x00" in relative or any(part in {"", ".", ".."} for part in parts):
+        raise UnsafePath(errno.EINVAL, "not a plain relative path", relative)
+    return parts
+
+
+def _open_component(name: str, flags: int, parent: int, relative: str) -> int:
+    try:
+        return os.open(name, flags, dir_fd=parent)
+    except OSError as error:
+        # ELOOP: a link; ENXIO: a socket, or a FIFO; ENOTDIR: a file or a link in the middle
+        if error.errno in {errno.ELOOP, errno.ENXIO, errno.ENOTDIR}:
+            raise UnsafePath(error.errno, "a link or no regular file", relative) from error
+        raise
+
+
+def open_below(root: Path, relative: str) -> int:
+    """A descriptor of the regular file at root/relative, read-only; the caller closes it.
+
+    Raises FileNotFoundError, or UnsafePath. The root itself is the agent's own folder and trusted.
+    """
+    parts = parts_of(relative)
+    folder = os.open(root, _FOLDER_FLAGS & ~os.O_NOFOLLOW)
+    try:
+        for name in parts[:-1]:
+            deeper = _open_component(name, _FOLDER_FLAGS, folder, relative)
+            os.close(folder)
+            folder = deeper
+        found = _open_component(parts[-1], _FILE_FLAGS, folder, relative)
+    finally:
+        os.close(folder)
+    if not stat.S_ISREG(os.fstat(found).st_mode):
+        os.close(found)
+        raise UnsafePath(errno.EINVAL, "no regular file", relative)
+    return found
+
+
+@contextmanager
+def opened(root: Path, relative: str) -> Iterator[int]:
+    """`open_below`, closed at the end of the block."""
+    descriptor = open_below(root, relative)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def read_small(root: Path, relative: str, *, limit: int = 65_536) -> bytes:
+    """The first ``limit`` bytes of a small file."""
+    with opened(root, relative) as descriptor:
+        return os.pread(descriptor, limit, 0)
+
+
+def _walk_folder(descriptor: int, prefix: str, depth: int, into: Walk) -> None:
+    with os.scandir(descriptor) as entries:
+        names = sorted(entry.name for entry in entries)
+    for name in names:
+        try:
+            known = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+        except FileNotFoundError:
+            continue  # gone since the listing: a trainer rotates its checkpoints
+        path = f"{prefix}{name}"
+        if stat.S_ISREG(known.st_mode):
+            into.files.append(
+                Found(
+                    path=path,
+                    size_bytes=known.st_size,
+                    modified_ns=known.st_mtime_ns,
+                    inode=known.st_ino,
+                )
+            )
+        elif stat.S_ISDIR(known.st_mode) and depth < MAX_DEPTH:
+            _walk_deeper(descriptor, name, f"{path}/", depth, into)
+        else:
+            into.skipped += 1
+
+
+def _walk_deeper(parent: int, name: str, prefix: str, depth: int, into: Walk) -> None:
+    try:
+        folder = _open_component(name, _FOLDER_FLAGS, parent, prefix)
+    except FileNotFoundError:
+        return
+    except OSError:
+        into.skipped += 1  # swapped for a link or closed to us; counted, as the manifest says
+        return
+    try:
+        _walk_folder(folder, prefix, depth + 1, into)
+    finally:
+        os.close(folder)
+
+
+class JobFolder:
+    """The folder of one attempt: console.log, events.jsonl, output/ and what the agent keeps beside them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def output(self) -> Path:
+        return self.path / paths.OUTPUT_FOLDER
+
+    @property
+    def inputs(self) -> Path:
+        return self.path / "inputs"
+
+    @property
+    def control(self) -> Path:
+        return self.path / "control"
+
+    @property
+    def run(self) -> Path:
+        """What shim and agent tell each other: pids, exit code."""
+        return self.path / "run"
+
+    def create(self) -> None:
+        """Make the folder and its parts; a second time changes nothing."""
+        for name in _SUBFOLDERS:
+            (self.path / name).mkdir(parents=True, exist_ok=True)
+
+    def open(self, relative: str) -> int:
+        """See `open_below`."""
+        return open_below(self.path, relative)
+
+    def walk(self) -> Walk:
+        """The files that belong to the job's result: the console, the events and all below output/."""
+        result = Walk()
+        for name in (paths.CONSOLE_FILE, paths.EVENTS_FILE):
+            try:
+                with opened(self.path, name) as descriptor:
+                    known = os.fstat(descriptor)
+            except FileNotFoundError:
+                continue
+            except UnsafePath:
+                result.skipped += 1
+                continue
+            result.files.append(
+                Found(
+                    path=name,
+                    size_bytes=known.st_size,
+                    modified_ns=known.st_mtime_ns,
+                    inode=known.st_ino,
+                )
+            )
+        root = os.open(self.path, _FOLDER_FLAGS)
+        try:
+            _walk_deeper(root, paths.OUTPUT_FOLDER, f"{paths.OUTPUT_FOLDER}/", 0, result)
+        finally:
+            os.close(root)
+        return result
+
+    def control_put(self, name: str) -> None:
+        """Leave a control file (``save``, ``stop``) for the trainer's plugin."""
+        folder = os.open(self.path, _FOLDER_FLAGS)
+        try:
+            control = _open_component("control", _FOLDER_FLAGS, folder, "control")
+            try:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+                os.close(os.open(name, flags, 0o644, dir_fd=control))
+            finally:
+                os.close(control)
+        finally:
+            os.close(folder)
+
+
+class Workspace:
+    """All job folders of this node: ``<folder>/jobs/<instance>/a<attempt>``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.jobs = folder / "jobs"
+        self.trash = folder / "trash"
+        for path in (self.jobs, self.trash):
+            path.mkdir(parents=True, exist_ok=True)
+
+    def job(self, instance: int, attempt: int) -> JobFolder:
+        return JobFolder(self.jobs / str(instance) / f"a{attempt}")
+
+    def attempts(self) -> list[tuple[int, int]]:
+        """(instance, attempt) of every job folder that lies here."""
+        found = []
+        for folder in self.jobs.glob("*/a*"):
+            instance, attempt = folder.parent.name, folder.name[1:]
+            if instance.isdecimal() and attempt.isdecimal():
+                found.append((int(instance), int(attempt)))
+        return sorted(found)
+
+    def discard(self, instance: int) -> None:
+        """Take an instance's folder out of sight at once; `trash_empty` deletes it."""
+        source = self.jobs / str(instance)
+        if source.exists():
+            source.rename(self.trash / f"{instance}-{secrets.token_hex(4)}")
+
+    def trash_empty(self) -> None:
+        """Delete what was discarded. Raises OSError; what is left is tried again next time."""
+        for path in self.trash.iterdir():
+            shutil.rmtree(path)  # relative to descriptors, so a planted link is not followed
