@@ -6,4 +6,6 @@ app_name = "api"
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("loraforge.accounts.api.urls")),
+    path("", include("loraforge.nodelink.api.urls")),
+    path("", include("loraforge.instances.api.urls")),
 ]

@@ -12,7 +12,9 @@ Handler = Callable[..., None]
 _handlers: dict[str, list[Handler]] = defaultdict(list)
 
 INSTANCE_MOVED = "instance.moved"  # instance=Instance, event=InstanceEvent
+DATASET_DELETING = "dataset.deleting"  # dataset=Dataset; a subscriber that needs it raises Conflict
 INSTANCE_DELETED = "instance.deleted"  # instance=Instance, files=bool
+NODE_STATE_CHANGED = "node.state_changed"  # node=Node, before=NodeState
 
 
 def subscribe(event: str, handler: Handler) -> None:

@@ -1,0 +1,1 @@
+"""REST entry points of instances, and of nodes, whose devices instances hold."""

@@ -1,0 +1,66 @@
+"""Reads of instances, filtered by what the asker may see."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from django.contrib.auth.models import AnonymousUser
+from django.db.models import QuerySet
+from django.utils.translation import gettext as _
+
+from loraforge.accounts import access
+from loraforge.accounts.models import User
+from loraforge.core.errors import NotFound
+from loraforge.instances.models import Attempt, DeviceLease, Instance
+from loraforge.nodes.models import Node
+
+Asker = User | AnonymousUser
+
+
+def instance_list(*, user: Asker) -> QuerySet[Instance]:
+    """What the user may see and is not deleted, newest first, with owner and node."""
+    rows = Instance.objects.filter(deleted_at=None)
+    return access.visible(user, rows).select_related("owner", "node", "wanted_node")
+
+
+def instance_get(*, user: Asker, instance_id: int) -> Instance:
+    """One instance. Raises NotFound when it is not there, deleted, or none of the user's business."""
+    instance = instance_list(user=user).filter(pk=instance_id).first()
+    if instance is None:
+        raise NotFound(
+            "instances:not_found", _("There is no instance #%(number)s.") % {"number": instance_id}
+        )
+    return instance
+
+
+def attempt_list(*, instance: Instance) -> QuerySet[Attempt]:
+    """All attempts of an instance that the caller already may see, first to last."""
+    return Attempt.objects.filter(instance=instance).select_related("node").order_by("number")
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a device. Everything but the fact itself is None for those who may not know."""
+
+    instance_id: int | None
+    name: str | None
+    owner: str | None
+
+
+def device_holders(*, user: Asker, nodes: Iterable[Node]) -> dict[tuple[int, str], Holder]:
+    """(node id, device uuid) -> holder, for each device held now; two queries however many nodes."""
+    leases = list(
+        DeviceLease.objects.filter(node__in=list(nodes), released_at=None).select_related(
+            "attempt__instance__owner"
+        )
+    )
+    rows = Instance.objects.filter(pk__in={lease.attempt.instance_id for lease in leases})
+    known = set(access.visible(user, rows).values_list("pk", flat=True))
+    return {
+        (lease.node_id, lease.device_uuid): _holder(lease.attempt.instance, known) for lease in leases
+    }
+
+
+def _holder(instance: Instance, known: set[int]) -> Holder:
+    if instance.pk not in known:
+        return Holder(instance_id=None, name=None, owner=None)
+    return Holder(instance_id=instance.pk, name=instance.name, owner=instance.owner.username)

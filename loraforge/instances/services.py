@@ -1,0 +1,299 @@
+"""Writes of instances: what people ask for, and what the scheduler decides."""
+
+import uuid
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from loraforge.accounts import access
+from loraforge.accounts.access import Action
+from loraforge.accounts.models import User
+from loraforge.core import audit, events, outbox
+from loraforge.core.errors import Conflict, Invalid
+from loraforge.instances.models import Attempt, DeviceLease, Instance, Kind
+from loraforge.instances.states import ACTIVE, RESTING, State
+from loraforge.instances.transitions import attempt_current, instance_move
+from loraforge.nodes.models import Node
+
+StopMode = Literal["save", "now"]
+
+START_TASK = "gateway.start_send"
+STOP_TASK = "gateway.stop_send"
+CHECKPOINT_TASK = "gateway.checkpoint_send"
+REMOVE_TASK = "gateway.remove_send"
+
+PRIORITY_LIMIT = 100
+_STOPPABLE = ACTIVE - {State.STOPPING}
+
+
+@transaction.atomic
+def instance_create(
+    *,
+    actor: User,
+    owner: User,
+    name: str,
+    gpus: int = 1,
+    processes: int = 1,
+    wanted_node: Node | None = None,
+    wanted_devices: Sequence[str] = (),
+    priority: int = 0,
+    tags: Sequence[str] = (),
+    notes: str = "",
+    kind: Kind = Kind.JOB,
+) -> Instance:
+    """A new instance in DRAFT.
+
+    gpus: devices wanted; named devices replace the number. Raises Denied when the actor may not create,
+    asks for a priority or acts for another owner without being an operator, Invalid for bad numbers.
+    """
+    access.require(actor, Action.CREATE)
+    if owner != actor:
+        access.require(actor, Action.OPERATE)
+    devices = list(dict.fromkeys(wanted_devices))
+    wanted = len(devices) or gpus
+    if wanted < 1 or not 1 <= processes <= wanted:
+        raise Invalid(
+            "instances:bad_devices",
+            _("Ask for at least one device, and for no more processes than devices."),
+            fields={"gpus": [_("At least 1, and at least as many as processes.")]},
+        )
+    _priority_check(actor=actor, before=0, after=priority)
+    instance = Instance.objects.create(
+        owner=owner,
+        kind=kind,
+        name=name.strip() or _("Job"),
+        gpus=wanted,
+        processes=processes,
+        wanted_node=wanted_node,
+        wanted_devices=devices,
+        priority=priority,
+        tags=list(tags),
+        notes=notes,
+    )
+    instance.refresh_from_db()
+    audit.record(actor=actor, target=instance, what="instances:create")
+    return instance
+
+
+def _priority_check(*, actor: User, before: int, after: int) -> None:
+    if after == before:
+        return
+    if abs(after) > PRIORITY_LIMIT:
+        raise Invalid(
+            "instances:bad_priority",
+            _("The priority is a number from -100 to 100."),
+            fields={"priority": [_("From -100 to 100.")]},
+        )
+    # Lowering one's own is a courtesy to others; raising is the operators' decision.
+    if after > before:
+        access.require(actor, Action.OPERATE)
+
+
+@transaction.atomic
+def instance_queue(*, actor: User, instance: Instance) -> Instance:
+    """DRAFT (or an ended one, for its next attempt) -> QUEUED. Raises Conflict from any other state."""
+    access.require(actor, Action.CHANGE, instance)
+    moved = instance_move(
+        instance=instance, target=State.QUEUED, actor=actor, wait_reason="", wait_detail={}
+    )
+    audit.record(actor=actor, target=moved, what="instances:queue")
+    return moved
+
+
+@transaction.atomic
+def instance_withdraw(*, actor: User, instance: Instance) -> Instance:
+    """QUEUED -> DRAFT: nothing ran, nothing is lost."""
+    access.require(actor, Action.CHANGE, instance)
+    moved = instance_move(
+        instance=instance,
+        target=State.DRAFT,
+        sources=frozenset({State.QUEUED}),
+        actor=actor,
+        queued_at=None,
+        wait_reason="",
+        wait_detail={},
+    )
+    audit.record(actor=actor, target=moved, what="instances:withdraw")
+    return moved
+
+
+@transaction.atomic
+def instance_stop(*, actor: User, instance: Instance, mode: StopMode = "save") -> Instance:
+    """End it: QUEUED -> STOPPED at once, an active one -> STOPPING and a command to its node.
+
+    mode: "save" asks for a checkpoint first, "now" does not wait; "now" may follow "save". Raises
+    Conflict when nothing is there to stop.
+    """
+    access.require(actor, Action.CHANGE, instance)
+    instance.refresh_from_db()
+    if instance.state == State.QUEUED:
+        instance = instance_move(
+            instance=instance,
+            target=State.STOPPED,
+            sources=frozenset({State.QUEUED}),
+            actor=actor,
+            reason="user:withdrawn_before_start",
+            wait_reason="",
+            wait_detail={},
+        )
+    elif instance.state == State.STOPPING:
+        _stop_ask(instance=instance, mode=mode)
+    else:
+        instance = instance_move(
+            instance=instance, target=State.STOPPING, sources=_STOPPABLE, actor=actor, reason=f"user:stop_{mode}"
+        )
+        _stop_ask(instance=instance, mode=mode)
+    audit.record(actor=actor, target=instance, what=f"instances:stop_{mode}")
+    return instance
+
+
+def _stop_ask(*, instance: Instance, mode: StopMode) -> None:
+    rows = Attempt.objects.filter(instance=instance, number=instance.attempt)
+    if mode == "save":
+        rows = rows.exclude(stop_requested="now")
+    if rows.update(stop_requested=mode):
+        outbox.task_enqueue(STOP_TASK, instance_id=instance.pk, attempt=instance.attempt, mode=mode)
+
+
+@transaction.atomic
+def instance_checkpoint(*, actor: User, instance: Instance) -> None:
+    """Ask the node to save a checkpoint and go on. Raises Conflict unless it is running."""
+    access.require(actor, Action.CHANGE, instance)
+    instance.refresh_from_db()
+    if instance.state != State.RUNNING:
+        raise Conflict(
+            "instances:not_running", _("Only a running job can save a checkpoint. Wait until it runs.")
+        )
+    outbox.task_enqueue(
+        CHECKPOINT_TASK,
+        instance_id=instance.pk,
+        attempt=instance.attempt,
+        request=uuid.uuid4().hex,  # made here: a message that comes twice is one request
+    )
+    audit.record(actor=actor, target=instance, what="instances:checkpoint")
+
+
+@transaction.atomic
+def instance_assign(*, instance: Instance, node: Node, devices: Sequence[str]) -> Attempt:
+    """Give a queued instance its devices and its next attempt, and have the node told.
+
+    Raises Conflict when it is not queued any more, IntegrityError when a device was taken meanwhile;
+    nothing is changed then (call it in a savepoint).
+    """
+    number = instance.attempt + 1
+    # The number is the fence, so it is raised first, guarded by the old one.
+    if not Instance.objects.filter(pk=instance.pk, attempt=instance.attempt).update(attempt=number):
+        raise Conflict("instances:wrong_state", _("#%(number)s was changed meanwhile.") % {"number": instance.pk})
+    attempt = Attempt.objects.create(instance=instance, number=number, node=node, devices=list(devices))
+    DeviceLease.objects.bulk_create(
+        DeviceLease(node=node, device_uuid=device, attempt=attempt) for device in devices
+    )
+    instance_move(
+        instance=instance,
+        target=State.ASSIGNED,
+        attempt=number,
+        sources=frozenset({State.QUEUED}),
+        node=node,
+        wait_reason="",
+        wait_detail={},
+        saved_step=None,
+        step=0,
+        max_steps=0,
+        loss=None,
+        eta_s=None,
+    )
+    outbox.task_enqueue(START_TASK, instance_id=instance.pk, attempt=number)
+    return attempt
+
+
+@transaction.atomic
+def instance_update(
+    *,
+    actor: User,
+    instance: Instance,
+    name: str | None = None,
+    tags: Sequence[str] | None = None,
+    notes: str | None = None,
+    keep: bool | None = None,
+    priority: int | None = None,
+) -> Instance:
+    """Change what may change at any time; None leaves a thing as it is. Only operators raise the priority."""
+    access.require(actor, Action.CHANGE, instance)
+    if priority is not None:
+        _priority_check(actor=actor, before=instance.priority, after=priority)
+    wanted: dict[str, Any] = {
+        "name": name.strip() if name is not None else None,
+        "tags": list(tags) if tags is not None else None,
+        "notes": notes,
+        "keep": keep,
+        "priority": priority,
+    }
+    changes = {
+        key: [getattr(instance, key), value]
+        for key, value in wanted.items()
+        if value is not None and getattr(instance, key) != value
+    }
+    if changes.get("name") and not changes["name"][1]:
+        raise Invalid(
+            "instances:no_name", _("Give it a name."), fields={"name": [_("This may not be empty.")]}
+        )
+    if not changes:
+        return instance
+    # Only these columns: a state written meanwhile by the gateway must not be overwritten.
+    Instance.objects.filter(pk=instance.pk).update(**{key: pair[1] for key, pair in changes.items()})
+    instance.refresh_from_db()
+    audit.record(actor=actor, target=instance, what="instances:update", changes=changes)
+    return instance
+
+
+@transaction.atomic
+def instance_delete(*, actor: User, instance: Instance, files: bool) -> None:
+    """Delete an instance that rests; ``files`` also removes its files from every node that held it.
+
+    Raises Conflict while it is queued or active.
+    """
+    access.require(actor, Action.CHANGE, instance)
+    now = timezone.now()
+    deleted = Instance.objects.filter(
+        pk=instance.pk, state__in=[str(state) for state in RESTING], deleted_at=None
+    ).update(deleted_at=now)
+    if not deleted:
+        raise Conflict(
+            "instances:not_resting",
+            _("#%(number)s is still queued or at work. Stop or withdraw it first, then delete it.")
+            % {"number": instance.pk},
+        )
+    instance.refresh_from_db()
+    audit.record(
+        actor=actor,
+        target=instance,
+        what="instances:delete_with_files" if files else "instances:delete",
+        changes={"deleted_at": [None, now.isoformat()]},
+    )
+    if files:
+        _files_remove(instance)
+    events.emit(events.INSTANCE_DELETED, instance=instance, files=files)
+
+
+def _files_remove(instance: Instance) -> None:
+    last_of_node: dict[int, int] = {}
+    for node_id, number in Attempt.objects.filter(instance=instance).values_list("node_id", "number"):
+        last_of_node[node_id] = max(number, last_of_node.get(node_id, 0))
+    for number in last_of_node.values():
+        outbox.task_enqueue(REMOVE_TASK, instance_id=instance.pk, attempt=number)
+
+
+__all__ = [
+    "attempt_current",
+    "instance_assign",
+    "instance_checkpoint",
+    "instance_create",
+    "instance_delete",
+    "instance_queue",
+    "instance_stop",
+    "instance_update",
+    "instance_withdraw",
+]

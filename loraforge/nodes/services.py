@@ -1,0 +1,265 @@
+"""Writes of nodes: adding, joining, hearing, cordoning."""
+
+import re
+import secrets
+import time
+from datetime import datetime, timedelta
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+from django.utils.translation import gettext as _
+
+from loraforge.accounts import access
+from loraforge.accounts.access import Action
+from loraforge.accounts.models import User
+from loraforge.core import audit, events, live, outbox
+from loraforge.core.errors import Conflict, Denied, Invalid
+from loraforge.core.models import Setting
+from loraforge.nodes import health
+from loraforge.nodes.models import Device, DeviceKind, Node, NodeState
+from loraforge.nodes.selectors import TOKEN_PREFIX
+from nodeagent.contract.joining import JoinRequest
+from nodeagent.contract.reports import Heartbeat
+
+NAME_RULE = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+CLOCK_SKEW_LIMIT_S = 2.0
+SAME_NODE_HEARD_S = 20.0
+PLACE_TASK = "scheduling.instances_place"
+
+_HEARING = "nodes.hearing"
+_HEARING_BREAK_S = 15.0
+
+
+@transaction.atomic
+def node_add(*, actor: User | None, name: str) -> tuple[Node, str]:
+    """A new node and its token, which is shown this once and kept as a digest only.
+
+    actor None = the platform itself (command line). Raises Invalid for a bad name, Conflict for one
+    that is taken.
+    """
+    if actor is not None:
+        access.require(actor, Action.OPERATE)
+    if not NAME_RULE.fullmatch(name):
+        raise Invalid(
+            "nodes:bad_name",
+            _("A node's name has 1 to 40 small letters, digits and hyphens, and begins and ends without a hyphen."),
+            fields={"name": [_("Small letters, digits and hyphens only.")]},
+        )
+    text = TOKEN_PREFIX + secrets.token_urlsafe(32)
+    try:
+        with transaction.atomic():
+            node = Node.objects.create(name=name, token_digest=Node.digest_of(text))
+    except IntegrityError as error:
+        raise Conflict(
+            "nodes:name_taken",
+            _("There is a node %(name)s already. Choose another name, or give it a new token.") % {"name": name},
+        ) from error
+    audit.record(actor=actor, target=node, what="nodes:add")
+    return node, text
+
+
+@transaction.atomic
+def node_token_renew(*, actor: User | None, node: Node) -> str:
+    """A new token; the old one is worth nothing from now on."""
+    if actor is not None:
+        access.require(actor, Action.OPERATE)
+    text = TOKEN_PREFIX + secrets.token_urlsafe(32)
+    Node.objects.filter(pk=node.pk).update(token_digest=Node.digest_of(text))
+    audit.record(actor=actor, target=node, what="nodes:token_renew")
+    return text
+
+
+@transaction.atomic
+def node_join(*, node: Node, request: JoinRequest) -> Node:
+    """Take over what the node says it is; it may work from now on.
+
+    Raises Denied for another node's name, Conflict when its clock is off or another agent serves
+    under this name.
+    """
+    if request.node != node.name:
+        raise Denied(
+            "nodes:other_node",
+            _("This token belongs to node %(name)s. Start the node agent with that name.") % {"name": node.name},
+        )
+    skew_s = request.clock - time.time()
+    if abs(skew_s) > CLOCK_SKEW_LIMIT_S:
+        raise Conflict(
+            "nodes:clock_skew",
+            _("The node's clock is off by %(seconds)s s. Set up NTP on the node (for example chrony), then start again.")
+            % {"seconds": f"{skew_s:+.1f}"},
+        )
+    node.refresh_from_db()
+    _other_agent_refuse(node=node, request=request)
+    before = NodeState(node.state)
+    now = timezone.now()
+    state = before if before is NodeState.MAINTENANCE else NodeState.ONLINE
+    Node.objects.filter(pk=node.pk).update(
+        state=state,
+        boot_id=request.boot_id,
+        agent_version=request.agent_version,
+        runtime=request.runtime,
+        hostname=request.hostname,
+        file_url=request.file_url,
+        swift_version=request.swift_version,
+        driver_version=request.driver_version,
+        cpu_count=request.cpu_count,
+        memory_bytes=request.memory_bytes,
+        disk_total_bytes=request.disk_total_bytes,
+        disk_free_bytes=request.disk_free_bytes,
+        model_roots=request.model_roots,
+        joined_at=now,
+        seen_at=now,
+    )
+    node.refresh_from_db()
+    _devices_store(node=node, request=request)
+    if state != before:
+        _state_tell(node=node, before=before)
+    outbox.task_enqueue(PLACE_TASK)
+    return node
+
+
+def _other_agent_refuse(*, node: Node, request: JoinRequest) -> None:
+    """Two agents under one name would both take its commands. A restart on the same host is none
+    (it may get another port)."""
+    if node.seen_at is None or (timezone.now() - node.seen_at).total_seconds() >= SAME_NODE_HEARD_S:
+        return
+    here = (node.hostname, urlsplit(node.file_url).hostname)
+    if here != (request.hostname, urlsplit(request.file_url).hostname):
+        raise Conflict(
+            "nodes:already_served",
+            _("Another node agent on %(host)s serves node %(name)s. Stop it, wait %(seconds)d s, then start this one.")
+            % {"host": node.hostname, "name": node.name, "seconds": SAME_NODE_HEARD_S},
+        )
+
+
+def _devices_store(*, node: Node, request: JoinRequest) -> None:
+    """GPUs, or CPU slots where there are none. What vanished stays known, since attempts name it."""
+    found = [
+        Device(node=node, uuid=gpu.uuid, kind=DeviceKind.GPU, index=gpu.index, name=gpu.name, memory_bytes=gpu.memory_bytes)
+        for gpu in request.gpus
+    ] or [
+        Device(node=node, uuid=f"cpu-{slot}", kind=DeviceKind.CPU, index=slot, name=_("CPU slot %(n)d") % {"n": slot})
+        for slot in range(request.cpu_slots)
+    ]
+    for device in found:
+        device.present = True
+    Device.objects.bulk_create(
+        found,
+        update_conflicts=True,
+        unique_fields=["node", "uuid"],
+        update_fields=["kind", "index", "name", "memory_bytes", "present"],
+    )
+    Device.objects.filter(node=node).exclude(uuid__in=[device.uuid for device in found]).update(present=False)
+
+
+@transaction.atomic
+def node_seen(*, node: Node, heartbeat: Heartbeat) -> Node:
+    """A heartbeat came: the node is there, whatever was thought of it."""
+    before = NodeState(node.state)
+    state = NodeState.ONLINE if before in health.WATCHED else before
+    changes = {"seen_at": timezone.now(), "boot_id": heartbeat.boot_id, "agent_version": heartbeat.agent_version}
+    if heartbeat.file_url:
+        changes["file_url"] = heartbeat.file_url
+    rows = Node.objects.filter(pk=node.pk, state=before)
+    if not rows.update(state=state, **changes):
+        node.refresh_from_db()
+        return node
+    node.refresh_from_db()
+    if state != before:
+        _state_tell(node=node, before=before)
+        outbox.task_enqueue(PLACE_TASK)
+    return node
+
+
+def _state_tell(*, node: Node, before: NodeState) -> None:
+    outbox.frame_enqueue(
+        live.TOPIC_NODES,
+        {"type": "node", "node": node.name, "state": node.state, "cordoned": node.cordoned},
+    )
+    events.emit(events.NODE_STATE_CHANGED, node=node, before=before)
+
+
+def hearing_touch(*, now: datetime | None = None) -> None:
+    """Ingest reads heartbeats now. A break in this is our silence, not the nodes'."""
+    now = now or timezone.now()
+    heard = _hearing()
+    broken = heard is None or (now - heard.until).total_seconds() > _HEARING_BREAK_S
+    since = now if heard is None or broken else heard.since
+    Setting.objects.update_or_create(
+        name=_HEARING, defaults={"value": f"{since.isoformat()} {now.isoformat()}"}
+    )
+
+
+def _hearing() -> health.Hearing | None:
+    value = Setting.objects.filter(name=_HEARING).values_list("value", flat=True).first()
+    since, _blank, until = (value or "").partition(" ")
+    begin, end = parse_datetime(since), parse_datetime(until)
+    return health.Hearing(since=begin, until=end) if begin and end else None
+
+
+def nodes_review(*, now: datetime | None = None) -> list[Node]:
+    """Give silent nodes the state that their silence means; returns those that changed.
+
+    Nobody is judged while the control plane itself is deaf, nor in the grace after it was.
+    """
+    now = now or timezone.now()
+    heard = _hearing()
+    if heard is None or (now - heard.until).total_seconds() > _HEARING_BREAK_S:
+        return []
+    limits = health.Limits(
+        suspect_s=settings.NODE_SUSPECT_S, offline_s=settings.NODE_OFFLINE_S, lost_s=settings.NODE_LOST_S
+    )
+    watched = Node.objects.filter(
+        state__in=health.WATCHED, seen_at__lt=now - timedelta(seconds=limits.suspect_s)
+    )
+    if (now - heard.since).total_seconds() < settings.RESTART_GRACE_S:
+        watched = watched.filter(seen_at__gte=heard.since)  # the others may only not have been heard
+    return [node for node in watched if _worsen(node=node, now=now, limits=limits)]
+
+
+@transaction.atomic
+def _worsen(*, node: Node, now: datetime, limits: health.Limits) -> bool:
+    if node.seen_at is None:
+        return False
+    before = NodeState(node.state)
+    state = health.state_by_silence(silence_s=(now - node.seen_at).total_seconds(), limits=limits)
+    if not health.is_worse(state, before):
+        return False
+    if not Node.objects.filter(pk=node.pk, state=before, seen_at=node.seen_at).update(state=state):
+        return False  # heard meanwhile
+    node.refresh_from_db()
+    _state_tell(node=node, before=before)
+    return True
+
+
+def node_cordon(*, actor: User, node: Node) -> Node:
+    """Take nothing new from now on; what runs goes on. Undone only by a person."""
+    return _cordon_set(actor=actor, node=node, cordoned=True)
+
+
+def node_uncordon(*, actor: User, node: Node) -> Node:
+    """Take new work again."""
+    return _cordon_set(actor=actor, node=node, cordoned=False)
+
+
+@transaction.atomic
+def _cordon_set(*, actor: User, node: Node, cordoned: bool) -> Node:
+    access.require(actor, Action.OPERATE)
+    changed = Node.objects.filter(pk=node.pk, cordoned=not cordoned).update(cordoned=cordoned)
+    node.refresh_from_db()
+    if changed:
+        audit.record(
+            actor=actor,
+            target=node,
+            what="nodes:cordon" if cordoned else "nodes:uncordon",
+            changes={"cordoned": [not cordoned, cordoned]},
+        )
+        outbox.frame_enqueue(
+            live.TOPIC_NODES,
+            {"type": "node", "node": node.name, "state": node.state, "cordoned": node.cordoned},
+        )
+        outbox.task_enqueue(PLACE_TASK)
+    return node
