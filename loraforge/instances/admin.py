@@ -21,7 +21,16 @@ class _ReadOnly:
 
 class AttemptInline(_ReadOnly, TabularInline):  # type: ignore[misc]
     model = Attempt
-    fields = ("number", "node", "devices", "phase", "exit_code", "outcome", "assigned_at", "ended_at")
+    fields = (
+        "number",
+        "node",
+        "devices",
+        "phase",
+        "exit_code",
+        "outcome",
+        "assigned_at",
+        "ended_at",
+    )
     extra = 0
 
 
@@ -33,7 +42,17 @@ class EventInline(_ReadOnly, TabularInline):  # type: ignore[misc]
 
 @admin.register(Instance)
 class InstanceAdmin(_ReadOnly, ModelAdmin):  # type: ignore[misc]
-    list_display = ("id", "name", "owner", "state", "node", "priority", "wait_reason", "failure_reason", "created_at")
+    list_display = (
+        "id",
+        "name",
+        "owner",
+        "state",
+        "node",
+        "priority",
+        "wait_reason",
+        "failure_reason",
+        "created_at",
+    )
     list_filter = ("state", "kind", "node")
     search_fields = ("=id", "name", "owner__username")
     inlines = (AttemptInline, EventInline)

@@ -56,7 +56,8 @@ def device_holders(*, user: Asker, nodes: Iterable[Node]) -> dict[tuple[int, str
     rows = Instance.objects.filter(pk__in={lease.attempt.instance_id for lease in leases})
     known = set(access.visible(user, rows).values_list("pk", flat=True))
     return {
-        (lease.node_id, lease.device_uuid): _holder(lease.attempt.instance, known) for lease in leases
+        (lease.node_id, lease.device_uuid): _holder(lease.attempt.instance, known)
+        for lease in leases
     }
 
 

@@ -15,7 +15,7 @@ from loraforge.core import audit, events, outbox
 from loraforge.core.errors import Conflict, Invalid
 from loraforge.instances.models import Attempt, DeviceLease, Instance, Kind
 from loraforge.instances.states import ACTIVE, RESTING, State
-from loraforge.instances.transitions import attempt_current, instance_move
+from loraforge.instances.transitions import instance_move
 from loraforge.nodes.models import Node
 
 StopMode = Literal["save", "now"]
@@ -143,7 +143,11 @@ def instance_stop(*, actor: User, instance: Instance, mode: StopMode = "save") -
         _stop_ask(instance=instance, mode=mode)
     else:
         instance = instance_move(
-            instance=instance, target=State.STOPPING, sources=_STOPPABLE, actor=actor, reason=f"user:stop_{mode}"
+            instance=instance,
+            target=State.STOPPING,
+            sources=_STOPPABLE,
+            actor=actor,
+            reason=f"user:stop_{mode}",
         )
         _stop_ask(instance=instance, mode=mode)
     audit.record(actor=actor, target=instance, what=f"instances:stop_{mode}")
@@ -165,7 +169,8 @@ def instance_checkpoint(*, actor: User, instance: Instance) -> None:
     instance.refresh_from_db()
     if instance.state != State.RUNNING:
         raise Conflict(
-            "instances:not_running", _("Only a running job can save a checkpoint. Wait until it runs.")
+            "instances:not_running",
+            _("Only a running job can save a checkpoint. Wait until it runs."),
         )
     outbox.task_enqueue(
         CHECKPOINT_TASK,
@@ -186,8 +191,13 @@ def instance_assign(*, instance: Instance, node: Node, devices: Sequence[str]) -
     number = instance.attempt + 1
     # The number is the fence, so it is raised first, guarded by the old one.
     if not Instance.objects.filter(pk=instance.pk, attempt=instance.attempt).update(attempt=number):
-        raise Conflict("instances:wrong_state", _("#%(number)s was changed meanwhile.") % {"number": instance.pk})
-    attempt = Attempt.objects.create(instance=instance, number=number, node=node, devices=list(devices))
+        raise Conflict(
+            "instances:wrong_state",
+            _("#%(number)s was changed meanwhile.") % {"number": instance.pk},
+        )
+    attempt = Attempt.objects.create(
+        instance=instance, number=number, node=node, devices=list(devices)
+    )
     DeviceLease.objects.bulk_create(
         DeviceLease(node=node, device_uuid=device, attempt=attempt) for device in devices
     )
@@ -238,12 +248,16 @@ def instance_update(
     }
     if changes.get("name") and not changes["name"][1]:
         raise Invalid(
-            "instances:no_name", _("Give it a name."), fields={"name": [_("This may not be empty.")]}
+            "instances:no_name",
+            _("Give it a name."),
+            fields={"name": [_("This may not be empty.")]},
         )
     if not changes:
         return instance
     # Only these columns: a state written meanwhile by the gateway must not be overwritten.
-    Instance.objects.filter(pk=instance.pk).update(**{key: pair[1] for key, pair in changes.items()})
+    Instance.objects.filter(pk=instance.pk).update(
+        **{key: pair[1] for key, pair in changes.items()}
+    )
     instance.refresh_from_db()
     audit.record(actor=actor, target=instance, what="instances:update", changes=changes)
     return instance
@@ -280,20 +294,9 @@ def instance_delete(*, actor: User, instance: Instance, files: bool) -> None:
 
 def _files_remove(instance: Instance) -> None:
     last_of_node: dict[int, int] = {}
-    for node_id, number in Attempt.objects.filter(instance=instance).values_list("node_id", "number"):
+    for node_id, number in Attempt.objects.filter(instance=instance).values_list(
+        "node_id", "number"
+    ):
         last_of_node[node_id] = max(number, last_of_node.get(node_id, 0))
     for number in last_of_node.values():
         outbox.task_enqueue(REMOVE_TASK, instance_id=instance.pk, attempt=number)
-
-
-__all__ = [
-    "attempt_current",
-    "instance_assign",
-    "instance_checkpoint",
-    "instance_create",
-    "instance_delete",
-    "instance_queue",
-    "instance_stop",
-    "instance_update",
-    "instance_withdraw",
-]

@@ -21,7 +21,9 @@ class Node(models.Model):
     """A machine that runs jobs. Its name is part of queue and stream names, so it never changes."""
 
     name = models.SlugField(_("name"), max_length=40, unique=True)
-    state = models.CharField(_("state"), max_length=12, choices=NodeState.choices, default=NodeState.NEW)
+    state = models.CharField(
+        _("state"), max_length=12, choices=NodeState.choices, default=NodeState.NEW
+    )
     cordoned = models.BooleanField(_("cordoned"), default=False)
     token_digest = models.CharField(max_length=64)
     boot_id = models.CharField(max_length=64, blank=True)
@@ -83,5 +85,13 @@ class Device(models.Model):
 
 auditlog.register(
     Node,
-    exclude_fields=["token_digest", "seen_at", "disk_free_bytes", "boot_id", "state", "file_url", "joined_at"],
+    exclude_fields=[
+        "token_digest",
+        "seen_at",
+        "disk_free_bytes",
+        "boot_id",
+        "state",
+        "file_url",
+        "joined_at",
+    ],
 )

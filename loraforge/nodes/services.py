@@ -45,7 +45,9 @@ def node_add(*, actor: User | None, name: str) -> tuple[Node, str]:
     if not NAME_RULE.fullmatch(name):
         raise Invalid(
             "nodes:bad_name",
-            _("A node's name has 1 to 40 small letters, digits and hyphens, and begins and ends without a hyphen."),
+            _(
+                "A node's name has 1 to 40 small letters, digits and hyphens, and begins and ends without a hyphen."
+            ),
             fields={"name": [_("Small letters, digits and hyphens only.")]},
         )
     text = TOKEN_PREFIX + secrets.token_urlsafe(32)
@@ -55,7 +57,8 @@ def node_add(*, actor: User | None, name: str) -> tuple[Node, str]:
     except IntegrityError as error:
         raise Conflict(
             "nodes:name_taken",
-            _("There is a node %(name)s already. Choose another name, or give it a new token.") % {"name": name},
+            _("There is a node %(name)s already. Choose another name, or give it a new token.")
+            % {"name": name},
         ) from error
     audit.record(actor=actor, target=node, what="nodes:add")
     return node, text
@@ -82,13 +85,16 @@ def node_join(*, node: Node, request: JoinRequest) -> Node:
     if request.node != node.name:
         raise Denied(
             "nodes:other_node",
-            _("This token belongs to node %(name)s. Start the node agent with that name.") % {"name": node.name},
+            _("This token belongs to node %(name)s. Start the node agent with that name.")
+            % {"name": node.name},
         )
     skew_s = request.clock - time.time()
     if abs(skew_s) > CLOCK_SKEW_LIMIT_S:
         raise Conflict(
             "nodes:clock_skew",
-            _("The node's clock is off by %(seconds)s s. Set up NTP on the node (for example chrony), then start again.")
+            _(
+                "The node's clock is off by %(seconds)s s. Set up NTP on the node (for example chrony), then start again."
+            )
             % {"seconds": f"{skew_s:+.1f}"},
         )
     node.refresh_from_db()
@@ -130,7 +136,9 @@ def _other_agent_refuse(*, node: Node, request: JoinRequest) -> None:
     if here != (request.hostname, urlsplit(request.file_url).hostname):
         raise Conflict(
             "nodes:already_served",
-            _("Another node agent on %(host)s serves node %(name)s. Stop it, wait %(seconds)d s, then start this one.")
+            _(
+                "Another node agent on %(host)s serves node %(name)s. Stop it, wait %(seconds)d s, then start this one."
+            )
             % {"host": node.hostname, "name": node.name, "seconds": SAME_NODE_HEARD_S},
         )
 
@@ -138,10 +146,23 @@ def _other_agent_refuse(*, node: Node, request: JoinRequest) -> None:
 def _devices_store(*, node: Node, request: JoinRequest) -> None:
     """GPUs, or CPU slots where there are none. What vanished stays known, since attempts name it."""
     found = [
-        Device(node=node, uuid=gpu.uuid, kind=DeviceKind.GPU, index=gpu.index, name=gpu.name, memory_bytes=gpu.memory_bytes)
+        Device(
+            node=node,
+            uuid=gpu.uuid,
+            kind=DeviceKind.GPU,
+            index=gpu.index,
+            name=gpu.name,
+            memory_bytes=gpu.memory_bytes,
+        )
         for gpu in request.gpus
     ] or [
-        Device(node=node, uuid=f"cpu-{slot}", kind=DeviceKind.CPU, index=slot, name=_("CPU slot %(n)d") % {"n": slot})
+        Device(
+            node=node,
+            uuid=f"cpu-{slot}",
+            kind=DeviceKind.CPU,
+            index=slot,
+            name=_("CPU slot %(n)d") % {"n": slot},
+        )
         for slot in range(request.cpu_slots)
     ]
     for device in found:
@@ -152,7 +173,9 @@ def _devices_store(*, node: Node, request: JoinRequest) -> None:
         unique_fields=["node", "uuid"],
         update_fields=["kind", "index", "name", "memory_bytes", "present"],
     )
-    Device.objects.filter(node=node).exclude(uuid__in=[device.uuid for device in found]).update(present=False)
+    Device.objects.filter(node=node).exclude(uuid__in=[device.uuid for device in found]).update(
+        present=False
+    )
 
 
 @transaction.atomic
@@ -160,7 +183,11 @@ def node_seen(*, node: Node, heartbeat: Heartbeat) -> Node:
     """A heartbeat came: the node is there, whatever was thought of it."""
     before = NodeState(node.state)
     state = NodeState.ONLINE if before in health.WATCHED else before
-    changes = {"seen_at": timezone.now(), "boot_id": heartbeat.boot_id, "agent_version": heartbeat.agent_version}
+    changes = {
+        "seen_at": timezone.now(),
+        "boot_id": heartbeat.boot_id,
+        "agent_version": heartbeat.agent_version,
+    }
     if heartbeat.file_url:
         changes["file_url"] = heartbeat.file_url
     rows = Node.objects.filter(pk=node.pk, state=before)
@@ -210,13 +237,17 @@ def nodes_review(*, now: datetime | None = None) -> list[Node]:
     if heard is None or (now - heard.until).total_seconds() > _HEARING_BREAK_S:
         return []
     limits = health.Limits(
-        suspect_s=settings.NODE_SUSPECT_S, offline_s=settings.NODE_OFFLINE_S, lost_s=settings.NODE_LOST_S
+        suspect_s=settings.NODE_SUSPECT_S,
+        offline_s=settings.NODE_OFFLINE_S,
+        lost_s=settings.NODE_LOST_S,
     )
     watched = Node.objects.filter(
         state__in=health.WATCHED, seen_at__lt=now - timedelta(seconds=limits.suspect_s)
     )
     if (now - heard.since).total_seconds() < settings.RESTART_GRACE_S:
-        watched = watched.filter(seen_at__gte=heard.since)  # the others may only not have been heard
+        watched = watched.filter(
+            seen_at__gte=heard.since
+        )  # the others may only not have been heard
     return [node for node in watched if _worsen(node=node, now=now, limits=limits)]
 
 

@@ -48,7 +48,9 @@ class AttemptSerializer(serializers.ModelSerializer[Attempt]):
 class InstanceEventSerializer(serializers.ModelSerializer[InstanceEvent]):
     """One change of state, or something else worth telling."""
 
-    actor = serializers.CharField(source="actor.username", read_only=True, allow_null=True, default=None)
+    actor = serializers.CharField(
+        source="actor.username", read_only=True, allow_null=True, default=None
+    )
 
     class Meta:
         model = InstanceEvent

@@ -25,7 +25,9 @@ from loraforge.nodes.services import node_cordon, node_uncordon
 class InstanceFilter(django_filters.FilterSet):
     """``?state=running&state=queued&kind=job&node=n1&search=text``."""
 
-    state = django_filters.MultipleChoiceFilter(choices=[(state.value, state.value) for state in State])
+    state = django_filters.MultipleChoiceFilter(
+        choices=[(state.value, state.value) for state in State]
+    )
     kind = django_filters.ChoiceFilter(choices=Kind.choices)
     node = django_filters.CharFilter(field_name="node__name")
     search = django_filters.CharFilter(field_name="name", lookup_expr="icontains")
@@ -38,7 +40,9 @@ class InstanceFilter(django_filters.FilterSet):
 class InstanceViewset(ListModelMixin, RetrieveModelMixin, Viewset):
     """Everything that occupies nodes and that the asker may see."""
 
-    queryset = Instance.objects.filter(deleted_at=None).select_related("owner", "node", "wanted_node")
+    queryset = Instance.objects.filter(deleted_at=None).select_related(
+        "owner", "node", "wanted_node"
+    )
     serializer_class = serializers.InstanceSerializer
     filterset_class = InstanceFilter
     needs: ClassVar[dict[str, Action | None]] = {"list": None, "retrieve": Action.VIEW}

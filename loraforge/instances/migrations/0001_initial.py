@@ -2,9 +2,10 @@
 
 import django.db.models.deletion
 import django.db.models.functions.datetime
-import loraforge.instances.states
 from django.conf import settings
 from django.db import migrations, models
+
+import loraforge.instances.states
 
 
 class Migration(migrations.Migration):

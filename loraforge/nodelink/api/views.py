@@ -34,7 +34,8 @@ class AgentJoin(APIView):
         except msgspec.ValidationError as error:
             raise Invalid(
                 "nodes:bad_join",
-                _("The node agent's description of its node is not valid: %(error)s") % {"error": error},
+                _("The node agent's description of its node is not valid: %(error)s")
+                % {"error": error},
             ) from error
         node = node_join(node=request.auth, request=wanted)
         answer = JoinAnswer(

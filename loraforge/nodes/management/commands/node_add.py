@@ -17,9 +17,13 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("name", help="small letters, digits and hyphens; never changes")
         parser.add_argument(
-            "--url", default=f"http://127.0.0.1:{settings.PORT}", help="where the node reaches the web process"
+            "--url",
+            default=f"http://127.0.0.1:{settings.PORT}",
+            help="where the node reaches the web process",
         )
-        parser.add_argument("--renew", action="store_true", help="give a node that exists a new token")
+        parser.add_argument(
+            "--renew", action="store_true", help="give a node that exists a new token"
+        )
         parser.add_argument("--token-only", action="store_true", help="print nothing but the token")
 
     def handle(self, *args: Any, **options: Any) -> None:

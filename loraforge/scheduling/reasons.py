@@ -1,0 +1,32 @@
+"""What a wait reason says to people."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from loraforge.scheduling.policy import Reason
+
+
+def _texts() -> dict[str, str]:
+    return {
+        Reason.USER_CAP: _("You have %(running)s running; %(cap)s at a time is the limit."),
+        Reason.GLOBAL_CAP: _("%(running)s jobs are running on the platform; %(cap)s is the limit."),
+        Reason.NO_FREE_DEVICE: _("Waits for %(needed)s free devices on one node; %(free)s are free now."),
+        Reason.RESERVED: _("Free devices are held back for a larger job that has waited longer."),
+        Reason.NODE_CORDONED: _("%(nodes)s takes no new jobs at the moment. Choose another node, or ask an operator."),
+        Reason.NODE_OFFLINE: _("%(nodes)s is not reachable. Choose another node, or ask an operator."),
+        Reason.NO_NODE: _("No node has joined yet. Ask an operator to add one."),
+        Reason.NEVER_FITS: _("No node has %(needed)s such devices; the largest has %(most)s. Ask for fewer, or others."),
+    }  # fmt: skip
+
+
+def reason_text(*, reason: str, detail: Mapping[str, Any]) -> str:
+    """One sentence for a person; the id itself for a reason of a newer version."""
+    text = _texts().get(reason)
+    if text is None:
+        return reason
+    try:
+        return text % detail
+    except KeyError:  # stored by an older version with fewer values
+        return reason
