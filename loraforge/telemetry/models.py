@@ -6,11 +6,15 @@ from loraforge.nodes.models import Node
 
 
 class StreamPosition(models.Model):
-    """How much of a file of an attempt is stored: bytes [0, end). Written with the rows, so never ahead of them."""
+    """How much of a file of an attempt is stored: bytes [0, end). Written with the rows, so never ahead of them.
+
+    size: the file's final size, once the node told it; None before.
+    """
 
     attempt = models.ForeignKey(Attempt, on_delete=models.CASCADE, related_name="positions")
     stream = models.CharField(max_length=8)  # log, metric, event
     end = models.PositiveBigIntegerField(default=0)
+    size = models.PositiveBigIntegerField(null=True, blank=True)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=("attempt", "stream"), name="telemetry_position_once")]

@@ -1,0 +1,386 @@
+"""Reads of logs, metrics and samples. Whoever calls has asked `instances.selectors` for the instance before."""
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.db.models import Max, Q
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from loraforge.core.errors import Invalid, NotFound
+from loraforge.instances.frames import status_frame
+from loraforge.instances.models import Attempt, Instance
+from loraforge.nodes.models import Node
+from loraforge.telemetry import policy
+from loraforge.telemetry.models import LogChunk, MetricRow, Sample, StreamPosition
+from loraforge.telemetry.policy import Cursor, Line, Point
+from nodeagent.contract.normalise import Normaliser
+
+PAGE_BYTES = 1024 * 1024  # of a log that one page reads
+TAIL_BYTES = 4 * 1024 * 1024
+LINES_MAX = 5_000
+ROWS_MAX = 2_000
+CHART_POINTS = 1_500
+SAMPLES_MAX = 1_000
+SAMPLE_FRESH_S = 30
+
+
+@dataclass(frozen=True)
+class LogPage:
+    """Complete lines of one attempt, at bytes [start, end) of its console.log.
+
+    partial: the unfinished line behind them, when the page reaches the end of what is stored. more:
+    asking again from `next` gives lines at once.
+    """
+
+    attempt: int
+    start: int
+    end: int
+    lines: list[str]
+    partial: str
+    next: Cursor
+    more: bool
+
+    def frame(self) -> dict[str, Any]:
+        """The page as a live frame of type log."""
+        return {
+            "type": "log",
+            "attempt": self.attempt,
+            "from": self.start,
+            "to": self.end,
+            "lines": self.lines,
+            "partial": self.partial,
+        }
+
+
+@dataclass(frozen=True)
+class MetricPage:
+    """Metric rows in order. `next` is the cursor behind the last one."""
+
+    rows: list[dict[str, Any]]
+    next: Cursor
+    more: bool
+
+
+def cursor_get(text: str) -> Cursor:
+    """The cursor of a request. Raises Invalid (`telemetry:bad_cursor`)."""
+    try:
+        return policy.cursor_parse(text)
+    except ValueError as error:
+        message = _("A cursor is <attempt>:<position>, as the last answer gave it.")
+        raise Invalid("telemetry:bad_cursor", message, fields={"after": [message]}) from error
+
+
+# --- bytes of a log -----------------------------------------------------------------------------------
+
+
+def log_end(*, attempt: Attempt, stream: str = "log") -> int:
+    """How many bytes of the stream are stored."""
+    known = StreamPosition.objects.filter(attempt=attempt, stream=stream)
+    return known.values_list("end", flat=True).first() or 0
+
+
+def _is_whole(attempt: Attempt) -> bool:
+    """Nothing will follow: the file is stored to its end, or a later attempt took over, or it was given up."""
+    if Attempt.objects.filter(instance_id=attempt.instance_id, number__gt=attempt.number).exists():
+        return True
+    known = StreamPosition.objects.filter(attempt=attempt, stream="log").first()
+    if known is not None and known.size is not None:
+        return known.end >= known.size
+    return attempt.ended_at is not None
+
+
+def log_bytes(*, attempt: Attempt, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+    """Bytes [start, stop) of console.log, exactly as they are, a stored piece at a time."""
+    position = start
+    while stop is None or position < stop:
+        piece = _piece_at(attempt, position)
+        if not piece:
+            return
+        piece = piece if stop is None else piece[: stop - position]
+        yield piece
+        position += len(piece)
+
+
+async def log_bytes_async(*, attempt: Attempt, start: int, stop: int) -> AsyncIterator[bytes]:
+    """`log_bytes` for an async response; only one piece is in memory."""
+    position = start
+    while position < stop:
+        piece = (await sync_to_async(_piece_at)(attempt, position))[: stop - position]
+        if not piece:
+            return
+        yield piece
+        position += len(piece)
+
+
+def _piece_at(attempt: Attempt, position: int) -> bytes:
+    """What is stored from ``position`` on in its row; empty at the end. A merge of rows changes nothing."""
+    row = (
+        LogChunk.objects.filter(attempt=attempt, start__lte=position).order_by("-start")
+        .values_list("start", "data").first()
+    )  # fmt: skip
+    return bytes(row[1])[position - row[0] :] if row else b""
+
+
+def _bytes_from(attempt: Attempt, position: int, limit: int) -> bytes:
+    """At least one stored piece from ``position`` on, else about ``limit`` bytes."""
+    first = LogChunk.objects.filter(attempt=attempt, start__lte=position).aggregate(
+        at=Max("start")
+    )["at"]
+    if first is None:
+        return b""
+    rows = LogChunk.objects.filter(attempt=attempt, start__gte=first).order_by("start")
+    found = bytearray()
+    for start, data in rows.values_list("start", "data").iterator(chunk_size=64):
+        found += data if start >= position else bytes(data)[position - start :]
+        if len(found) >= limit:
+            break
+    return bytes(found)
+
+
+def log_line_start(*, attempt: Attempt, position: int) -> int:
+    """Where the line that covers ``position`` begins, found from the newest stored newline before it."""
+    rows = LogChunk.objects.filter(attempt=attempt, start__lt=position, newlines__gt=0)
+    newline_end = 0
+    for start, data in rows.order_by("-start").values_list("start", "data")[:2]:
+        found = bytes(data).rfind(b"\n", 0, position - start)
+        if found >= 0:
+            newline_end = start + found + 1
+            break
+    return policy.line_start(newline_end=newline_end, position=position)
+
+
+def log_open_line(*, attempt: Attempt, position: int) -> Normaliser:
+    """A normaliser that was fed all bytes before ``position``; reads the last line only."""
+    begin = log_line_start(attempt=attempt, position=position)
+    normaliser = Normaliser(position=begin)
+    normaliser.feed(b"".join(log_bytes(attempt=attempt, start=begin, stop=position)))
+    return normaliser
+
+
+# --- lines of a log -----------------------------------------------------------------------------------
+
+
+def log_lines(*, instance: Instance, after: Cursor, limit: int = 1_000) -> LogPage:
+    """The next lines behind a cursor, of one attempt; followed to the end they are normalise(console.log).
+
+    A line is never split. An unfinished last line is a line once nothing can follow it, before that it
+    is `partial`. After an attempt's last line `next` stands at the beginning of the following attempt.
+    """
+    attempts = list(
+        Attempt.objects.filter(instance=instance, number__gte=after.attempt).order_by("number")[:50]
+    )
+    page = LogPage(after.attempt, after.position, after.position, [], "", after, more=False)
+    for attempt in attempts:
+        start = after.position if attempt.number == after.attempt else 0
+        page = _lines_page(attempt, start, limit)
+        if page.lines or page.more:
+            return replace(page, more=page.more or attempt != attempts[-1])
+    return page
+
+
+def _lines_page(attempt: Attempt, start: int, limit: int) -> LogPage:
+    is_whole = _is_whole(attempt)  # asked before the bytes are read, so that it holds for them
+    data = _bytes_from(attempt, start, PAGE_BYTES)
+    found: list[Line] = []
+    is_cut = len(data) >= PAGE_BYTES
+    for line in policy.lines_at(data=data, position=start):
+        if len(found) == limit:
+            is_cut = True
+            break
+        found.append(line)
+    end = found[-1].end if found else start
+    rest = b"" if is_cut else data[end - start :]
+    if rest and is_whole and len(found) < limit:
+        found.append(Line(start + len(data), _shown(rest)))
+        end, rest = found[-1].end, b""
+    more = is_cut or bool(rest and is_whole)
+    partial = "" if more else _shown(rest)
+    texts = [line.text for line in found]
+    return LogPage(
+        attempt.number, start, end, texts, partial, Cursor(attempt.number, end), more=more
+    )
+
+
+def _shown(rest: bytes) -> str:
+    normaliser = Normaliser()
+    normaliser.feed(rest)
+    return normaliser.partial
+
+
+def log_tail(*, instance: Instance, lines: int, before: Cursor | None = None) -> LogPage:
+    """The last lines (before a cursor), read backwards: at most TAIL_BYTES, however long the log is.
+
+    Here `more` says that there are earlier lines; ask with ``before`` = ``<attempt>:<start>`` for them.
+    """
+    attempts = Attempt.objects.filter(instance=instance).order_by("-number")
+    if before is not None:
+        attempts = attempts.filter(number=before.attempt)
+    attempt = attempts.first()
+    if attempt is None:
+        return LogPage(0, 0, 0, [], "", policy.START, more=False)
+    is_whole = _is_whole(attempt)
+    stop = log_end(attempt=attempt) if before is None else before.position
+    start = _tail_start(attempt, stop, lines)
+    data = b"".join(log_bytes(attempt=attempt, start=start, stop=stop))
+    found = list(policy.lines_at(data=data, position=start))
+    end = found[-1].end if found else start
+    rest = data[end - start :]
+    if rest and (is_whole or before is not None):
+        found.append(Line(stop, _shown(rest)))
+        end, rest = stop, b""
+    if len(found) > lines:
+        start = found[-lines - 1].end
+        found = found[-lines:]
+    texts = [line.text for line in found]
+    return LogPage(
+        attempt.number, start, end, texts, _shown(rest), Cursor(attempt.number, end), more=start > 0
+    )
+
+
+def _tail_start(attempt: Attempt, stop: int, lines: int) -> int:
+    """A line's beginning with at least ``lines`` newlines between it and ``stop``, as far as TAIL_BYTES goes."""
+    seen = 0
+    rows = LogChunk.objects.filter(attempt=attempt, start__lt=stop).order_by("-start")
+    for start, end, newlines in rows.values_list("start", "end", "newlines").iterator(
+        chunk_size=256
+    ):
+        if stop - start > TAIL_BYTES:
+            return log_line_start(attempt=attempt, position=max(start, stop - TAIL_BYTES))
+        seen += newlines if end <= stop else _piece_at(attempt, start)[: stop - start].count(b"\n")
+        if seen > lines and start:
+            return log_line_start(attempt=attempt, position=start)
+    return 0
+
+
+# --- metrics ------------------------------------------------------------------------------------------
+
+
+def metric_plain(row: MetricRow, *, attempt: int) -> dict[str, Any]:
+    """A metric row as it stands in frames and answers; from and to are its bytes in the file."""
+    return {
+        "attempt": attempt,
+        "from": row.start,
+        "to": row.end,
+        "step": row.step,
+        "at": row.at.isoformat(),
+        "values": row.values,
+    }
+
+
+def metric_rows(*, instance: Instance, after: Cursor, limit: int = 500) -> MetricPage:
+    """The rows behind a cursor, oldest first, over all attempts."""
+    later = Q(attempt__number__gt=after.attempt)
+    same = Q(attempt__number=after.attempt, start__gte=after.position)
+    rows = list(
+        MetricRow.objects.filter(later | same, attempt__instance=instance)
+        .select_related("attempt").order_by("attempt__number", "start")[: limit + 1]
+    )  # fmt: skip
+    page = rows[:limit]
+    last = Cursor(page[-1].attempt.number, page[-1].end) if page else after
+    plain = [metric_plain(row, attempt=row.attempt.number) for row in page]
+    return MetricPage(plain, last, more=len(rows) > limit)
+
+
+def metric_series(*, instance: Instance, points: int = CHART_POINTS) -> dict[str, list[Point]]:
+    """Each number of the metrics over the steps, at most ``points`` of each.
+
+    Where a later attempt went over the same steps again its values stand, so that a resumed training is
+    one curve.
+    """
+    rows = MetricRow.objects.filter(attempt__instance=instance, step__isnull=False)
+    series: dict[str, list[Point]] = {}
+    firsts: set[tuple[int, str]] = set()
+    for attempt, step, values in rows.order_by("attempt__number", "start").values_list(
+        "attempt_id", "step", "values"
+    ):
+        for name, value in values.items():
+            if not isinstance(value, (int, float)) or isinstance(value, bool):
+                continue
+            known = series.setdefault(name, [])
+            if (attempt, name) not in firsts:
+                firsts.add((attempt, name))
+                while known and known[-1].step >= step:
+                    known.pop()
+            known.append(Point(step, float(value)))
+    return {name: policy.points_thin(known, limit=points) for name, known in series.items()}
+
+
+# --- samples ------------------------------------------------------------------------------------------
+
+
+def sample_of_node(*, node: str, at: datetime, values: dict[str, Any]) -> dict[str, Any]:
+    """A row of a gpu frame for everybody: the machine and its cards, not whose jobs run there."""
+    return {"node": node, "at": at.isoformat(), "host": values["host"], "gpus": values["gpus"]}
+
+
+def sample_of_attempt(*, attempt: Attempt, at: datetime, values: dict[str, Any]) -> dict[str, Any]:
+    """A row of a gpu frame for one job: its own cards, and what its processes use."""
+    mine = [
+        job for job in values["jobs"]
+        if (job["instance"], job["attempt"]) == (attempt.instance_id, attempt.number)
+    ]  # fmt: skip
+    row = sample_of_node(node=attempt.node.name, at=at, values=values)
+    row["gpus"] = [gpu for gpu in values["gpus"] if gpu["uuid"] in attempt.devices]
+    return {**row, "attempt": attempt.number, "job": mine[0] if mine else None}
+
+
+def sample_list(
+    *, instance: Instance, since: datetime | None = None, limit: int = 300
+) -> list[dict[str, Any]]:
+    """Readings while the current attempt ran, oldest first, the newest ``limit`` of them."""
+    attempt = (
+        Attempt.objects.filter(instance=instance, number=instance.attempt)
+        .select_related("node")
+        .first()
+    )
+    if attempt is None:
+        return []
+    rows = Sample.objects.filter(
+        node=attempt.node, at__gte=max(attempt.assigned_at, since or attempt.assigned_at)
+    )
+    if attempt.ended_at is not None:
+        rows = rows.filter(at__lte=attempt.ended_at)
+    newest = list(rows.order_by("-at").values_list("at", "values")[:limit])
+    return [
+        sample_of_attempt(attempt=attempt, at=at, values=values) for at, values in reversed(newest)
+    ]
+
+
+def sample_latest(*, nodes: Sequence[Node]) -> list[dict[str, Any]]:
+    """The newest reading of each node that has a fresh one."""
+    fresh = timezone.now() - timedelta(seconds=SAMPLE_FRESH_S)
+    found = []
+    for node in nodes:
+        row = Sample.objects.filter(node=node, at__gte=fresh).order_by("-at").first()
+        if row is not None:
+            found.append(sample_of_node(node=node.name, at=row.at, values=row.values))
+    return found
+
+
+def gpu_utilization(*, attempt: Attempt | None) -> float | None:
+    """Mean utilisation of the attempt's cards in the newest reading, percent; None when nobody knows."""
+    if attempt is None or attempt.ended_at is not None or not attempt.devices:
+        return None
+    fresh = timezone.now() - timedelta(seconds=SAMPLE_FRESH_S)
+    row = Sample.objects.filter(node_id=attempt.node_id, at__gte=fresh).order_by("-at").first()
+    gpus = row.values["gpus"] if row is not None else []
+    known = [
+        gpu["utilization_percent"] for gpu in gpus
+        if gpu["uuid"] in attempt.devices and gpu["utilization_percent"] is not None
+    ]  # fmt: skip
+    return round(sum(known) / len(known), 1) if known else None
+
+
+def status_get(*, instance_id: int) -> dict[str, Any]:
+    """The train_status frame of an instance as it is now. Raises NotFound when it was deleted."""
+    instance = Instance.objects.filter(pk=instance_id, deleted_at=None).first()
+    if instance is None:
+        raise NotFound(
+            "instances:not_found", _("There is no instance #%(number)s.") % {"number": instance_id}
+        )
+    attempt = Attempt.objects.filter(instance=instance, number=instance.attempt).first()
+    return status_frame(instance, gpu_utilization=gpu_utilization(attempt=attempt))

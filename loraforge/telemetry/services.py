@@ -1,0 +1,376 @@
+"""Writes of logs, metrics, events and samples. Called by ingest inside its transaction; returns frames to
+publish after the commit."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+import msgspec
+from django.db import transaction
+from django.db.models import Min
+from django.db.models.functions import TruncMinute
+from django.utils import timezone
+from prometheus_client import Counter
+
+from loraforge.core import live
+from loraforge.instances.models import Attempt, Instance
+from loraforge.nodes.models import Node
+from loraforge.telemetry import policy, selectors
+from loraforge.telemetry.models import LogChunk, MetricRow, Sample, StreamPosition, TrainerEvent
+from nodeagent.contract import reports
+from nodeagent.contract.normalise import Normaliser
+
+Frames = list[tuple[str, dict[str, Any]]]
+
+ROW_BYTES = 1024 * 1024  # of a stored piece of a log at most
+FRAME_BYTES = 32 * 1024  # of a log that one frame carries, so that no frame fills a client's buffer
+FRAME_ROWS = 50
+PARTIAL_CHARACTERS = 2_000
+METRIC_DROP = frozenset({"log_history"})  # SWIFT's last line repeats the whole history
+SAMPLE_FULL = timedelta(hours=1)
+SAMPLE_KEPT = timedelta(days=7)
+OPEN_LINES = 256  # attempts whose unfinished line is remembered in this process
+
+UNREADABLE_LINES = Counter(
+    "loraforge_unreadable_lines", "Lines of metrics or events that are no JSON object.", ["stream"]
+)
+
+
+class Piece(NamedTuple):
+    """Bytes of a file at [start, end)."""
+
+    start: int
+    end: int
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What became of pieces.
+
+    committed_end: bytes [0, committed_end) of the stream are stored. gap: a piece began behind that and
+    was not stored; ask the node for what lies between. unreadable: broken JSON lines among them.
+    """
+
+    committed_end: int
+    gap: bool = False
+    frames: Frames = field(default_factory=list)
+    unreadable: int = 0
+    events: list[TrainerEvent] = field(default_factory=list)
+
+
+class _Written(NamedTuple):
+    frames: Frames
+    unreadable: int = 0
+    events: list[TrainerEvent] = []
+
+
+def chunk_store(
+    *, attempt: Attempt, stream: reports.Stream, start: int, end: int, data: bytes
+) -> Stored:
+    """Store bytes [start, end) of ``log``, ``metric`` or ``event``; doing it again changes nothing."""
+    return chunks_store(attempt=attempt, stream=stream, pieces=[Piece(start, end, data)])
+
+
+def chunks_store(*, attempt: Attempt, stream: reports.Stream, pieces: Sequence[Piece]) -> Stored:
+    """`chunk_store` for many pieces in the order in which they came, in a handful of queries.
+
+    Raises ValueError for a piece whose data is not end - start bytes long, and for another stream.
+    """
+    if stream not in _WRITERS:
+        message = f"{stream} is no stream of a file"
+        raise ValueError(message)
+    position = _position_lock(attempt, stream)
+    data, is_gap = _joined(pieces, position.end)
+    if not data:
+        return Stored(position.end, gap=is_gap)
+    start, end = position.end, position.end + len(data)
+    written = _WRITERS[stream](attempt, start, data)
+    StreamPosition.objects.filter(pk=position.pk).update(end=end)
+    if stream == "log" and position.size is not None and end >= position.size:
+        written.frames.extend(_last_line_frames(attempt, end))
+    if written.unreadable:
+        UNREADABLE_LINES.labels(stream).inc(written.unreadable)
+    return Stored(end, is_gap, written.frames, written.unreadable, written.events)
+
+
+def _position_lock(attempt: Attempt, stream: str) -> StreamPosition:
+    known = (
+        StreamPosition.objects.select_for_update().filter(attempt=attempt, stream=stream).first()
+    )
+    if known is None:
+        StreamPosition.objects.bulk_create(
+            [StreamPosition(attempt=attempt, stream=stream)], ignore_conflicts=True
+        )
+        known = StreamPosition.objects.select_for_update().get(attempt=attempt, stream=stream)
+    return known
+
+
+def _joined(pieces: Iterable[Piece], end: int) -> tuple[bytes, bool]:
+    """The new bytes behind ``end``, and whether a piece began too late."""
+    fresh: list[bytes] = []
+    is_gap = False
+    for piece in pieces:
+        if piece.end - piece.start != len(piece.data) or piece.start < 0:
+            message = f"[{piece.start}, {piece.end}) cannot hold {len(piece.data)} bytes"
+            raise ValueError(message)
+        if piece.start > end:
+            is_gap = True
+        elif piece.end > end:
+            fresh.append(piece.data[end - piece.start :])
+            end = piece.end
+            is_gap = False
+    return b"".join(fresh), is_gap
+
+
+# --- log ------------------------------------------------------------------------------------------------
+
+_open_lines: dict[int, Normaliser] = {}
+
+
+def _open_line_take(attempt: Attempt, position: int) -> Normaliser:
+    """The normaliser that was fed everything before ``position``: remembered, else read from SQL.
+
+    It is taken away while in use; what a rolled-back transaction left behind does not match and is read anew.
+    """
+    known = _open_lines.pop(attempt.pk, None)
+    if known is not None and known.end == position:
+        return known
+    return selectors.log_open_line(attempt=attempt, position=position)
+
+
+def _open_line_keep(attempt: Attempt, normaliser: Normaliser) -> None:
+    while len(_open_lines) >= OPEN_LINES:
+        _open_lines.pop(next(iter(_open_lines)), None)
+    _open_lines[attempt.pk] = normaliser
+
+
+def _log_write(attempt: Attempt, start: int, data: bytes) -> _Written:
+    normaliser = _open_line_take(attempt, start)
+    rows = []
+    for at in range(0, len(data), ROW_BYTES):
+        part = data[at : at + ROW_BYTES]
+        begin = start + at
+        rows.append(
+            LogChunk(
+                attempt=attempt,
+                start=begin,
+                end=begin + len(part),
+                newlines=part.count(b"\n"),
+                data=part,
+            )
+        )
+    LogChunk.objects.bulk_create(rows, ignore_conflicts=True)
+    frames: Frames = []
+    topic = live.topic_job(attempt.instance_id)
+    for at in range(0, len(data), FRAME_BYTES):
+        begin = normaliser.position
+        lines = normaliser.feed(data[at : at + FRAME_BYTES])
+        if lines or at + FRAME_BYTES >= len(data):
+            frames.append((topic, _log_frame(attempt, begin, normaliser, lines)))
+    _open_line_keep(attempt, normaliser)
+    return _Written(frames)
+
+
+def _log_frame(
+    attempt: Attempt, begin: int, normaliser: Normaliser, lines: list[str]
+) -> dict[str, Any]:
+    return {
+        "type": "log",
+        "attempt": attempt.number,
+        "from": begin,
+        "to": normaliser.position,
+        "lines": lines,
+        "partial": normaliser.partial[-PARTIAL_CHARACTERS:],
+    }
+
+
+def _last_line_frames(attempt: Attempt, size: int) -> Frames:
+    """The unfinished last line of a finished file counts as a line."""
+    normaliser = _open_line_take(attempt, size)
+    _open_line_keep(attempt, normaliser)
+    if normaliser.position >= size:
+        return []
+    frame = {
+        "type": "log",
+        "attempt": attempt.number,
+        "from": normaliser.position,
+        "to": size,
+        "lines": [normaliser.partial],
+        "partial": "",
+    }
+    return [(live.topic_job(attempt.instance_id), frame)]
+
+
+def stream_sizes_store(*, attempt: Attempt, sizes: Mapping[str, int]) -> Frames:
+    """Note the final sizes in bytes of an ended attempt's files (PhaseChange.sizes at ENDED)."""
+    frames: Frames = []
+    for stream, size in sizes.items():
+        if stream not in _WRITERS:
+            continue
+        position = _position_lock(attempt, stream)
+        if position.size is None:
+            StreamPosition.objects.filter(pk=position.pk).update(size=size)
+            if stream == "log" and 0 < size <= position.end:
+                frames.extend(_last_line_frames(attempt, position.end))
+    return frames
+
+
+def streams_are_whole(*, attempt: Attempt) -> bool:
+    """True when every file whose final size is known is stored to its end."""
+    known = StreamPosition.objects.filter(attempt=attempt, size__isnull=False)
+    return all(end >= size for end, size in known.values_list("end", "size"))
+
+
+# --- metric and event -----------------------------------------------------------------------------------
+
+
+def _metric_write(attempt: Attempt, start: int, data: bytes) -> _Written:
+    now = timezone.now()
+    rows = []
+    latest = policy.Progress()
+    for row in policy.rows_at(data=data, position=start, drop=METRIC_DROP):
+        progress = policy.progress_of(row.values)
+        latest = policy.Progress(
+            *(old if new is None else new for old, new in zip(latest, progress, strict=True))
+        )
+        rows.append(
+            MetricRow(
+                attempt=attempt,
+                start=row.start,
+                end=row.end,
+                step=progress.step,
+                values=row.values,
+                at=now,
+            )
+        )
+    MetricRow.objects.bulk_create(rows, ignore_conflicts=True)
+    topic = live.topic_job(attempt.instance_id)
+    frames: Frames = [
+        (topic, _metric_frame(attempt, rows[at : at + FRAME_ROWS]))
+        for at in range(0, len(rows), FRAME_ROWS)
+    ]
+    frames.extend(_progress_apply(attempt, latest))
+    return _Written(frames, sum(policy.UNREADABLE in row.values for row in rows))
+
+
+def _metric_frame(attempt: Attempt, rows: Sequence[MetricRow]) -> dict[str, Any]:
+    return {
+        "type": "metric",
+        "attempt": attempt.number,
+        "from": rows[0].start,
+        "to": rows[-1].end,
+        "rows": [selectors.metric_plain(row, attempt=attempt.number) for row in rows],
+    }
+
+
+def _progress_apply(attempt: Attempt, progress: policy.Progress) -> Frames:
+    """The instance's step, loss and time left; a late row of an earlier attempt changes nothing."""
+    changes = {name: value for name, value in progress._asdict().items() if value is not None}
+    if not changes:
+        return []
+    if progress.step is not None:
+        Attempt.objects.filter(pk=attempt.pk, first_step_at=None).update(
+            first_step_at=timezone.now()
+        )
+    rows = Instance.objects.filter(pk=attempt.instance_id, attempt=attempt.number, deleted_at=None)
+    if not rows.update(**changes):
+        return []
+    frame = selectors.status_get(instance_id=attempt.instance_id)
+    owner = Instance.objects.values_list("owner_id", flat=True).get(pk=attempt.instance_id)
+    return [(live.topic_job(attempt.instance_id), frame), (live.topic_user(owner), frame)]
+
+
+def _event_write(attempt: Attempt, start: int, data: bytes) -> _Written:
+    rows = [
+        TrainerEvent(
+            attempt=attempt,
+            start=row.start,
+            end=row.end,
+            name=str(row.values.get("event", ""))[:30],
+            values=row.values,
+        )
+        for row in policy.rows_at(data=data, position=start)
+    ]
+    TrainerEvent.objects.bulk_create(rows, ignore_conflicts=True)
+    return _Written([], sum(policy.UNREADABLE in row.values for row in rows), rows)
+
+
+_WRITERS = {"log": _log_write, "metric": _metric_write, "event": _event_write}
+
+
+# --- samples --------------------------------------------------------------------------------------------
+
+
+def sample_store(*, node: Node, sample: reports.Sample, at: datetime) -> Frames:
+    """Keep a node's reading; frames for the node pages, and for each of its running jobs that job's part."""
+    values = msgspec.to_builtins(sample)
+    Sample.objects.create(node=node, at=at, values=values)
+    row = selectors.sample_of_node(node=node.name, at=at, values=values)
+    frames: Frames = [(live.TOPIC_NODES, {"type": "gpu", "rows": [row]})]
+    running = {(job.instance, job.attempt) for job in sample.jobs}
+    # `node=node`: a node speaks for its own jobs only.
+    attempts = Attempt.objects.filter(node=node, instance__in={pair[0] for pair in running})
+    for attempt in attempts.select_related("node"):
+        if (attempt.instance_id, attempt.number) in running:
+            part = selectors.sample_of_attempt(attempt=attempt, at=at, values=values)
+            frames.append((live.topic_job(attempt.instance_id), {"type": "gpu", "rows": [part]}))
+    return frames
+
+
+def samples_thin(*, now: datetime | None = None) -> int:
+    """Keep all readings of the last hour, one a minute before that, none older than a week; returns how many went."""
+    now = now or timezone.now()
+    gone, _by_model = Sample.objects.filter(at__lt=now - SAMPLE_KEPT).delete()
+    for node_id in Node.objects.values_list("pk", flat=True):
+        old = Sample.objects.filter(
+            node_id=node_id, at__lt=(now - SAMPLE_FULL).replace(second=0, microsecond=0)
+        )
+        kept = (
+            old.order_by()
+            .annotate(minute=TruncMinute("at"))
+            .values("minute")
+            .annotate(first=Min("pk"))
+        )
+        count, _by_model = old.exclude(pk__in=list(kept.values_list("first", flat=True))).delete()
+        gone += count
+    return gone
+
+
+# --- after the end --------------------------------------------------------------------------------------
+
+
+def log_compact(*, attempt: Attempt) -> int:
+    """Merge an ended attempt's log into rows of about ROW_BYTES; returns how many rows went.
+
+    Each merge is a transaction of its own, a row grows in place, and readers go by position: whenever
+    it stops, the log reads the same, and doing it again changes nothing.
+    """
+    gone = 0
+    run: list[tuple[int, int, int]] = []
+    rows = (
+        LogChunk.objects.filter(attempt=attempt).order_by("start").values_list("pk", "start", "end")
+    )
+    for pk, start, end in list(rows):
+        if run and (start != run[-1][2] or end - run[0][1] > ROW_BYTES):
+            gone += _merge(run)
+            run = []
+        run.append((pk, start, end))
+    return gone + _merge(run)
+
+
+def _merge(run: Sequence[tuple[int, int, int]]) -> int:
+    if len(run) < 2:  # noqa: PLR2004
+        return 0
+    pks = [pk for pk, _start, _end in run]
+    with transaction.atomic():
+        rows = list(LogChunk.objects.select_for_update().filter(pk__in=pks).order_by("start"))
+        if [(row.pk, row.start, row.end) for row in rows] != list(run):
+            return 0  # another one merges here
+        first, *others = rows
+        first.data = b"".join(bytes(row.data) for row in rows)
+        first.end, first.newlines = rows[-1].end, sum(row.newlines for row in rows)
+        LogChunk.objects.filter(pk__in=[row.pk for row in others]).delete()
+        first.save(update_fields=["data", "end", "newlines"])
+    return len(others)
