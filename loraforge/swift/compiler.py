@@ -1,8 +1,7 @@
 """From checked arguments to what a node runs: an argument list, an environment, a file to keep.
 
-Never a shell string. The list goes after the Python executable; a job of several processes is
-started through torch's own launcher, because `python -m swift.cli.sft` does not read NPROC_PER_NODE
-(only the `swift` launcher does, and that one forwards no signal).
+Never a shell string. The list goes after the Python executable, the same for one process and for
+several: the node's runtime puts torch's launcher in front where `Start.processes` asks for it.
 """
 
 import json
@@ -36,7 +35,7 @@ class PlatformArguments(msgspec.Struct, frozen=True, kw_only=True):
     user gave none. datasets, val_datasets: names of files below paths.INPUTS. seed: used where the
     user gave none. is_cpu: the devices are CPU slots. processes: data-parallel processes on this
     node. resume_from: a checkpoint's path (below paths.OUTPUT or paths.INPUTS). adapters: folders
-    of weights to train on from.
+    of weights to train on from. use_hf: hub ids are Hugging Face's, not ModelScope's.
     """
 
     model: str = paths.MODEL
@@ -49,6 +48,7 @@ class PlatformArguments(msgspec.Struct, frozen=True, kw_only=True):
     processes: int = 1
     resume_from: str | None = None
     adapters: tuple[str, ...] = ()
+    use_hf: bool = False
 
     def __post_init__(self) -> None:
         for name in (*self.datasets, *self.val_datasets):
@@ -75,9 +75,6 @@ def compile_argv(
     """
     known = catalogue_load(version).commands[command]
     argv = ["-m", known.module]
-    if platform.processes > 1:
-        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
-        argv = [*launcher, str(platform.processes), *argv]
     for name, value in _merged(known, arguments, platform).items():
         argv += _flag(known.arguments[name].flags[0], value)
     return argv
@@ -173,6 +170,8 @@ def _decided(arguments: Mapping[str, Value], platform: PlatformArguments) -> dic
         values["use_cpu"] = True
         if platform.processes > 1:  # without it every process would train for itself
             values["ddp_backend"] = "gloo"
+    if platform.use_hf:
+        values["use_hf"] = True
     if platform.resume_from:
         values["resume_from_checkpoint"] = platform.resume_from
     if platform.adapters:

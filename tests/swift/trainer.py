@@ -46,6 +46,9 @@ class Training:
         )
         values = {**QUICK, **arguments}
         argv = compile_argv("sft", values, platform=platform)
+        if processes > 1:
+            launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
+            argv = [*launcher, str(processes), *argv]
         env = compile_env(values, platform=platform, save_every_s=save_every_s)
         self.console = (self.job / "console.log").open("wb")
         self.process = subprocess.Popen(
