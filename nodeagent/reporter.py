@@ -63,10 +63,10 @@ class _Progress:
 
 def redis_client(url: str) -> "redis.Redis":
     """A client whose calls end: no command hangs on a frozen server."""
+    tcp: dict[str, Any] = {} if url.startswith("unix:") else {"socket_keepalive": True}
     return redis.Redis.from_url(
-        url, socket_timeout=5.0, socket_connect_timeout=2.0, socket_keepalive=True,
-        health_check_interval=15, decode_responses=False,
-    )  # fmt: skip
+        url, socket_timeout=5.0, socket_connect_timeout=2.0, health_check_interval=15, **tcp
+    )
 
 
 def _entry_id(raw: bytes) -> tuple[int, int]:
@@ -193,7 +193,10 @@ class Reporter:
                     next_poll = time.monotonic() + self._poll_s
                 self._connection(None)
                 pause_s = 0.1
-            except redis.RedisError as error:
+            except Exception as error:
+                # this thread is the node's only voice: whatever it met, it tries again
+                if not isinstance(error, redis.RedisError):
+                    log.exception("reporting failed in an unexpected way")
                 self._connection(error)
                 batch = self._without_volatile(batch)
                 if self._stopping:
