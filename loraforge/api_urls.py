@@ -7,5 +7,8 @@ app_name = "api"
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("loraforge.accounts.api.urls")),
     path("", include("loraforge.nodelink.api.urls")),
+    path("", include("loraforge.datasets.api.urls")),
     path("", include("loraforge.instances.api.urls")),
+    path("", include("loraforge.training.api.urls")),
+    path("", include("loraforge.audit.api.urls")),
 ]

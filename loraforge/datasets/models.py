@@ -19,19 +19,29 @@ class Dataset(models.Model):
         UPLOADED = "uploaded", _("Uploaded")
         REMOTE = "remote", _("Remote dataset")
 
-    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="datasets")
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="datasets"
+    )
     name = models.CharField(_("name"), max_length=200)
     kind = models.CharField(max_length=8, choices=Kind.choices, default=Kind.UPLOADED)
     state = models.CharField(_("state"), max_length=8, choices=DatasetState.choices)
-    remote_id = models.CharField(max_length=200, blank=True)  # remote only, e.g. AI-ModelScope/alpaca-gpt4-data-zh
-    storage_name = models.CharField(max_length=200, blank=True)  # made by the server; never the user's file name
+    remote_id = models.CharField(
+        max_length=200, blank=True
+    )  # remote only, e.g. AI-ModelScope/alpaca-gpt4-data-zh
+    storage_name = models.CharField(
+        max_length=200, blank=True
+    )  # made by the server; never the user's file name
     size_bytes = models.BigIntegerField(default=0)
     sha256 = models.CharField(max_length=64, blank=True)
     rows = models.BigIntegerField(_("rows"), default=0)
-    row_format = models.CharField(_("format"), max_length=30, blank=True)  # messages, query_response, ...
-    errors = models.JSONField(default=list, blank=True)  # [{"line": 7, "message": "..."}], the first 20
+    row_format = models.CharField(
+        _("format"), max_length=30, blank=True
+    )  # messages, query_response, ...
+    # The first 20: [{"line": 7, "id": "rows:...", "params": {...}, "message": "..."}]; line 0 = the whole file.
+    errors = models.JSONField(default=list, blank=True)
     error_count = models.BigIntegerField(default=0)
     preview = models.JSONField(default=list, blank=True)  # the first rows, cut to a few KiB
+    notes = models.JSONField(default=list, blank=True)  # ids of what was tolerated, e.g. "rows:bom"
     created_at = models.DateTimeField(db_default=Now())
     deleted_at = models.DateTimeField(null=True, blank=True)
 
@@ -48,13 +58,24 @@ class Upload(models.Model):
     """A tus upload in progress: bytes [0, offset) are on disk and fsynced."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="uploads")
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="uploads"
+    )
     filename = models.CharField(max_length=255)
     size_bytes = models.BigIntegerField()
     offset_bytes = models.BigIntegerField(default=0)
     locked_until = models.DateTimeField(null=True, blank=True)
     lock_token = models.CharField(max_length=32, blank=True)
-    dataset = models.ForeignKey(Dataset, on_delete=models.SET_NULL, null=True, blank=True, related_name="uploads")
+    sha256 = models.CharField(max_length=64, blank=True)  # as the client announced it, else empty
+    checked_bytes = models.BigIntegerField(
+        default=0
+    )  # progress of the check once all bytes are here
+    check_tries = models.PositiveSmallIntegerField(
+        default=0
+    )  # starts of a check that have not come to an end
+    dataset = models.ForeignKey(
+        Dataset, on_delete=models.SET_NULL, null=True, blank=True, related_name="uploads"
+    )
     created_at = models.DateTimeField(db_default=Now())
     expires_at = models.DateTimeField()
 
@@ -65,4 +86,4 @@ class Upload(models.Model):
         return self.filename
 
 
-auditlog.register(Dataset, exclude_fields=["preview", "errors"])
+auditlog.register(Dataset, exclude_fields=["preview", "errors", "notes"])

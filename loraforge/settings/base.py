@@ -120,6 +120,8 @@ UPLOAD_FOLDER = DATA / "uploads"
 UPLOAD_MAX_BYTES = env.int("LORAFORGE_UPLOAD_MAX_BYTES", default=50 * 1024**3)
 UPLOAD_CHUNK_MAX_BYTES = 16 * 1024**2
 UPLOAD_EXPIRES = timedelta(hours=24)
+# Uploads are refused (507) when they would leave less than this free on the disk.
+UPLOAD_RESERVE_BYTES = env.int("LORAFORGE_UPLOAD_RESERVE_BYTES", default=1024**3)
 
 # --- accounts ------------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "accounts.User"
@@ -161,7 +163,7 @@ REST_FRAMEWORK = {
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["loraforge.core.parsers.StrictJsonParser"],
     "EXCEPTION_HANDLER": "loraforge.core.api.exception_handler",
     "DEFAULT_THROTTLE_CLASSES": ["rest_framework.throttling.ScopedRateThrottle"],
     "DEFAULT_THROTTLE_RATES": {"token": "20/min", "join": "60/min"},

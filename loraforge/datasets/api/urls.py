@@ -1,0 +1,13 @@
+from django.urls import path
+from rest_framework.routers import SimpleRouter
+
+from loraforge.datasets.api import views
+
+router = SimpleRouter()
+router.register("datasets", views.DatasetViewset, basename="dataset")
+router.register("uploads", views.UploadViewset, basename="upload")
+
+urlpatterns = [
+    path("agent/inputs/<str:signed>/", views.AgentInputEndpoint.as_view(), name="agent-input"),
+    *router.urls,
+]

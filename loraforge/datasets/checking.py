@@ -1,0 +1,124 @@
+"""Checks uploads whose bytes are all here, each in a process of its own (`rowcheck`).
+
+The upload's row lock says that somebody is at it. When whoever checked dies, the lock runs out and
+the next round (`datasets.uploads_sweep`, or the owner looking at the upload) begins again.
+"""
+
+import logging
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from uuid import UUID
+
+import msgspec
+from django.db import close_old_connections, connections
+from django.db.models import F
+from django.utils import timezone
+
+from loraforge.core.errors import Locked
+from loraforge.datasets import spool, uploads
+from loraforge.datasets.models import Dataset, Upload
+from loraforge.datasets.rowcheck import Progress
+from loraforge.datasets.rows import RowError, RowReport
+from loraforge.datasets.services import dataset_create_from_upload
+
+LOCK_S = 60
+AT_ONCE = 2
+
+_CODE_FOLDER = Path(__file__).resolve().parents[2]
+
+_log = logging.getLogger(__name__)
+_slots = threading.BoundedSemaphore(AT_ONCE)
+_waiting: set[UUID] = set()  # started in this process and not ended
+_parse = msgspec.json.Decoder(Progress).decode
+
+
+class CheckFailed(RuntimeError):
+    """The checking process ended without a result."""
+
+
+def check_start(*, upload_id: UUID) -> threading.Thread:
+    """Check an upload in the background; at most AT_ONCE at a time in this process."""
+    _waiting.add(upload_id)
+    thread = threading.Thread(
+        target=_check_in_thread, args=(upload_id,), name=f"check-{upload_id}", daemon=True
+    )
+    thread.start()
+    return thread
+
+
+def check_start_if_due(upload: Upload) -> None:
+    """Have a complete upload checked, unless somebody is at it or this process soon will be."""
+    is_complete = upload.dataset_id is None and upload.offset_bytes == upload.size_bytes
+    is_free = upload.locked_until is None or upload.locked_until < timezone.now()
+    if is_complete and is_free and upload.pk not in _waiting:
+        check_start(upload_id=upload.pk)
+
+
+def checks_resume() -> list[threading.Thread]:
+    """Begin again what nobody is checking any more."""
+    due = [upload_id for upload_id in uploads.uploads_unchecked() if upload_id not in _waiting]
+    return [check_start(upload_id=upload_id) for upload_id in due]
+
+
+def _check_in_thread(upload_id: UUID) -> None:
+    with _slots:
+        close_old_connections()
+        try:
+            upload_check(upload_id=upload_id)
+        except Locked:
+            _log.debug("upload %s is checked by somebody else", upload_id)
+        except Exception:
+            _log.exception("upload %s could not be checked", upload_id)
+        finally:
+            _waiting.discard(upload_id)
+            connections.close_all()
+
+
+def upload_check(*, upload_id: UUID) -> Dataset | None:
+    """Check a complete upload and make its dataset; None when there is nothing to do.
+
+    Raises Locked while somebody else is at it, CheckFailed when the process broke (it is tried
+    MAX_CHECK_TRIES times; then the dataset is INVALID and says so).
+    """
+    token = uploads.lock_take(upload_id=upload_id, hold_s=LOCK_S)
+    try:
+        upload = Upload.objects.select_related("owner").filter(pk=upload_id, dataset=None).first()
+        if upload is None or upload.offset_bytes != upload.size_bytes:
+            return None
+        Upload.objects.filter(pk=upload_id).update(check_tries=F("check_tries") + 1)
+        if upload.check_tries >= uploads.MAX_CHECK_TRIES:
+            return dataset_create_from_upload(upload=upload, report=_given_up(), sha256="")
+        last = _run(upload_id, token)
+        if last.report is None:
+            raise CheckFailed(f"upload {upload_id}: the last word was {last}")
+        return dataset_create_from_upload(upload=upload, report=last.report, sha256=last.sha256)
+    finally:
+        uploads.lock_free(upload_id=upload_id, token=token)
+
+
+def _given_up() -> RowReport:
+    params = {"tries": uploads.MAX_CHECK_TRIES}
+    return RowReport(
+        error_count=1, errors=[RowError(line=0, id="rows:check_failed", params=params)]
+    )
+
+
+def _run(upload_id: UUID, token: str) -> Progress:
+    """Run `rowcheck`, pass its progress on, and return its last line."""
+    path = spool.spool_path(upload_id)
+    command = [sys.executable, "-m", "loraforge.datasets.rowcheck", str(path)]
+    last = Progress(done=0)
+    with subprocess.Popen(
+        command, cwd=_CODE_FOLDER, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+    ) as process:
+        try:
+            for line in process.stdout or ():
+                last = _parse(line)
+                uploads.lock_extend(
+                    upload_id=upload_id, token=token, hold_s=LOCK_S, checked_bytes=last.done
+                )
+        finally:
+            process.kill()
+    return last

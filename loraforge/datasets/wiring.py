@@ -1,0 +1,9 @@
+"""Whose the rows of this app are; imported once by AppConfig.ready()."""
+
+from loraforge.accounts import access
+from loraforge.datasets.models import Dataset, Upload
+
+SHARE_PERMISSION = "use_dataset"
+
+access.register(Dataset, access.Ownership(owner="owner", share_permission=SHARE_PERMISSION))
+access.register(Upload, access.Ownership(owner="owner"))
