@@ -1,9 +1,18 @@
 """All addresses: pages, API, admin, health."""
 
 from django.contrib import admin
-from django.urls import include, path
+from django.urls import URLPattern, URLResolver, include, path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-urlpatterns = [
+urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
     path("api/v1/", include("loraforge.api_urls")),
+    path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("i18n/", include("django.conf.urls.i18n")),
 ]
+
+handler400 = "loraforge.core.errorpages.bad_request"
+handler403 = "loraforge.core.errorpages.permission_denied"
+handler404 = "loraforge.core.errorpages.page_not_found"
+handler500 = "loraforge.core.errorpages.server_error"

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from django.contrib.auth.mixins import LoginRequiredMixin
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
+from django.shortcuts import get_object_or_404
 from django.views.generic import TemplateView
 from rest_framework.request import Request
 from rest_framework.views import APIView
@@ -77,7 +78,8 @@ class Viewset(GenericViewSet[Any]):
 
     def get_object(self) -> Any:
         """The row of the address. 404 when the user may not see it, 403 when only that."""
-        row: Model = super().get_object()
+        # Not the generic way: filters are for lists, and would hide the row at ?state=...
+        row: Model = get_object_or_404(self.get_queryset(), pk=self.kwargs["pk"])
         needed = self.needs[self.action]
         if needed in ROW_ACTIONS:
             access.require(self.request.user, needed, row)

@@ -1,6 +1,18 @@
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
+
+from loraforge.accounts.ownership import Ownership, register
 
 
 class TrainingConfig(AppConfig):
     name = "loraforge.training"
     label = "training"
+
+    def ready(self) -> None:
+        """A job is its instance's owner's, and shared with it."""
+        ownership = Ownership(
+            owner="instance__owner",
+            anchor="instance",
+            anchor_model=apps.get_model("instances", "Instance"),
+            share_permission="download_instance",
+        )
+        register(self.get_model("Job"), ownership)

@@ -17,20 +17,28 @@ class Command(models.TextChoices):
 class Job(models.Model):
     """SWIFT work. What decides the run is frozen here at submit: later changes elsewhere change nothing."""
 
-    instance = models.OneToOneField(Instance, on_delete=models.CASCADE, primary_key=True, related_name="job")
+    instance = models.OneToOneField(
+        Instance, on_delete=models.CASCADE, primary_key=True, related_name="job"
+    )
     command = models.CharField(_("job type"), max_length=12, choices=Command.choices)
     arguments = models.JSONField(default=dict)  # as the user set them, checked; only changed ones
     model = models.CharField(_("base model"), max_length=500)  # hub id, or a path on the node
-    model_hub = models.CharField(max_length=12, blank=True)  # "modelscope", "huggingface", "" = path
+    model_hub = models.CharField(
+        max_length=12, blank=True
+    )  # "modelscope", "huggingface", "" = path
     model_revision = models.CharField(max_length=80, blank=True)
     model_type = models.CharField(max_length=80, blank=True)
     template = models.CharField(_("chat template"), max_length=80, blank=True)
     seed = models.BigIntegerField(default=42)
     argv = models.JSONField(default=list)  # frozen at submit; what follows the Python executable
     env = models.JSONField(default=dict)
+    # attempt number -> {"argv", "device_kind", "processes"} as sent to its node; see `launch`
+    launched = models.JSONField(default=dict)
     catalogue_version = models.CharField(max_length=20, blank=True)
     image = models.CharField(max_length=300, blank=True)
-    parent = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, blank=True, related_name="children")
+    parent = models.ForeignKey(
+        "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="children"
+    )
 
     def __str__(self) -> str:
         return str(self.instance)
@@ -51,7 +59,11 @@ class JobDataset(models.Model):
 
     class Meta:
         ordering = ("position",)
-        constraints = [models.UniqueConstraint(fields=("job", "use", "position"), name="training_job_dataset_place")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=("job", "use", "position"), name="training_job_dataset_place"
+            )
+        ]
 
     def __str__(self) -> str:
         return str(self.dataset)
@@ -66,10 +78,15 @@ class IdempotencyKey(models.Model):
     job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="+")
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=("owner", "key"), name="training_idempotency_key_once")]
+        constraints = [
+            models.UniqueConstraint(fields=("owner", "key"), name="training_idempotency_key_once")
+        ]
 
     def __str__(self) -> str:
         return self.key
 
 
-auditlog.register(Job, include_fields=["command", "arguments", "model", "model_type", "template", "seed", "parent"])
+auditlog.register(
+    Job,
+    include_fields=["command", "arguments", "model", "model_type", "template", "seed", "parent"],
+)

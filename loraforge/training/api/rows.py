@@ -1,0 +1,99 @@
+"""Jobs as plain data, built by hand: a list of 50 is asked for at every look at the page."""
+
+from datetime import datetime
+from typing import Any
+
+from loraforge.accounts import access
+from loraforge.accounts.access import Action
+from loraforge.accounts.models import User
+from loraforge.instances.models import STATE_LABELS
+from loraforge.instances.states import State
+from loraforge.scheduling.reasons import reason_text
+from loraforge.training.models import Job
+
+# API name -> lookup from the job
+_COLUMNS = {
+    "id": "pk",
+    "name": "instance__name",
+    "command": "command",
+    "owner": "instance__owner__username",
+    "model": "model",
+    "state": "instance__state",
+    "step": "instance__step",
+    "max_steps": "instance__max_steps",
+    "loss": "instance__loss",
+    "eta_s": "instance__eta_s",
+    "node": "instance__node__name",
+    "attempt": "instance__attempt",
+    "gpus": "instance__gpus",
+    "priority": "instance__priority",
+    "wait_reason": "instance__wait_reason",
+    "wait_detail": "instance__wait_detail",
+    "failure_reason": "instance__failure_reason",
+    "tags": "instance__tags",
+    "created_at": "instance__created_at",
+    "queued_at": "instance__queued_at",
+    "started_at": "instance__started_at",
+    "ended_at": "instance__ended_at",
+}
+COLUMNS = tuple(_COLUMNS.values())
+_NAMES = tuple(_COLUMNS)
+_TIMES = ("created_at", "queued_at", "started_at", "ended_at")
+_ACTIONS = (Action.VIEW, Action.DOWNLOAD, Action.CHANGE, Action.SHARE)
+
+
+def _iso(at: datetime | None) -> str | None:
+    return at.isoformat().replace("+00:00", "Z") if at is not None else None
+
+
+def _finish(row: dict[str, Any]) -> dict[str, Any]:
+    state = State(row["state"])
+    row["state_label"] = str(STATE_LABELS[state])
+    done = row["step"] * 100 // row["max_steps"] if row["max_steps"] else 0
+    row["progress"] = 100 if state is State.SUCCEEDED else min(100, done)
+    detail = row.pop("wait_detail")
+    reason = row["wait_reason"]
+    row["wait_text"] = reason_text(reason=reason, detail=detail) if reason else ""
+    for name in _TIMES:
+        row[name] = _iso(row[name])
+    return row
+
+
+def job_row(values: tuple[Any, ...]) -> dict[str, Any]:
+    """One row of the list from a `values_list(*COLUMNS)`."""
+    return _finish(dict(zip(_NAMES, values, strict=True)))
+
+
+def _value(job: Job, path: str) -> Any:
+    value: Any = job
+    for part in path.split("__"):
+        value = getattr(value, part) if value is not None else None
+    return value
+
+
+def job_detail(job: Job, *, user: User) -> dict[str, Any]:
+    """A job of `selectors.job_get` with everything that was frozen; `datasets` still as rows."""
+    instance = job.instance
+    row = _finish({name: _value(job, path) for name, path in _COLUMNS.items()})
+    return {
+        **row,
+        "failure_detail": instance.failure_detail,
+        "exit_code": instance.exit_code,
+        "saved_step": instance.saved_step,
+        "processes": instance.processes,
+        "wanted_node": instance.wanted_node.name if instance.wanted_node else None,
+        "gpu_uuids": instance.wanted_devices,
+        "notes": instance.notes,
+        "keep": instance.keep,
+        "parent": job.parent_id,
+        "arguments": job.arguments,
+        "model_hub": job.model_hub,
+        "model_revision": job.model_revision,
+        "model_type": job.model_type,
+        "template": job.template,
+        "seed": job.seed,
+        "catalogue_version": job.catalogue_version,
+        "image": job.image,
+        "argv": job.argv,
+        "allowed": [str(action) for action in _ACTIONS if access.allowed(user, action, job)],
+    }

@@ -1,0 +1,237 @@
+"""Shapes of the job endpoints."""
+
+from typing import Any
+
+from django.core.validators import MaxLengthValidator
+from rest_framework import serializers
+
+from loraforge.datasets.models import Dataset
+from loraforge.instances.models import Attempt, InstanceEvent
+from loraforge.instances.states import State
+from loraforge.training.checks import ARGUMENTS_MAX, HUBS, MODEL_MAX, NAME_MAX, NOTES_MAX, TAG_MAX
+from loraforge.training.drafts import JobDraft
+from loraforge.training.inputs import DATASETS_MAX
+from loraforge.training.models import Command, JobDataset
+from loraforge.training.placement import GPUS_MAX
+
+ID_MAX = 2**63 - 1
+COMMANDS = Command.choices
+STATES = [(state.value, state.name) for state in State]
+
+
+def _ids(help_text: str) -> serializers.ListField:
+    child = serializers.IntegerField(min_value=1, max_value=ID_MAX)
+    return serializers.ListField(
+        child=child, required=False, max_length=DATASETS_MAX, help_text=help_text
+    )
+
+
+class Tags(serializers.ListField):
+    child = serializers.CharField(max_length=TAG_MAX)
+
+
+class JobInput(serializers.Serializer):
+    """A draft. Everything but the model and a dataset may be left out."""
+
+    name = serializers.CharField(required=False, allow_blank=True, max_length=NAME_MAX)
+    command = serializers.ChoiceField(choices=COMMANDS, default=Command.SFT.value)
+    arguments = serializers.DictField(
+        child=serializers.JSONField(allow_null=True),
+        required=False,
+        validators=[MaxLengthValidator(ARGUMENTS_MAX)],
+        help_text="SWIFT's arguments by full name; `swift/catalogue/` lists them.",
+    )
+    model = serializers.CharField(
+        required=False,
+        allow_blank=True,
+        max_length=MODEL_MAX,
+        help_text="A hub id, or a folder on a node.",
+    )
+    model_hub = serializers.ChoiceField(
+        choices=[hub for hub in HUBS if hub], required=False, allow_blank=True
+    )
+    model_type = serializers.CharField(required=False, allow_blank=True, max_length=80)
+    template = serializers.CharField(required=False, allow_blank=True, max_length=80)
+    datasets = _ids("Ids of the training sets.")
+    validation_datasets = _ids("Ids of the validation sets.")
+    gpus = serializers.IntegerField(required=False, min_value=1, max_value=GPUS_MAX)
+    gpu_uuids = serializers.ListField(
+        child=serializers.CharField(max_length=80), required=False, max_length=GPUS_MAX
+    )
+    node = serializers.CharField(required=False, allow_blank=True, max_length=40)
+    processes = serializers.IntegerField(
+        required=False, min_value=1, max_value=GPUS_MAX, help_text="More than 1 = DDP."
+    )
+    priority = serializers.IntegerField(required=False, min_value=-100, max_value=100)
+    tags = Tags(required=False)
+    notes = serializers.CharField(required=False, allow_blank=True, max_length=NOTES_MAX)
+
+    def draft(self) -> JobDraft:
+        """The checked body as a draft."""
+        data = {name: value for name, value in self.validated_data.items() if name != "start"}
+        lists = ("datasets", "validation_datasets", "gpu_uuids", "tags")
+        data.update({name: tuple(data[name]) for name in lists if name in data})
+        return JobDraft(**data)
+
+
+class JobSubmitInput(JobInput):
+    start = serializers.BooleanField(
+        default=True, help_text="false: save without starting (state draft)."
+    )
+
+
+class JobPatchInput(serializers.Serializer):
+    name = serializers.CharField(required=False, max_length=NAME_MAX)
+    tags = Tags(required=False)
+    notes = serializers.CharField(required=False, allow_blank=True, max_length=NOTES_MAX)
+    keep = serializers.BooleanField(required=False, help_text="Never removed by retention.")
+    priority = serializers.IntegerField(required=False, min_value=-100, max_value=100)
+
+
+class JobRow(serializers.Serializer):
+    """A job in a list. Documents `rows.job_row`, which builds it."""
+
+    id = serializers.IntegerField()
+    name = serializers.CharField()
+    command = serializers.ChoiceField(choices=COMMANDS)
+    owner = serializers.CharField()
+    model = serializers.CharField()
+    state = serializers.ChoiceField(choices=STATES)
+    state_label = serializers.CharField(help_text="The state in the reader's language.")
+    progress = serializers.IntegerField(min_value=0, max_value=100)
+    step = serializers.IntegerField()
+    max_steps = serializers.IntegerField(help_text="0 while it is not known.")
+    loss = serializers.FloatField(allow_null=True)
+    eta_s = serializers.IntegerField(allow_null=True, help_text="Seconds left.")
+    node = serializers.CharField(allow_null=True)
+    attempt = serializers.IntegerField(help_text="0 = never placed.")
+    gpus = serializers.IntegerField()
+    priority = serializers.IntegerField()
+    wait_reason = serializers.CharField(allow_blank=True)
+    wait_text = serializers.CharField(allow_blank=True)
+    failure_reason = serializers.CharField(allow_blank=True)
+    tags = serializers.ListField(child=serializers.CharField())
+    created_at = serializers.DateTimeField()
+    queued_at = serializers.DateTimeField(allow_null=True)
+    started_at = serializers.DateTimeField(allow_null=True)
+    ended_at = serializers.DateTimeField(allow_null=True)
+
+
+class JobDatasetOutput(serializers.ModelSerializer[JobDataset]):
+    id = serializers.IntegerField(source="dataset_id")
+    name = serializers.CharField(source="dataset.name")
+    kind = serializers.ChoiceField(source="dataset.kind", choices=Dataset.Kind.choices)
+    remote_id = serializers.CharField(source="dataset.remote_id")
+    rows = serializers.IntegerField(source="dataset.rows")
+
+    class Meta:
+        model = JobDataset
+        fields = ("id", "name", "kind", "remote_id", "rows", "use", "position", "sha256")
+        read_only_fields = fields
+
+
+class JobOutput(JobRow):
+    """A job with everything that was frozen."""
+
+    failure_detail = serializers.CharField(allow_blank=True)
+    exit_code = serializers.IntegerField(allow_null=True)
+    saved_step = serializers.IntegerField(allow_null=True)
+    processes = serializers.IntegerField()
+    wanted_node = serializers.CharField(allow_null=True)
+    gpu_uuids = serializers.ListField(child=serializers.CharField())
+    notes = serializers.CharField(allow_blank=True)
+    keep = serializers.BooleanField()
+    parent = serializers.IntegerField(allow_null=True)
+    arguments = serializers.DictField(child=serializers.JSONField())
+    model_hub = serializers.CharField(allow_blank=True)
+    model_revision = serializers.CharField(allow_blank=True)
+    model_type = serializers.CharField(allow_blank=True)
+    template = serializers.CharField(allow_blank=True)
+    seed = serializers.IntegerField()
+    catalogue_version = serializers.CharField()
+    image = serializers.CharField()
+    argv = serializers.ListField(
+        child=serializers.CharField(), help_text="After the Python executable, frozen."
+    )
+    datasets = JobDatasetOutput(many=True)
+    allowed = serializers.ListField(
+        child=serializers.CharField(), help_text="What the asker may do to it."
+    )
+
+
+class AttemptOutput(serializers.ModelSerializer[Attempt]):
+    node = serializers.CharField(source="node.name")
+    argv = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Attempt
+        fields = (
+            "number", "node", "devices", "phase", "exit_code", "killed_by", "outcome",
+            "stop_requested", "argv", "assigned_at", "preparing_at", "running_at",
+            "first_step_at", "ended_at",
+        )  # fmt: skip
+        read_only_fields = fields
+
+    def get_argv(self, attempt: Attempt) -> list[str]:
+        """What was sent to the node; empty until it was."""
+        launched: dict[str, Any] = self.context.get("launched", {})
+        argv: list[str] = launched.get(str(attempt.number), {}).get("argv", [])
+        return argv
+
+
+class EventOutput(serializers.ModelSerializer[InstanceEvent]):
+    actor = serializers.CharField(source="actor.username", default=None, allow_null=True)
+
+    class Meta:
+        model = InstanceEvent
+        fields = ("id", "attempt", "source", "target", "reason", "detail", "actor", "at")
+        read_only_fields = fields
+
+
+class ShareInput(serializers.Serializer):
+    user = serializers.CharField(max_length=150, help_text="A user name.")
+
+
+class ShareOutput(serializers.Serializer):
+    user = serializers.CharField(source="username")
+
+
+class FindingOutput(serializers.Serializer):
+    field = serializers.CharField()
+    text = serializers.CharField()
+
+
+class PreviewOutput(serializers.Serializer):
+    argv = serializers.ListField(child=serializers.CharField())
+    command_line = serializers.CharField(help_text="The same, quoted for a shell.")
+    config_yaml = serializers.CharField()
+    config_json = serializers.CharField()
+    problems = FindingOutput(many=True)
+    warnings = FindingOutput(many=True)
+    model_type = serializers.CharField(allow_blank=True)
+    template = serializers.CharField(allow_blank=True)
+    effective_batch_size = serializers.IntegerField()
+
+
+class ArgumentOutput(serializers.Serializer):
+    name = serializers.CharField()
+    flag = serializers.CharField()
+    type = serializers.CharField(help_text="As in SWIFT's source.")
+    kind = serializers.ChoiceField(
+        choices=["bool", "int", "float", "str", "choice", "json", "list_int", "list_float",
+                 "list_str"]
+    )  # fmt: skip
+    choices = serializers.ListField(child=serializers.JSONField(), allow_null=True)
+    suggestions = serializers.ListField(child=serializers.JSONField())
+    default = serializers.JSONField(allow_null=True)
+    group = serializers.CharField()
+    reserved = serializers.CharField(
+        allow_blank=True, help_text="Why the platform sets it; empty = it is yours."
+    )
+
+
+class CatalogueOutput(serializers.Serializer):
+    swift_version = serializers.CharField()
+    command = serializers.CharField()
+    groups = serializers.ListField(child=serializers.CharField())
+    arguments = ArgumentOutput(many=True)

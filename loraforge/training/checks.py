@@ -1,0 +1,142 @@
+"""The judgement over a draft: everything that is wrong with it, in one go."""
+
+from dataclasses import dataclass
+
+from django.utils.translation import gettext as _
+
+from loraforge.accounts import access
+from loraforge.accounts.access import Action
+from loraforge.accounts.models import User
+from loraforge.core.errors import LoraForgeError
+from loraforge.datasets.models import Dataset
+from loraforge.modelhub.services import model_describe
+from loraforge.swift.catalogue import Value
+from loraforge.swift.combinations import JobFacts
+from loraforge.swift.rules import arguments_check
+from loraforge.training.drafts import JobDraft
+from loraforge.training.findings import Findings
+from loraforge.training.inputs import datasets_check
+from loraforge.training.models import Command
+from loraforge.training.placement import Room, room_check
+
+NAME_MAX = 120
+TAGS_MAX = 20
+TAG_MAX = 40
+NOTES_MAX = 20_000
+ARGUMENTS_MAX = 1000
+MODEL_MAX = 500
+PRIORITY_MAX = 100
+HUBS = ("", "modelscope", "huggingface")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """A judged draft, with all that was found out on the way.
+
+    arguments: full names, SWIFT's types, only what is right.
+    """
+
+    draft: JobDraft
+    findings: Findings
+    arguments: dict[str, Value]
+    model_hub: str
+    model_type: str
+    template: str
+    datasets: list[Dataset]
+    validation_datasets: list[Dataset]
+    room: Room
+
+
+def draft_check(*, user: User, draft: JobDraft) -> Verdict:
+    """Judge a draft for the user who will own the job. Raises nothing for what is wrong with it."""
+    findings = Findings()
+    _texts_check(user, draft, findings)
+    room = room_check(draft=draft, findings=findings)
+    datasets, validation = datasets_check(user=user, draft=draft, findings=findings)
+    model_hub, model_type, template = _model_check(draft, findings)
+    arguments = _arguments_check(draft, room, findings)
+    return Verdict(
+        draft=draft,
+        findings=findings,
+        arguments=arguments,
+        model_hub=model_hub,
+        model_type=str(arguments.get("model_type", model_type)),
+        template=str(arguments.get("template", template)),
+        datasets=datasets,
+        validation_datasets=validation,
+        room=room,
+    )
+
+
+def is_plain(text: str) -> bool:
+    """True for one line of text without control characters, as names are."""
+    return text.isprintable()
+
+
+def _texts_check(user: User, draft: JobDraft, findings: Findings) -> None:
+    if draft.command not in Command.values:
+        text = _("There is no such job type. One of: %(choices)s.")
+        findings.refuse("command", text % {"choices": ", ".join(Command.values)})
+    if len(draft.name) > NAME_MAX or not is_plain(draft.name):
+        text = _("A name is one line of at most %(limit)s characters.")
+        findings.refuse("name", text % {"limit": NAME_MAX})
+    if len(draft.tags) > TAGS_MAX or any(len(t) > TAG_MAX or not is_plain(t) for t in draft.tags):
+        text = _("At most %(count)s tags, each one line of at most %(limit)s characters.")
+        findings.refuse("tags", text % {"count": TAGS_MAX, "limit": TAG_MAX})
+    if len(draft.notes) > NOTES_MAX or "\0" in draft.notes:
+        text = _("Notes are at most %(limit)s characters of text.")
+        findings.refuse("notes", text % {"limit": NOTES_MAX})
+    if abs(draft.priority) > PRIORITY_MAX:
+        findings.refuse("priority", _("A number from -100 to 100."))
+    elif draft.priority > 0 and not access.may(user, Action.OPERATE):
+        text = _("Only operators raise the priority. Use 0, or ask an operator.")
+        findings.refuse("priority", text)
+
+
+def _model_check(draft: JobDraft, findings: Findings) -> tuple[str, str, str]:
+    """Hub, model type and chat template, as far as they are known."""
+    if draft.model_hub not in HUBS:
+        text = _("There is no such model hub. One of: %(choices)s.")
+        findings.refuse("model_hub", text % {"choices": ", ".join(HUBS[1:])})
+        return "", "", ""
+    if not draft.model:
+        return "", "", ""  # the rules say that it is missing
+    if len(draft.model) > MODEL_MAX or not is_plain(draft.model):
+        text = _("A model is a hub id or a folder of at most %(limit)s characters.")
+        findings.refuse("model", text % {"limit": MODEL_MAX})
+        return "", "", ""
+    try:
+        described = model_describe(model=draft.model, hub=draft.model_hub)
+    except LoraForgeError as error:
+        findings.refuse_error("model", error)
+        return "", "", ""
+    for warning in described.warnings:
+        findings.warn("model", str(warning))
+    return described.hub, described.model_type or "", described.template or ""
+
+
+def _arguments_check(draft: JobDraft, room: Room, findings: Findings) -> dict[str, Value]:
+    if draft.command not in Command.values:
+        return {}
+    given = draft.arguments
+    if len(given) > ARGUMENTS_MAX:
+        text = _("At most %(limit)s arguments.")
+        findings.refuse("arguments", text % {"limit": ARGUMENTS_MAX})
+        return {}
+    if "model" in given:
+        findings.refuse("arguments.model", _("Give the model in the field model instead."))
+    own = {"model_type": draft.model_type, "template": draft.template}
+    overrides = {name: value for name, value in own.items() if value}
+    facts = JobFacts(
+        has_model=bool(draft.model),
+        has_dataset=bool(draft.datasets),
+        has_validation_set=bool(draft.validation_datasets),
+        is_cpu=room.is_cpu,
+    )
+    checked = arguments_check(
+        draft.command,
+        {name: value for name, value in {**given, **overrides}.items() if name != "model"},
+        facts=facts,
+    )
+    findings.add_swift(checked.problems, overridden=frozenset(overrides))
+    return dict(checked.arguments)

@@ -1,0 +1,75 @@
+"""What a person asks for, before it is judged."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+
+import msgspec
+
+from loraforge.training.models import Job, JobDataset
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobDraft:
+    """A job as it is wanted.
+
+    arguments: SWIFT's argument names -> values, only those that are not left to the default.
+    model: hub id, or a folder on a node; model_hub: "modelscope", "huggingface" or "" (a folder, or
+    let the platform find out). model_type, template: "" = let the platform find out. datasets,
+    validation_datasets: ids. gpus: devices wanted (GPUs, or CPU slots of a node without GPUs);
+    gpu_uuids names them and then decides the number. node: a name, "" = any. processes: data-parallel
+    processes, 1 = DDP off. priority: higher goes first; only operators raise it.
+    """
+
+    name: str = ""
+    command: str = "sft"
+    arguments: Mapping[str, object] = field(default_factory=dict)
+    model: str = ""
+    model_hub: str = ""
+    model_type: str = ""
+    template: str = ""
+    datasets: tuple[int, ...] = ()
+    validation_datasets: tuple[int, ...] = ()
+    gpus: int = 1
+    gpu_uuids: tuple[str, ...] = ()
+    node: str = ""
+    processes: int = 1
+    priority: int = 0
+    tags: tuple[str, ...] = ()
+    notes: str = ""
+
+    @property
+    def devices_wanted(self) -> int:
+        """How many devices it occupies."""
+        return len(self.gpu_uuids) or self.gpus
+
+    def fingerprint(self, *, start: bool) -> str:
+        """SHA-256 in hex over everything asked for: equal requests are equal whatever their order."""
+        body = msgspec.json.encode({**asdict(self), "start": start}, order="deterministic")
+        return sha256(body).hexdigest()
+
+
+def draft_of_job(job: Job) -> JobDraft:
+    """The draft that would make this job again."""
+    instance = job.instance
+    used: dict[str, list[int]] = {use: [] for use in JobDataset.Use.values}
+    for row in job.job_datasets.all():
+        used[row.use].append(row.dataset_id)
+    return JobDraft(
+        name=instance.name,
+        command=job.command,
+        arguments=dict(job.arguments),
+        model=job.model,
+        model_hub=job.model_hub,
+        model_type=job.model_type,
+        template=job.template,
+        datasets=tuple(used[JobDataset.Use.TRAINING]),
+        validation_datasets=tuple(used[JobDataset.Use.VALIDATION]),
+        gpus=instance.gpus,
+        gpu_uuids=tuple(instance.wanted_devices),
+        node=instance.wanted_node.name if instance.wanted_node else "",
+        processes=instance.processes,
+        priority=instance.priority,
+        tags=tuple(instance.tags),
+        notes=instance.notes,
+    )

@@ -1,0 +1,98 @@
+"""What decides the run, written on the job's row: later changes elsewhere change nothing."""
+
+import secrets
+from collections.abc import Iterable
+from typing import Any
+
+from django.conf import settings
+
+from loraforge.datasets.models import Dataset
+from loraforge.swift.catalogue import DEFAULT_VERSION, Value
+from loraforge.swift.compiler import PlatformArguments, compile_argv, compile_env
+from loraforge.training.checks import Verdict
+from loraforge.training.launch import input_name
+from loraforge.training.models import Job, JobDataset
+from nodeagent.contract import paths
+
+# SWIFT, numpy and torch all take it; small enough to be read out aloud.
+SEED_LIMIT = 2**31 - 1
+
+
+def seed_of(arguments: dict[str, Value], before: int | None) -> int:
+    """The given seed, else the one the job has, else a new one: it is stored, so it can be repeated."""
+    given = arguments.get("seed")
+    if isinstance(given, int):
+        return given
+    return before if before is not None else secrets.randbelow(SEED_LIMIT)
+
+
+def job_datasets_of(job: Job, verdict: Verdict) -> list[JobDataset]:
+    """The rows, not saved, with the hashes of this moment."""
+    uses = (
+        (JobDataset.Use.TRAINING, verdict.datasets),
+        (JobDataset.Use.VALIDATION, verdict.validation_datasets),
+    )
+    return [
+        JobDataset(job=job, dataset=dataset, use=use, position=position, sha256=dataset.sha256)
+        for use, datasets in uses
+        for position, dataset in enumerate(datasets)
+    ]
+
+
+def platform_arguments(
+    verdict: Verdict, *, rows: Iterable[JobDataset], seed: int
+) -> PlatformArguments:
+    """What the platform decides, without the devices (see `launch`)."""
+    uploaded = [row for row in rows if row.dataset.kind == Dataset.Kind.UPLOADED]
+    names = {
+        use: tuple(input_name(row) for row in uploaded if row.use == use)
+        for use in JobDataset.Use.values
+    }
+    return PlatformArguments(
+        model=verdict.draft.model if verdict.model_hub else paths.MODEL,
+        model_type=verdict.model_type or None,
+        template=verdict.template or None,
+        datasets=names[JobDataset.Use.TRAINING],
+        val_datasets=names[JobDataset.Use.VALIDATION],
+        seed=seed,
+    )
+
+
+def arguments_with_remote(verdict: Verdict) -> dict[str, Value]:
+    """The checked arguments, with remote datasets that were chosen by id named by their hub id."""
+    arguments = dict(verdict.arguments)
+    chosen = (("dataset", verdict.datasets), ("val_dataset", verdict.validation_datasets))
+    for name, datasets in chosen:
+        remote = [one.remote_id for one in datasets if one.kind == Dataset.Kind.REMOTE]
+        named = arguments.get(name)
+        if remote:
+            arguments[name] = [*(named if isinstance(named, list) else []), *remote]
+    if verdict.model_hub == "huggingface":
+        arguments.setdefault("use_hf", True)
+    return arguments
+
+
+def frozen_columns(
+    verdict: Verdict, *, rows: Iterable[JobDataset], seed_before: int | None
+) -> dict[str, Any]:
+    """Column -> value for the job's row."""
+    draft = verdict.draft
+    seed = seed_of(verdict.arguments, seed_before)
+    arguments = arguments_with_remote(verdict)
+    platform = platform_arguments(verdict, rows=rows, seed=seed)
+    own = {name for name in ("model_type", "template") if getattr(draft, name)}
+    revision = verdict.arguments.get("model_revision", "")
+    return {
+        "command": draft.command,
+        "arguments": {key: one for key, one in verdict.arguments.items() if key not in own},
+        "model": draft.model,
+        "model_hub": verdict.model_hub,
+        "model_revision": str(revision),
+        "model_type": verdict.model_type,
+        "template": verdict.template,
+        "seed": seed,
+        "argv": compile_argv(draft.command, arguments, platform=platform),
+        "env": compile_env(arguments, platform=platform, save_every_s=settings.CHECKPOINT_EVERY_S),
+        "catalogue_version": DEFAULT_VERSION,
+        "image": settings.SWIFT_IMAGE,
+    }

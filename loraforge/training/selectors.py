@@ -1,0 +1,119 @@
+"""Reads of jobs, filtered by what the asker may see."""
+
+import shlex
+from dataclasses import dataclass, field
+
+import msgspec
+from django.contrib.auth.models import AnonymousUser
+from django.db.models import Prefetch, QuerySet
+from django.utils.translation import gettext as _
+
+from loraforge.accounts import access
+from loraforge.accounts.models import User
+from loraforge.artifacts.models import OutputFile
+from loraforge.core.errors import NotFound
+from loraforge.instances.models import InstanceEvent
+from loraforge.swift.compiler import compile_argv, compile_yaml
+from loraforge.training.checks import draft_check
+from loraforge.training.drafts import JobDraft
+from loraforge.training.findings import Finding
+from loraforge.training.freezing import (
+    arguments_with_remote,
+    job_datasets_of,
+    platform_arguments,
+    seed_of,
+)
+from loraforge.training.models import Command, Job, JobDataset
+
+Asker = User | AnonymousUser
+
+
+def job_rows(*, user: Asker) -> QuerySet[Job]:
+    """The jobs that the user may see and that are not deleted, newest first; nothing joined yet."""
+    return access.visible(user, Job.objects.filter(instance__deleted_at=None)).order_by("-pk")
+
+
+def job_list(*, user: Asker) -> QuerySet[Job]:
+    """The same with instance, owner and node, for pages."""
+    return job_rows(user=user).select_related("instance__owner", "instance__node")
+
+
+def job_get(*, user: Asker, job_id: int) -> Job:
+    """One job with its datasets. Raises NotFound when it is not there or none of the user's business."""
+    datasets = JobDataset.objects.select_related("dataset").order_by("use", "position")
+    job = (
+        job_list(user=user)
+        .select_related("instance__wanted_node", "parent")
+        .prefetch_related(Prefetch("job_datasets", queryset=datasets))
+        .filter(pk=job_id)
+        .first()
+    )
+    if job is None:
+        text = _("There is no job #%(number)s.") % {"number": job_id}
+        raise NotFound("training:not_found", text)
+    return job
+
+
+def job_events(*, job: Job) -> QuerySet[InstanceEvent]:
+    """What happened to a job that the caller already may see, first to last."""
+    rows = InstanceEvent.objects.filter(instance_id=job.pk)
+    return rows.select_related("actor").order_by("id")
+
+
+def job_has_files(*, job: Job) -> bool:
+    """True when files of it lie on a node, as far as the manifests tell, or may lie there."""
+    listed = OutputFile.objects.filter(attempt__instance_id=job.pk, removed_at=None).exists()
+    return listed or job.instance.attempts.exists()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """What a draft would become.
+
+    argv: what follows the Python executable, without device flags; command_line: the same as one line
+    to copy; config_yaml, config_json: files to keep and to import elsewhere. problems: empty when the
+    job could start. effective_batch_size: rows per optimizer step.
+    """
+
+    argv: list[str] = field(default_factory=list)
+    command_line: str = ""
+    config_yaml: str = ""
+    config_json: str = ""
+    problems: list[Finding]
+    warnings: list[Finding]
+    model_type: str
+    template: str
+    effective_batch_size: int
+
+
+def _number(value: object, otherwise: int) -> int:
+    return value if isinstance(value, int) else otherwise
+
+
+def job_preview(*, user: User, draft: JobDraft) -> Preview:
+    """Judge a draft and show what would run. Right arguments are compiled even when others are wrong."""
+    verdict = draft_check(user=user, draft=draft)
+    found = verdict.findings
+    arguments = arguments_with_remote(verdict)
+    per_device = _number(arguments.get("per_device_train_batch_size"), 1)
+    accumulation = _number(arguments.get("gradient_accumulation_steps"), 1)
+    shared = {
+        "problems": found.problems,
+        "warnings": found.warnings,
+        "model_type": verdict.model_type,
+        "template": verdict.template,
+        "effective_batch_size": per_device * accumulation * max(draft.processes, 1),
+    }
+    if draft.command not in Command.values:
+        return Preview(**shared)  # type: ignore[arg-type]
+    rows = job_datasets_of(Job(), verdict)
+    platform = platform_arguments(verdict, rows=rows, seed=seed_of(verdict.arguments, 0))
+    argv = compile_argv(draft.command, arguments, platform=platform)
+    plain = {"command": draft.command, "model": draft.model, "arguments": verdict.arguments}
+    return Preview(
+        argv=argv,
+        command_line=shlex.join(["python", *argv]),
+        config_yaml=compile_yaml(draft.command, arguments, platform=platform),
+        config_json=msgspec.json.format(msgspec.json.encode(plain)).decode(),
+        **shared,  # type: ignore[arg-type]
+    )
