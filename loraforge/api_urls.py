@@ -9,6 +9,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("loraforge.nodelink.api.urls")),
     path("", include("loraforge.datasets.api.urls")),
     path("", include("loraforge.instances.api.urls")),
+    path("", include("loraforge.artifacts.api.urls")),
     path("", include("loraforge.training.api.urls")),
+    path("", include("loraforge.telemetry.api.urls")),
+    path("", include("loraforge.notifications.api.urls")),
     path("", include("loraforge.audit.api.urls")),
 ]

@@ -5,7 +5,10 @@ from loraforge.instances.models import Attempt
 
 
 class OutputFile(models.Model):
-    """A file that an attempt left on its node, as the manifest says; path is relative to the job's directory."""
+    """A file that an attempt left on its node, as the manifest says.
+
+    path is relative to the job's directory.
+    """
 
     attempt = models.ForeignKey(Attempt, on_delete=models.CASCADE, related_name="output_files")
     path = models.CharField(max_length=1000)
@@ -16,7 +19,22 @@ class OutputFile(models.Model):
 
     class Meta:
         ordering = ("attempt_id", "path")
-        constraints = [models.UniqueConstraint(fields=("attempt", "path"), name="artifacts_output_file_once")]
+        constraints = [
+            models.UniqueConstraint(fields=("attempt", "path"), name="artifacts_output_file_once")
+        ]
 
     def __str__(self) -> str:
         return self.path
+
+
+class BestCheckpoint(models.Model):
+    """Which checkpoint of an attempt its trainer holds for the best, read from trainer_state.json."""
+
+    attempt = models.OneToOneField(
+        Attempt, on_delete=models.CASCADE, primary_key=True, related_name="best_checkpoint"
+    )
+    step = models.PositiveBigIntegerField()
+    metric = models.FloatField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"checkpoint-{self.step}"

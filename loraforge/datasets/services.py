@@ -35,7 +35,7 @@ _REMOTE_ID = re.compile(
 )
 
 
-class _Spooled(File[bytes]):
+class _Spooled(File):  # type: ignore[type-arg]
     """An upload's file for the storage, which renames it where it can instead of copying it."""
 
     def __init__(self, path: Path) -> None:

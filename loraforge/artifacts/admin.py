@@ -1,0 +1,24 @@
+from django.contrib import admin
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin
+
+from loraforge.artifacts.models import OutputFile
+
+
+@admin.register(OutputFile)
+class OutputFileAdmin(ModelAdmin):
+    """What lies on the nodes, as their manifests say; only manifests change it."""
+
+    list_display = ("path", "attempt", "size_bytes", "modified_at", "removed_at")
+    list_filter = ("removed_at",)
+    search_fields = ("path", "attempt__instance__name")
+    list_select_related = ("attempt",)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return False

@@ -1,0 +1,144 @@
+"""Output files on their way from a node to a browser: streamed, never buffered."""
+
+from collections.abc import Iterable, Iterator
+
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from rest_framework.request import Request
+from zipstream import ZIP_STORED, ZipStream
+
+from loraforge.artifacts.models import OutputFile
+from loraforge.artifacts.selectors import Located
+from loraforge.datasets.streaming import (
+    Streamed,
+    Unsatisfiable,
+    file_headers,
+    is_known,
+    range_parse,
+    range_wanted,
+)
+from loraforge.instances.models import Attempt
+from loraforge.nodelink.files import NodeFile, file_open
+
+_PASSED_ON = ("Content-Length", "Content-Range", "Last-Modified")
+_PARTIAL = 206
+_UNSATISFIABLE = 416
+
+
+def _headers_for_node(request: HttpRequest | Request, located: Located) -> dict[str, str]:
+    """A file of a manifest has its SHA-256 as ETag and conditions are judged here; else by the node."""
+    if located.listed is None:
+        names = ("Range", "If-Range", "If-None-Match")
+        return {name: request.headers[name] for name in names if name in request.headers}
+    wanted = range_wanted(request, f'"{located.listed.sha256}"')
+    return {"Range": wanted} if wanted else {}
+
+
+def _early_answer(request: HttpRequest | Request, listed: OutputFile) -> HttpResponse | None:
+    """304 or 416 where the manifest alone can say so, so that the node need not be asked."""
+    etag = f'"{listed.sha256}"'
+    if is_known(request, etag):
+        return HttpResponse(status=304)
+    try:
+        range_parse(range_wanted(request, etag), listed.size_bytes)
+    except Unsatisfiable:
+        response = HttpResponse(status=_UNSATISFIABLE)
+        response["Content-Range"] = f"bytes */{listed.size_bytes}"
+        return response
+    return None
+
+
+def output_file_response(
+    request: HttpRequest | Request, *, located: Located, user_id: int
+) -> HttpResponseBase:
+    """The file, or a range of it, straight from its node. Raises NotFound, Unavailable."""
+    filename = located.path.rpartition("/")[2]
+    listed = located.listed
+    if listed is not None:
+        early = _early_answer(request, listed)
+        if early is not None:
+            file_headers(early, etag=f'"{listed.sha256}"', filename=filename)
+            return early
+    file = file_open(
+        node=located.attempt.node,
+        instance_id=located.attempt.instance_id,
+        attempt=located.attempt.number,
+        path=located.path,
+        user=str(user_id),
+        method="HEAD" if request.method == "HEAD" else "GET",
+        headers=_headers_for_node(request, located),
+    )
+    response = _answer(request, file)
+    etag = f'"{listed.sha256}"' if listed is not None else file.header("ETag")
+    file_headers(response, etag=etag, filename=filename)
+    return response
+
+
+def _answer(request: HttpRequest | Request, file: NodeFile) -> HttpResponseBase:
+    has_body = request.method != "HEAD" and file.status in {200, _PARTIAL}
+    response: HttpResponseBase
+    if has_body:
+        response = StreamingHttpResponse(
+            Streamed(file, length=file.length),
+            status=file.status,
+            content_type="application/octet-stream",
+        )
+    else:
+        file.close()
+        response = HttpResponse(status=file.status, content_type="application/octet-stream")
+    for name in _PASSED_ON:
+        if file.header(name) and (has_body or request.method == "HEAD" or name != "Content-Length"):
+            response[name] = file.header(name)
+    return response
+
+
+def _pieces(attempt: Attempt, path: str, user_id: int) -> Iterator[bytes]:
+    with file_open(
+        node=attempt.node,
+        instance_id=attempt.instance_id,
+        attempt=attempt.number,
+        path=path,
+        user=str(user_id),
+    ) as file:
+        while piece := file.read():
+            yield piece
+
+
+class _ZipSource:
+    """A zip as a source of `Streamed`; files are fetched one after another, each when its turn comes."""
+
+    def __init__(self, archive: ZipStream) -> None:
+        self._pieces: Iterator[bytes] = iter(archive)
+
+    def read(self, size: int, /) -> bytes:
+        """Pieces of about this size, so that headers of small files do not travel alone."""
+        found = bytearray()
+        while len(found) < size and (piece := next(self._pieces, b"")):
+            found += piece
+        return bytes(found)
+
+    def close(self) -> None:
+        close = getattr(self._pieces, "close", None)
+        if close is not None:
+            close()
+
+
+def output_zip_response(
+    *, files: Iterable[OutputFile], filename: str, user_id: int
+) -> StreamingHttpResponse:
+    """Files of one attempt as one zip, not compressed: weights do not shrink.
+
+    Every file's attempt and node must be loaded.
+    """
+    rows = list(files)
+    # A running attempt's files may grow while they are sent, so the zip's size is not known then.
+    is_final = all(row.attempt.ended_at is not None for row in rows)
+    archive = ZipStream(compress_type=ZIP_STORED, sized=is_final)
+    for row in rows:
+        size = row.size_bytes if is_final else None
+        archive.add(_pieces(row.attempt, row.path, user_id), row.path, size=size)
+    response = StreamingHttpResponse(Streamed(_ZipSource(archive)), content_type="application/zip")
+    if is_final:
+        response["Content-Length"] = str(len(archive))
+    file_headers(response, etag="", filename=filename)
+    del response["ETag"], response["Accept-Ranges"]
+    return response

@@ -1,0 +1,121 @@
+"""Writes of output files: what the nodes' manifests say, and what was removed."""
+
+import logging
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import msgspec
+from django.db import transaction
+from django.utils import timezone
+
+from loraforge.artifacts.models import BestCheckpoint, OutputFile
+from loraforge.artifacts.roles import checkpoint_of
+from loraforge.core import outbox
+from loraforge.core.errors import NotFound, Unavailable
+from loraforge.instances.models import Attempt, Instance
+from loraforge.nodelink.files import file_read
+from nodeagent.contract.reports import File
+
+BEST_TASK = "artifacts.best_checkpoint_read"
+PATH_MAX = 1000
+STATE_FILE = "trainer_state.json"
+STATE_MAX_BYTES = 16 * 1024**2
+
+_log = logging.getLogger(__name__)
+
+
+class _TrainerState(msgspec.Struct, kw_only=True):
+    """What interests of transformers' trainer_state.json."""
+
+    best_model_checkpoint: str | None = None
+    best_metric: float | None = None
+
+
+def _is_sound(file: File) -> bool:
+    """A node is believed about its files, not about its paths."""
+    parts = file.path.split("/")
+    is_plain = len(file.path) <= PATH_MAX and all(part not in {"", ".", ".."} for part in parts)
+    return is_plain and "\x00" not in file.path and file.size_bytes >= 0
+
+
+@transaction.atomic
+def manifest_store(*, attempt: Attempt, files: Iterable[File], complete: bool) -> None:
+    """Take over a manifest: these are the attempt's files now, and what it does not name is gone.
+
+    complete: made after the end; nothing changes any more. Storing one twice changes nothing.
+    """
+    given = list(files)
+    sound = {file.path: file for file in given if _is_sound(file)}
+    if len(sound) < len(given):
+        _log.warning("%s: %d files with unusable paths left out", attempt, len(given) - len(sound))
+    OutputFile.objects.bulk_create(
+        (
+            OutputFile(
+                attempt=attempt,
+                path=file.path,
+                size_bytes=file.size_bytes,
+                sha256=file.sha256,
+                modified_at=datetime.fromtimestamp(file.modified_at, UTC),
+                removed_at=None,
+            )
+            for file in sound.values()
+        ),
+        batch_size=500,
+        update_conflicts=True,
+        unique_fields=["attempt", "path"],
+        update_fields=["size_bytes", "sha256", "modified_at", "removed_at"],
+    )
+    known = OutputFile.objects.filter(attempt=attempt, removed_at=None).values_list("pk", "path")
+    gone = [pk for pk, path in known if path not in sound]
+    for begin in range(0, len(gone), 500):
+        OutputFile.objects.filter(pk__in=gone[begin : begin + 500]).update(
+            removed_at=timezone.now()
+        )
+    if any(checkpoint_of(path) for path in sound):
+        outbox.task_enqueue(BEST_TASK, attempt_id=attempt.pk)
+    _log.info("%s: manifest of %d files, complete: %s", attempt, len(sound), complete)
+
+
+def files_mark_removed(*, instance: Instance, files: bool) -> None:
+    """The instance was deleted; with ``files`` its node removes them too."""
+    if files:
+        OutputFile.objects.filter(attempt__instance=instance, removed_at=None).update(
+            removed_at=timezone.now()
+        )
+
+
+def best_checkpoint_read(*, attempt: Attempt) -> BestCheckpoint | None:
+    """Ask the node what the trainer holds for the best checkpoint, and keep it; None = it does not say.
+
+    A node that does not answer leaves what was known; the next manifest asks again.
+    """
+    paths = OutputFile.objects.filter(
+        attempt=attempt, removed_at=None, path__endswith=f"/{STATE_FILE}"
+    )
+    steps = {
+        path: found[1]
+        for path in paths.values_list("path", flat=True)
+        if (found := checkpoint_of(path))
+    }
+    if not steps:
+        return None
+    newest = max(steps, key=lambda path: steps[path])
+    try:
+        raw = file_read(
+            node=attempt.node,
+            instance_id=attempt.instance_id,
+            attempt=attempt.number,
+            path=newest,
+            limit_bytes=STATE_MAX_BYTES,
+        )
+        state = msgspec.json.decode(raw, type=_TrainerState)
+    except (NotFound, Unavailable, msgspec.DecodeError) as error:
+        _log.warning("%s: best checkpoint not known: %s", attempt, error)
+        return None
+    best = checkpoint_of(state.best_model_checkpoint or "")
+    if best is None:
+        return None
+    kept, _created = BestCheckpoint.objects.update_or_create(
+        attempt=attempt, defaults={"step": best[1], "metric": state.best_metric}
+    )
+    return kept

@@ -1,0 +1,18 @@
+"""Whose the rows of this app are, and what it does when instances go; imported by AppConfig.ready()."""
+
+from loraforge.accounts import access
+from loraforge.artifacts.models import OutputFile
+from loraforge.artifacts.services import files_mark_removed
+from loraforge.core import events
+from loraforge.instances.models import Instance
+
+access.register(
+    OutputFile,
+    access.Ownership(
+        owner="attempt__instance__owner",
+        anchor="attempt__instance",
+        anchor_model=Instance,
+        share_permission="download_instance",
+    ),
+)
+events.subscribe(events.INSTANCE_DELETED, files_mark_removed)
