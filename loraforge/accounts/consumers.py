@@ -76,7 +76,8 @@ class Credentials:
             request.META["HTTP_AUTHORIZATION"] = f"Bearer {self.token}"
         SessionMiddleware(_unused).process_request(request)
         AuthenticationMiddleware(_unused).process_request(request)
-        authenticators = [kind() for kind in api_settings.DEFAULT_AUTHENTICATION_CLASSES]
+        kinds: Any = api_settings.DEFAULT_AUTHENTICATION_CLASSES
+        authenticators = [kind() for kind in kinds]
         try:
             user = Request(request, authenticators=authenticators).user
         except APIException:
@@ -95,7 +96,7 @@ class _Auth(msgspec.Struct, tag="auth"):
 _auth = msgspec.json.Decoder(_Auth)
 
 
-class SocketConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
+class SocketConsumer(AsyncWebsocketConsumer):
     """A subclass says what is shown: `feed_get`."""
 
     channel_layer_alias = (
@@ -179,7 +180,7 @@ class SocketConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         try:
             async with aclosing(feed.frames()) as frames:
                 async for frame in frames:
-                    await self.base_send({"type": "websocket.send", "text": frame.text})
+                    await self.send(text_data=frame.text)
         except OSError:
             return  # the client went away
         except LoraForgeError as error:

@@ -42,7 +42,7 @@ app.conf.update(
     timezone="UTC",
     enable_utc=True,
 )
-app.autodiscover_tasks(["loraforge.scheduling", "loraforge.gateway", "loraforge.datasets", "loraforge.artifacts"])
+app.autodiscover_tasks(["loraforge.scheduling", "loraforge.gateway", "loraforge.datasets", "loraforge.artifacts", "loraforge.telemetry"])
 
 
 def control_task(name: str) -> Callable[[Callable[..., Any]], "Task[Any, Any]"]:

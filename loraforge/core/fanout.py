@@ -99,11 +99,10 @@ def join_logs(frames: "list[Frame]") -> Frame:
 class Subscriber:
     """One client's bounded queue. `behind` is set when it overflowed; nothing more comes then."""
 
-    __slots__ = ("_limit_bytes", "_queue", "_size_bytes", "_wake", "behind", "is_begun", "topics")
+    __slots__ = ("_limit_bytes", "_queue", "_size_bytes", "_wake", "behind", "is_begun")
 
-    def __init__(self, topics: tuple[str, ...], *, limit_bytes: int = BUFFER_BYTES) -> None:
-        self.topics = topics
-        self.behind = asyncio.Event()
+    def __init__(self, *, behind: asyncio.Event, limit_bytes: int = BUFFER_BYTES) -> None:
+        self.behind = behind
         self.is_begun = False  # its owner may have read SQL already
         self._limit_bytes = limit_bytes
         self._queue: deque[Frame] = deque()
@@ -161,14 +160,17 @@ class Fanout:
 
     @asynccontextmanager
     async def subscribe(
-        self, *topics: str, limit_bytes: int = BUFFER_BYTES
+        self,
+        *topics: str,
+        behind: asyncio.Event | None = None,
+        limit_bytes: int = BUFFER_BYTES,
     ) -> AsyncIterator[Subscriber]:
         """Frames of these topics from now on: whatever is published after this began will come.
 
         With Redis away it begins all the same, and a `resync` frame comes once Redis is back; the
         same after each lost connection. It means: what SQL says may have moved on unseen.
         """
-        subscriber = Subscriber(topics, limit_bytes=limit_bytes)
+        subscriber = Subscriber(behind=behind or asyncio.Event(), limit_bytes=limit_bytes)
         for topic in topics:
             self._topics[topic].add(subscriber)
         try:
@@ -255,7 +257,8 @@ def _entries(answer: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
 
 async def _newest(connection: "redis.asyncio.Redis") -> bytes:
     found = await connection.xrevrange(LIVE_STREAM, count=1)
-    return found[0][0] if found else b"0-0"
+    newest: Any = found[0][0] if found else b"0-0"
+    return bytes(newest)
 
 
 _by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Fanout] = WeakKeyDictionary()

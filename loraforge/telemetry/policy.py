@@ -164,8 +164,9 @@ def _steps(values: dict[str, Any]) -> tuple[int | None, int | None]:
     if found:
         return min(int(found[1]), STEP_MAX), min(int(found[2]), STEP_MAX)
     step = values.get("global_step")
-    is_count = isinstance(step, int) and not isinstance(step, bool)
-    return (step if is_count and 0 <= step <= STEP_MAX else None), None
+    if isinstance(step, int) and not isinstance(step, bool) and 0 <= step <= STEP_MAX:
+        return step, None
+    return None, None
 
 
 def duration_s(text: object) -> int | None:

@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.db.models import Max, Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from loraforge.core.errors import Invalid, NotFound
+from loraforge.core.threads import in_thread
 from loraforge.instances.frames import status_frame
 from loraforge.instances.models import Attempt, Instance
 from loraforge.nodes.models import Node
@@ -74,6 +74,15 @@ def cursor_get(text: str) -> Cursor:
         raise Invalid("telemetry:bad_cursor", message, fields={"after": [message]}) from error
 
 
+def attempt_get(*, instance: Instance, number: int | None = None) -> Attempt:
+    """An attempt by its number, else the last one. Raises NotFound when there is none."""
+    rows = Attempt.objects.filter(instance=instance).order_by("-number")
+    found = (rows if number is None else rows.filter(number=number)).first()
+    if found is None:
+        raise NotFound("telemetry:no_attempt", _("It has not started yet, so there is no log."))
+    return found
+
+
 # --- bytes of a log -----------------------------------------------------------------------------------
 
 
@@ -109,7 +118,7 @@ async def log_bytes_async(*, attempt: Attempt, start: int, stop: int) -> AsyncIt
     """`log_bytes` for an async response; only one piece is in memory."""
     position = start
     while position < stop:
-        piece = (await sync_to_async(_piece_at)(attempt, position))[: stop - position]
+        piece = (await in_thread(_piece_at)(attempt, position))[: stop - position]
         if not piece:
             return
         yield piece
@@ -285,28 +294,36 @@ def metric_rows(*, instance: Instance, after: Cursor, limit: int = 500) -> Metri
     return MetricPage(plain, last, more=len(rows) > limit)
 
 
-def metric_series(*, instance: Instance, points: int = CHART_POINTS) -> dict[str, list[Point]]:
-    """Each number of the metrics over the steps, at most ``points`` of each.
+def metric_chart(
+    *, instance: Instance, points: int = CHART_POINTS
+) -> tuple[dict[str, list[Point]], Cursor]:
+    """Each number of the metrics over the steps, at most ``points`` of each, and the cursor behind them.
 
     Where a later attempt went over the same steps again its values stand, so that a resumed training is
     one curve.
     """
-    rows = MetricRow.objects.filter(attempt__instance=instance, step__isnull=False)
+    rows = MetricRow.objects.filter(attempt__instance=instance).order_by("attempt__number", "start")
     series: dict[str, list[Point]] = {}
-    firsts: set[tuple[int, str]] = set()
-    for attempt, step, values in rows.order_by("attempt__number", "start").values_list(
-        "attempt_id", "step", "values"
-    ):
-        for name, value in values.items():
-            if not isinstance(value, (int, float)) or isinstance(value, bool):
-                continue
+    seen: set[tuple[int, str]] = set()
+    last = policy.START
+    for attempt, end, step, values in rows.values_list("attempt__number", "end", "step", "values"):
+        last = Cursor(attempt, end)
+        if step is None:
+            continue
+        for name, value in _numbers(values):
             known = series.setdefault(name, [])
-            if (attempt, name) not in firsts:
-                firsts.add((attempt, name))
+            if (attempt, name) not in seen:
+                seen.add((attempt, name))
                 while known and known[-1].step >= step:
                     known.pop()
-            known.append(Point(step, float(value)))
-    return {name: policy.points_thin(known, limit=points) for name, known in series.items()}
+            known.append(Point(step, value))
+    return {name: policy.points_thin(known, limit=points) for name, known in series.items()}, last
+
+
+def _numbers(values: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    for name, value in values.items():
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            yield name, float(value)
 
 
 # --- samples ------------------------------------------------------------------------------------------

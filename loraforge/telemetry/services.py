@@ -219,8 +219,8 @@ def stream_sizes_store(*, attempt: Attempt, sizes: Mapping[str, int]) -> Frames:
 
 def streams_are_whole(*, attempt: Attempt) -> bool:
     """True when every file whose final size is known is stored to its end."""
-    known = StreamPosition.objects.filter(attempt=attempt, size__isnull=False)
-    return all(end >= size for end, size in known.values_list("end", "size"))
+    known = StreamPosition.objects.filter(attempt=attempt)
+    return all(end >= (size or 0) for end, size in known.values_list("end", "size"))
 
 
 # --- metric and event -----------------------------------------------------------------------------------
@@ -232,8 +232,8 @@ def _metric_write(attempt: Attempt, start: int, data: bytes) -> _Written:
     latest = policy.Progress()
     for row in policy.rows_at(data=data, position=start, drop=METRIC_DROP):
         progress = policy.progress_of(row.values)
-        latest = policy.Progress(
-            *(old if new is None else new for old, new in zip(latest, progress, strict=True))
+        latest = latest._replace(
+            **{name: value for name, value in progress._asdict().items() if value is not None}
         )
         rows.append(
             MetricRow(

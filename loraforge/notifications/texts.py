@@ -1,0 +1,45 @@
+"""The words of a notification, in the language of whoever reads it now; only facts are stored."""
+
+from typing import Any
+
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+TITLES = {
+    "running": gettext_lazy("Training started"),
+    "succeeded": gettext_lazy("Training finished"),
+    "failed": gettext_lazy("Training failed"),
+    "stopped": gettext_lazy("Training stopped"),
+    "lost": gettext_lazy("Training lost"),
+}
+
+
+def title_of(what: str) -> str:
+    """A few words, for a heading."""
+    return str(TITLES.get(what, what))
+
+
+def body_of(what: str, values: dict[str, Any]) -> str:
+    """One sentence that names the job."""
+    named = {
+        "number": values.get("number"),
+        "name": values.get("name", ""),
+        "node": values.get("node", ""),
+        "step": values.get("saved_step"),
+    }
+    if what == "running":
+        return _("#%(number)s %(name)s runs on %(node)s.") % named
+    if what == "succeeded":
+        return _("#%(number)s %(name)s is done; its output files are ready.") % named
+    if what == "stopped" and named["step"] is not None:
+        return _("#%(number)s %(name)s was stopped; step %(step)s is saved.") % named
+    if what == "stopped":
+        return _("#%(number)s %(name)s was stopped without saving.") % named
+    if what == "lost":
+        return (
+            _("The node of #%(number)s %(name)s did not come back. Resume it on another node.")
+            % named
+        )
+    if what == "failed":
+        return _("#%(number)s %(name)s failed. Its page says why and what to do.") % named
+    return _("#%(number)s %(name)s") % named

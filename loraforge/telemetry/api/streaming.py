@@ -1,0 +1,105 @@
+"""Answers that flow: the log as a download, and server-sent events."""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+from django.contrib.auth.models import AnonymousUser
+from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
+
+from loraforge.accounts.models import User
+from loraforge.core.errors import LoraForgeError
+from loraforge.core.threads import in_thread
+from loraforge.instances.models import Attempt, Instance
+from loraforge.instances.selectors import instance_get
+from loraforge.telemetry import selectors
+from loraforge.telemetry.feed import JobFeed
+from loraforge.telemetry.policy import Cursor
+
+HEARTBEAT_S = 15.0
+RECHECK_S = 60.0
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+
+
+def log_response(*, attempt: Attempt, wanted: str) -> HttpResponseBase:
+    """What is stored now of console.log; 206 for one range, 416 for one that lies outside."""
+    size = selectors.log_end(attempt=attempt)
+    found = _range(wanted, size)
+    if found is None:
+        return HttpResponse(status=416, headers={"Content-Range": f"bytes */{size}"})
+    start, stop = found
+    is_part = (start, stop) != (0, size)
+    response = StreamingHttpResponse(
+        selectors.log_bytes_async(attempt=attempt, start=start, stop=stop),
+        content_type="text/plain; charset=utf-8",
+        status=206 if is_part else 200,
+    )
+    response["Content-Length"] = str(stop - start)
+    response["Accept-Ranges"] = "bytes"
+    response["Content-Disposition"] = (
+        f'attachment; filename="job-{attempt.instance_id}-a{attempt.number}-console.log"'
+    )
+    if is_part:
+        response["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
+    return response
+
+
+def _range(wanted: str, size: int) -> tuple[int, int] | None:
+    """[start, stop) of a Range header; the whole for none or one that we do not understand (RFC 9110)."""
+    found = _RANGE.fullmatch(wanted)
+    if found is None or found[0] == "bytes=-":
+        return 0, size
+    if not found[1]:
+        start, stop = max(0, size - int(found[2])), size
+    else:
+        start = int(found[1])
+        stop = min(size, int(found[2]) + 1) if found[2] else size
+    return (start, stop) if start < stop else None
+
+
+def events_response(
+    *, instance: Instance, user: User | AnonymousUser, log_after: Cursor, metric_after: Cursor
+) -> HttpResponseBase:
+    """Frames as server-sent events: `event` is the frame's type, `data` the frame, `id` both cursors."""
+    feed = JobFeed(instance=instance, log_after=log_after, metric_after=metric_after)
+    response = StreamingHttpResponse(
+        _events(feed, instance, user), content_type="text/event-stream"
+    )
+    response["Cache-Control"] = "no-store"
+    response["X-Accel-Buffering"] = "no"
+    return response
+
+
+async def _events(
+    feed: JobFeed, instance: Instance, user: User | AnonymousUser
+) -> AsyncGenerator[str, None]:
+    """Ends when the reader falls behind or may not see the job any more; EventSource comes back by itself."""
+    checked_at = time.monotonic()
+    async with aclosing(feed.frames()) as frames:
+        waiting: asyncio.Future[Any] | None = None
+        try:
+            while True:
+                waiting = waiting or asyncio.ensure_future(anext(frames))
+                done, _pending = await asyncio.wait({waiting}, timeout=HEARTBEAT_S)
+                if time.monotonic() - checked_at > RECHECK_S:
+                    checked_at = time.monotonic()
+                    await in_thread(_recheck)(instance, user)
+                if not done:
+                    yield ": still here\n\n"
+                    continue
+                frame, waiting = waiting.result(), None
+                yield f"event: {frame.kind}\nid: {feed.log},{feed.metric}\ndata: {frame.text}\n\n"
+        except (StopAsyncIteration, LoraForgeError):
+            return
+        finally:
+            if waiting is not None:
+                waiting.cancel()
+                await asyncio.wait({waiting})
+
+
+def _recheck(instance: Instance, user: User | AnonymousUser) -> None:
+    known = User.objects.filter(pk=user.pk).first() if user.pk else None
+    instance_get(user=known or AnonymousUser(), instance_id=instance.pk)
