@@ -56,10 +56,9 @@ def range_parse(header: str, size: int) -> Span | None:
         length = min(int(match[2]), size)
         span = Span(size - length, size)
     else:
-        last = int(match[2]) if match[2] else size - 1
-        if last < int(match[1]):
+        if match[2] and int(match[2]) < int(match[1]):
             return None
-        span = Span(int(match[1]), min(last + 1, size))
+        span = Span(int(match[1]), min(int(match[2]) + 1, size) if match[2] else size)
     if span.start >= size or span.start >= span.end:
         raise RangeError
     return span
@@ -98,6 +97,8 @@ class FileService:
             server_header=False,
             timeout_graceful_shutdown=2,
         )
+        # uvicorn itself logs when whoever set up logging gave this logger a handler
+        logging.getLogger("uvicorn.access").disabled = True
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, name="files", daemon=True)
 

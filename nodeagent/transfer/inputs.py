@@ -136,7 +136,7 @@ class Fetcher:
             _judge(wanted, answer)
             resumed = have > 0 and answer.status_code == httpx.codes.PARTIAL_CONTENT
             with part.open("ab" if resumed else "wb") as out:
-                for block in answer.iter_bytes(BLOCK_BYTES):
+                for block in answer.iter_bytes():
                     if cancelled():
                         raise TransferCancelled
                     out.write(block)

@@ -199,7 +199,9 @@ class Plane:
     def heartbeats(self) -> list[Heartbeat]:
         return self.of(Heartbeat)
 
-    def wait_whole(self, instance: int, attempt: int = 1, *, timeout_s: float = 30.0) -> PhaseChange:
+    def wait_whole(
+        self, instance: int, attempt: int = 1, *, timeout_s: float = 30.0
+    ) -> PhaseChange:
         """The ENDED phase, once all the bytes that it announces are here."""
         ended = self.wait_phase(Phase.ENDED, instance, attempt, timeout_s=timeout_s)
         wait_for(

@@ -1,0 +1,224 @@
+"""One golden file for every message: what today's code writes and reads is what was agreed on.
+
+A new field with a default leaves these files valid; a changed or lost field fails here. To add a
+message, add it to MESSAGES and write its file by `UPDATE_GOLDEN=1 pytest tests/contract`.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from nodeagent.contract import joining, reports
+from nodeagent.contract.commands import (
+    Checkpoint,
+    Input,
+    Mount,
+    Remove,
+    Start,
+    Stop,
+    command_dump,
+    command_load,
+    command_parse,
+)
+from nodeagent.contract.phases import Outcome, Phase
+
+GOLDEN = Path(__file__).parent / "golden" / "v1"
+GPU = "GPU-8f6d1c1e-0000-0000-0000-000000000001"
+
+COMMANDS: dict[str, Any] = {
+    "command_start": Start(
+        id="01J-start",
+        instance=41,
+        attempt=2,
+        argv=["-m", "swift.cli.sft", "--model", "/lf/model", "--output_dir", "/lf/job/output"],
+        devices=[GPU],
+        spec_hash="ab" * 32,
+        env={"CB_EVENTS": "/lf/job/events.jsonl"},
+        inputs=[
+            Input(
+                target="/lf/inputs/data.jsonl",
+                url="/api/v1/agent/inputs/5/?sig=x",
+                sha256="cd" * 32,
+                size_bytes=1234,
+            )
+        ],
+        mounts=[Mount(target="/lf/model", path="/models/qwen")],
+        processes=2,
+        image="swift@sha256:00",
+        save_every_s=300,
+        issued_at=1700000000.5,
+    ),
+    "command_stop": Stop(
+        id="01J-stop", instance=41, attempt=2, mode="save", grace_s=20.0, issued_at=1700000001.5
+    ),
+    "command_checkpoint": Checkpoint(id="01J-c", instance=41, attempt=2, issued_at=1700000002.5),
+    "command_remove": Remove(id="01J-r", instance=41, attempt=2, issued_at=1700000003.5),
+}
+
+BODIES: dict[str, tuple[reports.Stream, reports.Body]] = {
+    "chunk": ("log", reports.Chunk(data=b"loss\r\x00\xff\n")),
+    "phase": (
+        "phase",
+        reports.PhaseChange(
+            phase=Phase.ENDED,
+            detail="why",
+            reason="node:rebooted",
+            exit_code=137,
+            killed_by=9,
+            outcome=Outcome.STOPPED,
+            pid=4711,
+            sizes={"log": 10, "metric": 20, "event": 30},
+        ),
+    ),
+    "result": (
+        "result",
+        reports.CommandResult(
+            command="01J-start", kind="start", error="device:busy", message="cpu-0 is used."
+        ),
+    ),
+    "files": (
+        "files",
+        reports.Files(
+            files=[
+                reports.File(
+                    path="output/adapter.bin", size_bytes=5, sha256="ef" * 32, modified_at=1.5
+                )
+            ],
+            complete=True,
+            skipped=1,
+        ),
+    ),
+    "sample": (
+        "sample",
+        reports.Sample(
+            host=reports.HostSample(
+                cpu_percent=12.5,
+                memory_used_bytes=1,
+                memory_total_bytes=2,
+                disk_free_bytes=3,
+                disk_total_bytes=4,
+                load_1m=0.5,
+            ),
+            gpus=[
+                reports.GpuSample(
+                    uuid=GPU,
+                    utilization_percent=92.0,
+                    memory_used_bytes=1,
+                    memory_total_bytes=2,
+                    temperature_c=61.0,
+                    power_w=300.5,
+                ),
+                reports.GpuSample(uuid=GPU),
+            ],
+            jobs=[
+                reports.JobSample(
+                    instance=41, attempt=2, cpu_percent=99.0, memory_bytes=5, processes=2
+                )
+            ],
+        ),
+    ),
+    "heartbeat": (
+        "heartbeat",
+        reports.Heartbeat(
+            boot_id="b-1",
+            agent_version="0.1.0",
+            held=[reports.Held(instance=41, attempt=2, phase=Phase.RUNNING, spec_hash="ab")],
+            unknown=["lf-9-a1"],
+            file_url="http://10.0.0.5:7000",
+            dropped_lines=0,
+        ),
+    ),
+}
+REPORTS: dict[str, Any] = {
+    f"report_{name}": reports.Report(
+        node="n1",
+        stream=stream,
+        body=body,
+        instance=41,
+        attempt=2,
+        start=100,
+        end=107,
+        at=1700000000.25,
+    )
+    for name, (stream, body) in BODIES.items()
+}
+JOINS: dict[str, Any] = {
+    "join_request": joining.JoinRequest(
+        node="n1",
+        boot_id="b-1",
+        agent_version="0.1.0",
+        runtime="process",
+        hostname="host",
+        file_url="http://10.0.0.5:7000",
+        clock=1700000000.25,
+        cpu_count=2,
+        memory_bytes=3,
+        disk_total_bytes=4,
+        disk_free_bytes=5,
+        gpus=[joining.Gpu(uuid=GPU, index=0, name="H200", memory_bytes=6)],
+        cpu_slots=2,
+        model_roots=["/models"],
+        driver_version="580.1",
+        swift_version="4.6.0",
+    ),
+    "join_answer": joining.JoinAnswer(
+        cluster="c-1",
+        redis_url="unix:///run/redis.sock?db=0",
+        file_key="00ff",
+        clock=1700000000.5,
+        heartbeat_s=5.0,
+        sample_s=2.0,
+    ),
+}
+MESSAGES = {**COMMANDS, **REPORTS, **JOINS}
+
+
+def golden(name: str) -> bytes:
+    path = GOLDEN / f"{name}.json"
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(MESSAGES[name]), indent=2) + b"\n")
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_what_is_written(name: str) -> None:
+    assert msgspec.json.decode(msgspec.json.encode(MESSAGES[name])) == msgspec.json.decode(
+        golden(name)
+    )
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_what_is_read(name: str) -> None:
+    assert msgspec.json.decode(golden(name), type=type(MESSAGES[name])) == MESSAGES[name]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_commands_by_their_own_door(name: str) -> None:
+    assert command_parse(golden(name)) == COMMANDS[name]
+    assert command_load(msgspec.json.decode(golden(name))) == COMMANDS[name]
+    assert command_load(command_dump(COMMANDS[name])) == COMMANDS[name]
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_reports_as_they_travel(name: str) -> None:
+    assert reports.report_unpack(reports.report_pack(REPORTS[name])) == REPORTS[name]
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_fields_of_a_newer_release_are_ignored(name: str) -> None:
+    plain = msgspec.json.decode(golden(name))
+    plain["newer"] = {"a": [1]}
+    assert msgspec.convert(plain, type(MESSAGES[name]), strict=False) is not None
+
+
+def test_every_golden_file_is_used() -> None:
+    assert {path.stem for path in GOLDEN.glob("*.json")} == set(MESSAGES)
+
+
+@pytest.mark.parametrize("raw", [b"", b"\xc1", b"\x80", b"rubbish"])
+def test_poison_is_refused_by_its_type(raw: bytes) -> None:
+    with pytest.raises((msgspec.ValidationError, msgspec.DecodeError)):
+        reports.report_unpack(raw)
