@@ -1,0 +1,176 @@
+"""What a job's page needs to know of the job: its words, its actions, its tabs."""
+
+import shlex
+from dataclasses import dataclass
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from loraforge.accounts import access
+from loraforge.accounts.access import Action
+from loraforge.accounts.models import User
+from loraforge.core.redaction import redact
+from loraforge.dashboard.explain import Diagnosis, diagnosis, method_label
+from loraforge.dashboard.selectors import attempt_of
+from loraforge.instances.models import Attempt, Instance
+from loraforge.instances.states import ACTIVE, RESTING, TERMINAL, State
+from loraforge.scheduling.selectors import queue_position, wait_text
+from loraforge.swift.catalogue import catalogue_load
+from loraforge.training.models import Job
+from nodeagent.contract.phases import Phase
+
+_STOPPABLE = frozenset({State.ASSIGNED, State.PREPARING, State.RUNNING, State.FINISHING, State.UNKNOWN})
+_RETRIED = frozenset({State.FAILED, State.STOPPED, State.LOST})
+
+
+@dataclass(frozen=True)
+class Actions:
+    """Which buttons the page shows; the services refuse by themselves what is not shown."""
+
+    start: bool = False
+    stop: bool = False
+    cancel: bool = False
+    withdraw: bool = False
+    checkpoint: bool = False
+    retry: bool = False
+    clone: bool = False
+    delete: bool = False
+    rename: bool = False
+    download: bool = False
+
+
+def actions_of(*, user: User, instance: Instance) -> Actions:
+    """By state, and by what the user may do to this job."""
+    state = State(instance.state)
+    change = access.allowed(user, Action.CHANGE, instance)
+    return Actions(
+        start=change and state is State.DRAFT,
+        stop=change and state in _STOPPABLE,
+        cancel=change and (state in _STOPPABLE or state is State.STOPPING),
+        withdraw=change and state is State.QUEUED,
+        checkpoint=change and state is State.RUNNING,
+        retry=change and state in _RETRIED,
+        clone=access.may(user, Action.CREATE),
+        delete=change and state in RESTING,
+        rename=change,
+        download=access.allowed(user, Action.DOWNLOAD, instance),
+    )
+
+
+@dataclass(frozen=True)
+class Below:
+    """What is said below the state (glossary.md section 2)."""
+
+    text: str
+    position: int | None = None
+
+
+def _preparing(attempt: Attempt | None) -> str:
+    steps = {
+        Phase.ACCEPTED: _("The node has taken it over"),
+        Phase.PREPARING: _("Fetching and checking the data"),
+        Phase.STARTING: _("Starting the training process"),
+    }
+    fallback = _("Getting model, dataset and folder ready")
+    phase = attempt.phase if attempt is not None else ""
+    return next((text for known, text in steps.items() if known == phase), fallback)
+
+
+def _stopped(instance: Instance) -> str:
+    if instance.saved_step is not None:
+        return _("The checkpoint of step %(step)s is among the files.") % {"step": instance.saved_step}
+    return _("Nothing was saved after the last checkpoint.")
+
+
+def below_of(instance: Instance, attempt: Attempt | None) -> Below:
+    """One sentence about what happens now, or what became of it."""
+    state = State(instance.state)
+    if state is State.QUEUED:
+        return Below(text=wait_text(instance=instance), position=queue_position(instance=instance))
+    grace = _("A checkpoint is being saved.")
+    if attempt is not None and attempt.stop_requested == "now":
+        grace = _("It ends now, without saving.")
+    node = {"node": instance.node.name if instance.node else ""}
+    texts = {
+        State.DRAFT: _("Saved. It queues when you press Start training."),
+        State.ASSIGNED: _("%(node)s is told to start it.") % node,
+        State.PREPARING: _preparing(attempt),
+        State.RUNNING: "",
+        State.FINISHING: _("Checking and saving the results"),
+        State.SUCCEEDED: _("The LoRA weights and all output files are ready to download."),
+        State.STOPPING: grace,
+        State.STOPPED: _stopped(instance),
+        State.FAILED: "",
+        State.UNKNOWN: _("The node does not answer. The training may still go on; this page renews itself when it is back."),
+        State.LOST: _("The node did not come back. Retry on another node."),
+    }
+    return Below(text=texts[state])
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One argument that differs from SWIFT's default."""
+
+    name: str
+    value: Any
+    default: Any
+    known: bool
+
+
+def settings_of(job: Job) -> list[Setting]:
+    """The changed arguments, in SWIFT's order, each beside its default."""
+    command = catalogue_load(job.catalogue_version or "4.6.0").commands.get(job.command)
+    found = []
+    for name, value in job.arguments.items():
+        argument = command.argument(name) if command else None
+        found.append(
+            Setting(name=name, value=value, default=argument.default if argument else None, known=argument is not None)
+        )
+    return found
+
+
+def command_of(job: Job) -> str:
+    """The frozen command as one line to copy, without secrets."""
+    return redact(shlex.join(["python", *map(str, job.argv)])) if job.argv else ""
+
+
+@dataclass(frozen=True)
+class JobView:
+    """Everything that the header and the tabs show of a job."""
+
+    instance: Instance
+    job: Job
+    attempt: Attempt | None
+    actions: Actions
+    below: Below
+    diagnosis: Diagnosis | None
+    method: str
+    is_active: bool
+    is_ended: bool
+
+    @property
+    def is_process_runtime(self) -> bool:
+        """True when it runs, or ran, as a plain process."""
+        return bool(self.instance.node and self.instance.node.is_process_runtime)
+
+    @property
+    def started(self) -> bool:
+        return self.instance.attempt > 0
+
+
+def job_view(*, user: User, job: Job) -> JobView:
+    """Put together what the page shows of a job that the user may see."""
+    instance = job.instance
+    attempt = attempt_of(instance)
+    state = State(instance.state)
+    return JobView(
+        instance=instance,
+        job=job,
+        attempt=attempt,
+        actions=actions_of(user=user, instance=instance),
+        below=below_of(instance, attempt),
+        diagnosis=diagnosis(instance) if state in {State.FAILED, State.LOST} else None,
+        method=method_label(job.arguments),
+        is_active=state in ACTIVE,
+        is_ended=state in TERMINAL,
+    )

@@ -1,0 +1,161 @@
+"""The form of a new job: which arguments have a field of their own, what the page starts from.
+
+The fields are data, not code: each names an argument of SWIFT's catalogue, which gives its kind,
+choices and default. What is not named here stands under "All arguments".
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from loraforge.accounts import access
+from loraforge.accounts.access import Action
+from loraforge.accounts.models import User
+from loraforge.dashboard import selectors
+from loraforge.datasets.models import Dataset
+from loraforge.datasets.selectors import dataset_list
+from loraforge.scheduling.selectors import placement_preview
+from loraforge.swift.catalogue import DEFAULT_VERSION, catalogue_load
+from loraforge.swift.models import models_load
+from loraforge.training.drafts import draft_of_job
+from loraforge.training.models import Job
+
+DATASETS_SHOWN = 200
+
+
+@dataclass(frozen=True)
+class Field:
+    """An argument with a field of its own. placeholder: what SWIFT takes when it is left empty."""
+
+    argument: str
+    label: Promise
+    hint: Promise | str = ""
+    placeholder: str = ""
+    widget: str = "number"
+    step: str = "any"
+    minimum: str = ""
+    maximum: str = ""
+    options: tuple[tuple[str, Promise | str], ...] = ()
+
+    @property
+    def flag(self) -> str:
+        """SWIFT's own name, shown in small type beside the label."""
+        return f"--{self.argument}"
+
+
+PRECISIONS = (
+    ("", gettext_lazy("Automatic")),
+    ("bfloat16", "bf16"),
+    ("float16", "fp16"),
+    ("float32", "fp32"),
+)
+
+DATA_FIELDS = (
+    Field("split_dataset_ratio", gettext_lazy("Validation split"), gettext_lazy("Part of the rows that is kept for validation"), "0", step="0.01", minimum="0", maximum="0.99"),
+    Field("max_length", gettext_lazy("Max length"), gettext_lazy("In tokens; over-length rows are left out"), step="1", minimum="1"),
+)
+TRAINING_FIELDS = (
+    Field("learning_rate", gettext_lazy("Learning rate"), minimum="0"),
+    Field("num_train_epochs", gettext_lazy("Epochs"), placeholder="3", minimum="0"),
+    Field("per_device_train_batch_size", gettext_lazy("Batch size per GPU"), placeholder="1", step="1", minimum="1"),
+    Field("gradient_accumulation_steps", gettext_lazy("Gradient accumulation steps"), step="1", minimum="1"),
+)
+LORA_FIELDS = (
+    Field("lora_rank", gettext_lazy("LoRA rank"), placeholder="8", step="1", minimum="1"),
+    Field("lora_alpha", gettext_lazy("LoRA alpha"), placeholder="32", minimum="0"),
+    Field("target_modules", gettext_lazy("Target modules"), gettext_lazy("Names, separated by spaces"), "all-linear", widget="list"),
+)
+MORE_FIELDS = (
+    Field("torch_dtype", gettext_lazy("Precision"), widget="select", options=PRECISIONS),
+    Field("seed", gettext_lazy("Seed"), placeholder="42", step="1"),
+    Field("warmup_ratio", gettext_lazy("Warm-up"), gettext_lazy("Part of all steps"), "0", step="0.01", minimum="0", maximum="1"),
+    Field("logging_steps", gettext_lazy("Log every"), gettext_lazy("In steps"), "5", step="1", minimum="1"),
+    Field("eval_steps", gettext_lazy("Validate every"), gettext_lazy("In steps; empty = at every saved step"), step="1", minimum="1"),
+    Field("save_steps", gettext_lazy("Save a checkpoint every"), gettext_lazy("In steps"), "500", step="1", minimum="1"),
+)
+# Arguments that the form sets by other controls.
+CONTROLLED = ("tuner_type", "quant_method", "quant_bits", "system", "model_type", "template")
+
+
+def own_arguments() -> list[str]:
+    """Arguments that are no part of "All arguments", since they have a place of their own."""
+    fields = (*DATA_FIELDS, *TRAINING_FIELDS, *LORA_FIELDS, *MORE_FIELDS)
+    return [*(field.argument for field in fields), *CONTROLLED, "model", "dataset", "val_dataset"]
+
+
+def _dataset_plain(dataset: Dataset) -> dict[str, Any]:
+    return {
+        "id": dataset.pk,
+        "name": dataset.name,
+        "kind": dataset.kind,
+        "state": dataset.state,
+        "rows": dataset.rows,
+        "format": dataset.row_format,
+    }
+
+
+def _node_plain(row: selectors.NodeRow) -> dict[str, Any]:
+    return {
+        "name": row.node.name,
+        "state": row.node.get_state_display(),
+        "usable": row.usable,
+        "runtime": row.node.runtime,
+        "devices": [
+            {
+                "uuid": slot.device.uuid,
+                "kind": slot.device.kind,
+                "index": slot.device.index,
+                "name": slot.device.name or slot.device.get_kind_display(),
+                "memory_bytes": slot.device.memory_bytes,
+                "busy": slot.holder is not None,
+            }
+            for slot in row.slots
+        ],
+    }
+
+
+def _source_plain(user: User, source: Job) -> dict[str, Any]:
+    """The draft that would make this job again; datasets that the user may not use are left out."""
+    draft = asdict(draft_of_job(source))
+    usable = {
+        row.dataset_id
+        for row in source.job_datasets.select_related("dataset")
+        if row.dataset.deleted_at is None and access.allowed(user, Action.DOWNLOAD, row.dataset)
+    }
+    for name in ("datasets", "validation_datasets"):
+        draft[name] = [number for number in draft[name] if number in usable]
+    return {**draft, "source": source.pk}
+
+
+def form_context(*, user: User, source: Job | None) -> dict[str, Any]:
+    """What the template and the JavaScript of the page need."""
+    datasets = [row for row in dataset_list(user=user)[:DATASETS_SHOWN] if access.allowed(user, Action.DOWNLOAD, row)]
+    nodes = selectors.node_rows(user=user)
+    preview = placement_preview(user=user, gpus=1)
+    registry = models_load(DEFAULT_VERSION)
+    command = catalogue_load(DEFAULT_VERSION).commands["sft"]
+    quantisers = command.arguments["quant_method"].choices or ()
+    return {
+        "source": source,
+        "data_fields": DATA_FIELDS,
+        "training_fields": TRAINING_FIELDS,
+        "lora_fields": LORA_FIELDS,
+        "more_fields": MORE_FIELDS,
+        "may_qlora": "bnb" in quantisers,
+        "preview": preview,
+        "nodes": nodes,
+        "most_devices": max((len(row.slots) for row in nodes), default=1),
+        "argument_count": len(command.arguments),
+        "form_data": {
+            "datasets": [_dataset_plain(row) for row in datasets],
+            "nodes": [_node_plain(row) for row in nodes],
+            "own_arguments": own_arguments(),
+            "source": _source_plain(user, source) if source else None,
+            "name_placeholder": _("Named by model and time when empty"),
+        },
+        "model_types": sorted(registry.model_types),
+        "chat_templates": sorted(registry.templates),
+    }

@@ -1,0 +1,126 @@
+"""Reads that a composed page needs from several floors at once, each with a constant number of queries."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Q, QuerySet
+
+from loraforge.accounts.models import User
+from loraforge.datasets.models import Dataset
+from loraforge.instances.models import Attempt, Instance, Kind
+from loraforge.instances.selectors import Holder, device_holders, instance_list
+from loraforge.instances.states import ACTIVE, RESTING, TERMINAL, State
+from loraforge.nodes.models import Device, Node, NodeState
+from loraforge.nodes.selectors import node_list
+from loraforge.scheduling.policy import order_key
+from loraforge.scheduling.services import waiting_list, want_of
+
+# Groups of states that the list of jobs filters by.
+GROUPS: dict[str, frozenset[State]] = {
+    "active": ACTIVE,
+    "queued": frozenset({State.QUEUED}),
+    "ended": TERMINAL,
+    "draft": frozenset({State.DRAFT}),
+}
+TAKES_JOBS = (NodeState.ONLINE, NodeState.SUSPECT)
+
+
+def job_rows(*, user: User) -> QuerySet[Instance]:
+    """Jobs as instances, newest first, with what a row of a list shows."""
+    return instance_list(user=user).filter(kind=Kind.JOB).select_related("job")
+
+
+def job_search(*, user: User, query: str, group: str, only_own: bool) -> QuerySet[Instance]:
+    """The list of jobs: ``query`` is looked for in number, name, model, owner and tags' text."""
+    rows = job_rows(user=user)
+    if only_own:
+        rows = rows.filter(owner=user)
+    if group in GROUPS:
+        rows = rows.filter(state__in=[str(state) for state in GROUPS[group]])
+    words = query.strip()
+    if words:
+        number = words.removeprefix("#")
+        found = Q(name__icontains=words) | Q(job__model__icontains=words) | Q(owner__username__iexact=words)
+        rows = rows.filter(found | Q(pk=int(number))) if number.isdecimal() else rows.filter(found)
+    return rows
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One device of a node, and who holds it now (None = free)."""
+
+    device: Device
+    holder: Holder | None
+
+
+@dataclass(frozen=True)
+class NodeRow:
+    """A node with its devices. usable: it takes new jobs now."""
+
+    node: Node
+    slots: list[Slot] = field(default_factory=list)
+
+    @property
+    def usable(self) -> bool:
+        return self.node.state in TAKES_JOBS and not self.node.cordoned
+
+    @property
+    def free(self) -> int:
+        """Devices that a job could get now."""
+        return sum(slot.holder is None for slot in self.slots) if self.usable else 0
+
+
+def node_rows(*, user: User, nodes: Iterable[Node] | None = None) -> list[NodeRow]:
+    """Nodes with the holders of their devices, as far as the user may know them."""
+    found = list(node_list(user=user) if nodes is None else nodes)
+    holders = device_holders(user=user, nodes=found)
+    return [
+        NodeRow(
+            node=node,
+            slots=[
+                Slot(device=device, holder=holders.get((node.pk, device.uuid)))
+                for device in node.devices.all()
+            ],
+        )
+        for node in found
+    ]
+
+
+def queue_positions() -> dict[int, int]:
+    """Instance id -> place in the queue, 1 = next, in the scheduler's own order."""
+    wants = sorted((want_of(row) for row in waiting_list()), key=order_key)
+    return {want.id: place for place, want in enumerate(wants, start=1)}
+
+
+def home_data(*, user: User) -> dict[str, Any]:
+    """What the home page shows: what runs, what waits, what ended, quota and free devices."""
+    active = [str(state) for state in ACTIVE]
+    rows = job_rows(user=user)
+    running = list(rows.filter(state__in=active)[:20])
+    queued = list(rows.filter(state=State.QUEUED, owner=user).order_by("-priority", "queued_at")[:20])
+    recent = list(rows.filter(owner=user, state__in=[str(state) for state in RESTING])[:8])
+    nodes = node_rows(user=user)
+    return {
+        "running": running,
+        "queued": queued,
+        "recent": recent,
+        "nodes": nodes,
+        "own_running": Instance.objects.filter(owner=user, state__in=active, deleted_at=None).count(),
+        "all_running": Instance.objects.filter(state__in=active, deleted_at=None).count(),
+        "cap_own": settings.MAX_RUNNING_PER_USER,
+        "cap_all": settings.MAX_RUNNING,
+        "free": sum(row.free for row in nodes),
+        "devices": sum(len(row.slots) for row in nodes),
+        "has_dataset": Dataset.objects.filter(owner=user, deleted_at=None).exists(),
+    }
+
+
+def attempt_of(instance: Instance) -> Attempt | None:
+    """The current or last attempt with its node."""
+    return (
+        Attempt.objects.filter(instance=instance, number=instance.attempt)
+        .select_related("node")
+        .first()
+    )

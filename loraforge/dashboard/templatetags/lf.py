@@ -1,0 +1,155 @@
+"""What every template may use: icons, chips of states, times, durations, and the texts of JavaScript."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+from django import template
+from django.templatetags.static import static
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.timezone import localtime
+from django.utils.translation import gettext as _
+
+from loraforge.dashboard import texts
+from loraforge.instances.models import STATE_LABELS
+from loraforge.instances.states import State
+from loraforge.nodes.models import NodeState
+
+register = template.Library()
+
+# Looks of glossary.md section 2: colour, and "moving" where something is on its way to the next state.
+STATE_LOOKS: dict[str, str] = {
+    State.DRAFT: "",
+    State.QUEUED: "is-amber",
+    State.ASSIGNED: "is-amber",
+    State.PREPARING: "is-blue is-moving",
+    State.RUNNING: "is-blue",
+    State.FINISHING: "is-blue is-moving",
+    State.SUCCEEDED: "is-green",
+    State.STOPPING: "is-amber is-moving",
+    State.STOPPED: "",
+    State.FAILED: "is-red",
+    State.UNKNOWN: "is-amber is-dashed",
+    State.LOST: "is-red",
+}
+NODE_LOOKS: dict[str, str] = {
+    NodeState.NEW: "",
+    NodeState.ONLINE: "is-green",
+    NodeState.SUSPECT: "is-amber",
+    NodeState.OFFLINE: "is-red",
+    NodeState.LOST: "is-red is-dashed",
+    NodeState.MAINTENANCE: "",
+}
+BAR_LOOKS: dict[str, str] = {
+    State.SUCCEEDED: "is-green",
+    State.FAILED: "is-red",
+    State.LOST: "is-red",
+    State.STOPPED: "is-grey",
+    State.DRAFT: "is-grey",
+}
+
+
+@register.simple_tag
+def icon(name: str, classes: str = "") -> SafeString:
+    """An inline SVG of static/icons.svg; decoration only, so it is hidden from screen readers."""
+    return format_html(
+        '<svg class="lf-icon {}" aria-hidden="true" focusable="false"><use href="{}#{}"></use></svg>',
+        classes,
+        static("icons.svg"),
+        name,
+    )
+
+
+@register.simple_tag
+def state_chip(state: str, size: str = "", *, saved_step: int | None = None) -> SafeString:
+    """The chip of an instance's state. A stopped one says which of the two stops it was."""
+    label = STATE_LABELS[State(state)]
+    if state == State.STOPPED:
+        label = (
+            _("Cancelled (not saved)")
+            if saved_step is None
+            else _("Stopped (saved at step %(step)s)") % {"step": saved_step}
+        )
+    return format_html(
+        '<span class="lf-chip {} {}" data-state="{}">{}</span>',
+        STATE_LOOKS[state],
+        "lf-chip-lg" if size == "lg" else "",
+        state,
+        label,
+    )
+
+
+@register.simple_tag
+def state_chip_plain(state: str) -> SafeString:
+    """The chip of a state that was passed through, by its plain name."""
+    return format_html('<span class="lf-chip {}">{}</span>', STATE_LOOKS[state].replace("is-moving", ""), STATE_LABELS[State(state)])
+
+
+@register.filter
+def bar_look(state: str) -> str:
+    """CSS class of the progress bar of an instance in this state."""
+    return BAR_LOOKS.get(state, "")
+
+
+@register.simple_tag
+def node_chip(state: str, label: str) -> SafeString:
+    """The chip of a node's state."""
+    return format_html('<span class="lf-chip {}" data-state="{}">{}</span>', NODE_LOOKS[state], state, label)
+
+
+@register.simple_tag
+def when(moment: datetime | None, style: str = "moment") -> SafeString:
+    """A moment as ``<time>``. JavaScript turns it into the reader's zone; style: moment, ago or date."""
+    if moment is None:
+        return SafeString("")
+    return format_html(
+        '<time datetime="{}" data-time="{}">{}</time>',
+        moment.isoformat(),
+        style,
+        localtime(moment).strftime("%Y-%m-%d %H:%M"),
+    )
+
+
+@register.filter
+def duration(seconds: float | None) -> str:
+    """``2 h 15 min``, ``4 min``, ``50 s``; empty for None."""
+    if seconds is None:
+        return ""
+    hours, rest = divmod(int(seconds), 3600)
+    minutes, left = divmod(rest, 60)
+    if hours:
+        return _("%(h)s h %(m)s min") % {"h": hours, "m": minutes}
+    if minutes:
+        return _("%(m)s min %(s)s s") % {"m": minutes, "s": left} if minutes < 10 else _("%(m)s min") % {"m": minutes}
+    return _("%(s)s s") % {"s": left}
+
+
+@register.filter
+def shown(value: Any) -> str:
+    """An argument's value as a person reads it on a command line."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
+
+
+@register.filter
+def pretty_json(value: Any) -> str:
+    """Rows of a preview, one value a line."""
+    return json.dumps(value, ensure_ascii=False, indent=2)
+
+
+@register.filter
+def short_model(model: str) -> str:
+    """The last part of a model's id or path."""
+    return model.rstrip("/").rsplit("/", 1)[-1]
+
+
+@register.simple_tag
+def js_texts(page: str) -> dict[str, str]:
+    """The texts that the JavaScript of this page shows, translated."""
+    return texts.for_page(page)

@@ -1,0 +1,176 @@
+"""Texts that JavaScript shows. They are translated here, so that gettext stays the only place of translation.
+
+A placeholder is ``{name}``; static/js/core/texts.js fills it.
+"""
+
+from collections.abc import Callable
+
+from django.utils.translation import gettext as _
+
+
+def _base() -> dict[str, str]:
+    return {
+        "close": _("Close"),
+        "copied": _("Copied"),
+        "just_now": _("just now"),
+        "duration_hm": _("{h} h {m} min"),
+        "duration_ms": _("{m} min {s} s"),
+        "duration_m": _("{m} min"),
+        "duration_s": _("{s} s"),
+        "error_unknown": _("This did not work. Try again."),
+        "error_status": _("The server answered with error {status}. Try again."),
+        "error_network": _("The server does not answer. Check the connection, then try again."),
+    }
+
+
+def _upload() -> dict[str, str]:
+    return {
+        "upload_sending": _("Uploading, {sent} of {total}"),
+        "upload_paused": _("Paused at {sent} of {total}"),
+        "upload_checking": _("Checking rows …"),
+        "upload_ready": _("{rows} rows, ready"),
+        "upload_invalid": _("Not usable: {count} errors"),
+        "upload_failed": _("The upload stopped: {reason}"),
+        "upload_resume_found": _("“{name}” was not finished. Choose the same file again to go on."),
+        "upload_pause": _("Pause"),
+        "upload_resume": _("Go on"),
+        "upload_cancel": _("Cancel"),
+        "upload_retry": _("Try again"),
+        "upload_wrong_type": _("Choose a .jsonl file: one JSON object a line."),
+        "upload_line": _("Line {line}"),
+        "upload_file": _("File"),
+        "upload_open": _("Open the dataset"),
+        "upload_lost": _("The check found no verdict. Open Datasets to see it."),
+    }
+
+
+def _job() -> dict[str, str]:
+    return {
+        "connection_live": _("Live"),
+        "connection_lost": _("Connection lost, trying again …"),
+        "connection_ended": _("Complete"),
+        "training_loss": _("Training loss"),
+        "training_loss_smoothed": _("Training loss (smoothed)"),
+        "validation_loss": _("Validation loss"),
+        "learning_rate": _("Learning rate"),
+        "grad_norm": _("Gradient norm"),
+        "token_acc": _("Token accuracy"),
+        "axis_step": _("Step"),
+        "axis_epoch": _("Epoch"),
+        "axis_time": _("Time"),
+        "metrics_empty": _("The first values appear after the first logged step."),
+        "chart_failed": _("The chart could not be loaded. Reload the page."),
+        "log_empty": _("No output yet."),
+        "log_no_match": _("No line matches."),
+        "log_lines": _("{count} lines"),
+        "log_matches": _("{count} of {total} lines"),
+        "log_attempt": _("Attempt {n}"),
+        "log_load_failed": _("The log could not be loaded: {reason}"),
+        "log_earlier": _("Load the earlier lines"),
+        "log_loading": _("Loading …"),
+        "hardware_empty": _("No readings yet."),
+        "gpu_utilization": _("GPU utilization"),
+        "gpu_memory": _("GPU memory"),
+        "temperature": _("Temperature"),
+        "cpu": _("CPU"),
+        "memory": _("Memory"),
+        "job_cpu": _("CPU of the job"),
+        "job_memory": _("Memory of the job"),
+        "readings_at": _("Readings of {time}"),
+        "stop_title": _("Stop #{id} and save?"),
+        "stop_body": _("A checkpoint is saved at the next step, then the job stops. It can go on from there later."),
+        "stop_ok": _("Stop and save"),
+        "cancel_title": _("Cancel #{id} now?"),
+        "cancel_body": _("Nothing is saved. What was trained since the last checkpoint is lost: {steps} steps."),
+        "cancel_body_queued": _("The job has not started, so nothing is lost."),
+        "cancel_ok": _("Cancel now"),
+        "withdraw_title": _("Take #{id} out of the queue?"),
+        "withdraw_body": _("It keeps its settings and can be started again. Its place in the queue is lost."),
+        "withdraw_ok": _("Withdraw"),
+        "delete_title": _("Delete #{id}?"),
+        "delete_body": _("The job, its log and its curves go from all lists. This cannot be undone."),
+        "delete_files": _("Also delete the output files on the node (weights, checkpoints, log)"),
+        "delete_ok": _("Delete"),
+        "checkpoint_asked": _("A checkpoint is saved at the next step."),
+        "stop_asked": _("The job is being stopped."),
+        "started": _("The job is queued."),
+        "withdrawn": _("The job was withdrawn."),
+        "retried": _("The next attempt is queued."),
+        "deleted": _("The job was deleted."),
+        "renamed": _("The name was changed."),
+        "status_succeeded": _("#{id} succeeded."),
+        "status_failed": _("#{id} failed."),
+    }
+
+
+def _job_new() -> dict[str, str]:
+    return {
+        **_upload(),
+        "draft_restored": _("Your unsent draft is back."),
+        "draft_discard": _("Start afresh"),
+        "search_none": _("No model matches. A path or an id can be typed all the same."),
+        "search_failed": _("The list of models could not be loaded: {reason}"),
+        "model_unknown": _("Not a known model: choose the model type and the chat template."),
+        "model_certain": _("Model type and chat template follow from the model."),
+        "model_guess": _("Several types fit; this is the likeliest. Check it."),
+        "automatic": _("Automatic"),
+        "dataset_added": _("Chosen"),
+        "remove": _("Remove {name}"),
+        "rows": _("{count} rows"),
+        "remote": _("Remote dataset"),
+        "effective": _("{batch} per GPU × {processes} × {steps} steps"),
+        "effective_auto": _("{batch} per GPU × {processes} × {steps} steps (chosen by SWIFT)"),
+        "default": _("Default"),
+        "default_none": _("not set"),
+        "changed": _("Changed"),
+        "reset": _("Reset to default"),
+        "arguments_found": _("{count} of {total} arguments"),
+        "arguments_changed": _("{count} changed"),
+        "arguments_failed": _("The arguments could not be loaded: {reason}"),
+        "preview_wait": _("Choose a model and a dataset to see the command."),
+        "preview_failed": _("The command could not be made: {reason}"),
+        "problems": _("{count} to correct"),
+        "no_problems": _("Ready to start"),
+        "problem_elsewhere": _("See {field}"),
+        "starting": _("Starting …"),
+        "devices_chosen": _("{count} of {node}"),
+        "gpus_any": _("{count}, any node"),
+        "ready": _("Ready"),
+        "not_usable": _("Not usable"),
+        "list_hint": _("Several values: separate them by spaces"),
+        "json_hint": _("A JSON object"),
+        "dtype_auto": _("Automatic"),
+        "unsaved": _("Your draft is kept in this browser."),
+    }
+
+
+def _datasets() -> dict[str, str]:
+    return _upload()
+
+
+def _nodes() -> dict[str, str]:
+    return {
+        "connection_live": _("Live"),
+        "connection_lost": _("Connection lost, trying again …"),
+        "readings_none": _("No readings yet"),
+        "cordon_title": _("Cordon {name}?"),
+        "cordon_body": _("It takes no new jobs. What runs on it goes on."),
+        "cordon_ok": _("Cordon"),
+        "uncordon_title": _("Bring {name} back?"),
+        "uncordon_body": _("It takes new jobs again."),
+        "uncordon_ok": _("Bring back"),
+    }
+
+
+PAGES: dict[str, Callable[[], dict[str, str]]] = {
+    "base": _base,
+    "job": _job,
+    "job_new": _job_new,
+    "datasets": _datasets,
+    "nodes": _nodes,
+}
+
+
+def for_page(page: str) -> dict[str, str]:
+    """The texts of one page in the language of the request."""
+    return PAGES[page]()

@@ -1,0 +1,18 @@
+"""Addresses of the composed pages."""
+
+from django.urls import path
+
+from loraforge.dashboard import views
+
+app_name = "dashboard"
+
+urlpatterns = [
+    path("", views.HomePage.as_view(), name="home"),
+    path("jobs/", views.JobListPage.as_view(), name="job_list"),
+    path("jobs/new/", views.JobNewPage.as_view(), name="job_new"),
+    path("jobs/<int:instance_id>/", views.JobPage.as_view(), name="job"),
+    path("jobs/<int:instance_id>/header/", views.JobHeaderPartial.as_view(), name="job_header"),
+    path("jobs/<int:instance_id>/tab/<slug:tab>/", views.JobTabPartial.as_view(), name="job_tab"),
+    path("nodes/", views.NodeListPage.as_view(), name="node_list"),
+    path("nodes/<slug:name>/", views.NodePage.as_view(), name="node"),
+]

@@ -1,0 +1,242 @@
+"""Composed pages: home, jobs, one job, a new job, nodes."""
+
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any, ClassVar
+
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
+from django.utils.translation import gettext as _
+
+from loraforge.accounts import access
+from loraforge.accounts.access import Action
+from loraforge.accounts.entrypoints import Page
+from loraforge.accounts.models import User
+from loraforge.core.errors import NotFound
+from loraforge.dashboard import jobs, newjob, selectors
+from loraforge.dashboard.explain import method_label
+from loraforge.instances.models import Instance
+from loraforge.instances.selectors import attempt_list
+from loraforge.instances.states import ACTIVE, State
+from loraforge.nodes.selectors import node_get
+from loraforge.scheduling.selectors import wait_text
+from loraforge.training.selectors import job_events, job_get
+
+PAGE_SIZE = 50
+REFRESH_MS = 2000
+NO_CONTENT = 204
+
+
+class DashboardPage(Page):
+    """A page that knows its person."""
+
+    @property
+    def person(self) -> User:
+        user = self.request.user
+        assert isinstance(user, User)  # noqa: S101 - Page lets nobody else in
+        return user
+
+
+class LivePage(DashboardPage):
+    """A page with one part that asks for itself again while it is seen; 204 when nothing has changed."""
+
+    part_template: ClassVar[str]
+    part_id: ClassVar[str]
+
+    def part_context(self) -> dict[str, Any]:
+        """What the part shows."""
+        raise NotImplementedError
+
+    def part(self) -> tuple[str, str]:
+        """The part's HTML and its version."""
+        inner = render_to_string(self.part_template, self.part_context(), self.request)
+        version = sha256(inner.encode()).hexdigest()[:16]
+        context = {
+            "live_id": self.part_id,
+            "live_url": self.request.get_full_path(),
+            "live_version": version,
+            "live_every_ms": REFRESH_MS,
+            "live_html": inner,
+        }
+        return render_to_string("components/live.html", context, self.request), version
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """The page, or for htmx the part alone."""
+        html, version = self.part()
+        if request.headers.get("HX-Request") != "true" or request.headers.get("HX-History-Restore-Request"):
+            return self.render_to_response(self.get_context_data(live=html, **kwargs))
+        if request.headers.get("LF-Version") == version:
+            return HttpResponse(status=NO_CONTENT)
+        response = HttpResponse(html)
+        response["Vary"] = "HX-Request"
+        return response
+
+
+def _rows_dress(rows: list[Instance]) -> list[Instance]:
+    """Give rows the words that their templates show; one query for all places in the queue."""
+    waiting = any(row.state == State.QUEUED for row in rows)
+    places = selectors.queue_positions() if waiting else {}
+    for row in rows:
+        row.method = method_label(row.job.arguments)  # type: ignore[attr-defined]
+        row.is_active = row.state in ACTIVE  # type: ignore[attr-defined]
+        row.position = places.get(row.pk)  # type: ignore[attr-defined]
+        row.wait_text = wait_text(instance=row)  # type: ignore[attr-defined]
+    return rows
+
+
+class HomePage(LivePage):
+    """What runs now, my queue, my quota, free devices, recent jobs."""
+
+    template_name = "dashboard/home.html"
+    part_template = "dashboard/partials/_home.html"
+    part_id = "home"
+
+    def part_context(self) -> dict[str, Any]:
+        data = selectors.home_data(user=self.person)
+        for name in ("running", "queued", "recent"):
+            _rows_dress(data[name])
+        return data
+
+
+class JobListPage(LivePage):
+    """My jobs (for operators: all), with search, filter and pages in the address."""
+
+    template_name = "dashboard/job_list.html"
+    part_template = "dashboard/partials/_job_rows.html"
+    part_id = "job-list"
+
+    def _asked(self) -> dict[str, Any]:
+        asked: Mapping[str, str] = self.request.GET
+        group = asked.get("state", "")
+        return {
+            "q": asked.get("q", "")[:200],
+            "group": group if group in selectors.GROUPS else "",
+            "only_own": asked.get("mine") == "1",
+            "sees_all": access.sees_all(self.person),
+        }
+
+    def part_context(self) -> dict[str, Any]:
+        asked = self._asked()
+        rows = selectors.job_search(
+            user=self.person, query=asked["q"], group=asked["group"], only_own=asked["only_own"]
+        )
+        page = Paginator(rows, PAGE_SIZE).get_page(self.request.GET.get("page"))
+        page.object_list = _rows_dress(list(page.object_list))  # type: ignore[assignment]
+        return {**asked, "page": page}
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        groups = [
+            ("", _("All")),
+            ("active", _("Running")),
+            ("queued", _("Queued")),
+            ("ended", _("Ended")),
+            ("draft", _("Not started")),
+        ]
+        return super().get_context_data(**self._asked(), groups=groups, **kwargs)
+
+
+TABS = ("overview", "files", "settings", "history")
+
+
+class JobBase(DashboardPage):
+    """Whatever shows one job: 404 for who may not see it."""
+
+    def view_data(self) -> jobs.JobView:
+        job = job_get(user=self.person, job_id=self.kwargs["instance_id"])
+        return jobs.job_view(user=self.person, job=job)
+
+    def tab_context(self, tab: str, view: jobs.JobView) -> dict[str, Any]:
+        """What one tab shows beside the job itself."""
+        if tab == "settings":
+            return {
+                "settings": jobs.settings_of(view.job),
+                "command_line": jobs.command_of(view.job),
+                "job_datasets": list(view.job.job_datasets.all()),
+            }
+        if tab == "history":
+            return {
+                "attempts": list(attempt_list(instance=view.instance)),
+                "events": list(job_events(job=view.job))[::-1],
+            }
+        return {}
+
+
+class JobPage(JobBase):
+    """The whole page, complete at any time and for any tab."""
+
+    template_name = "dashboard/job.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        view = self.view_data()
+        tab = self.request.GET.get("tab", "overview")
+        tab = tab if tab in TABS else "overview"
+        labels = {"overview": _("Overview"), "files": _("Output files"), "settings": _("Settings"), "history": _("History")}
+        return super().get_context_data(
+            view=view, tab=tab, tabs=list(labels.items()), **self.tab_context(tab, view), **kwargs
+        )
+
+
+class JobHeaderPartial(JobBase):
+    """The header again, after the state has changed."""
+
+    template_name = "dashboard/partials/_job_header.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(view=self.view_data(), **kwargs)
+
+
+class JobTabPartial(JobBase):
+    """One tab's content."""
+
+    def get_template_names(self) -> list[str]:
+        if self.kwargs["tab"] not in TABS[1:]:
+            raise NotFound("api:not_found", _("Not found."))
+        return [f"dashboard/partials/_job_{self.kwargs['tab']}.html"]
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        view = self.view_data()
+        return super().get_context_data(view=view, **self.tab_context(self.kwargs["tab"], view), **kwargs)
+
+
+class JobNewPage(DashboardPage):
+    """The form of a new job; ``?from=41`` fills it from a job."""
+
+    template_name = "dashboard/job_new.html"
+    needs = Action.CREATE
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        source = self.request.GET.get("from", "")
+        job = job_get(user=self.person, job_id=int(source)) if source.isdecimal() else None
+        return super().get_context_data(**newjob.form_context(user=self.person, source=job), **kwargs)
+
+
+class NodeListPage(LivePage):
+    """All nodes with their devices; the readings come by websocket."""
+
+    template_name = "dashboard/node_list.html"
+    part_template = "dashboard/partials/_node_cards.html"
+    part_id = "node-cards"
+
+    def part_context(self) -> dict[str, Any]:
+        return {"rows": selectors.node_rows(user=self.person)}
+
+
+class NodePage(LivePage):
+    """One node: what it is, its devices, what runs on it."""
+
+    template_name = "dashboard/node.html"
+    part_template = "dashboard/partials/_node.html"
+    part_id = "node-part"
+
+    def part_context(self) -> dict[str, Any]:
+        node = node_get(user=self.person, name=self.kwargs["name"])
+        on_node = selectors.job_rows(user=self.person).filter(node=node)
+        return {
+            "row": selectors.node_rows(user=self.person, nodes=[node])[0],
+            "node": node,
+            "running": _rows_dress(list(on_node.filter(state__in=[str(state) for state in ACTIVE])[:20])),
+        }
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(node=node_get(user=self.person, name=self.kwargs["name"]), **kwargs)

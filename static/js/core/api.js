@@ -1,0 +1,39 @@
+// The REST API with the page's own session; errors arrive as ApiError with the fields they belong to.
+import { text } from "./texts.js";
+
+export class ApiError extends Error {
+  constructor(status, error) {
+    super(error.message || text("error_unknown"));
+    this.status = status;
+    this.id = error.id || "";
+    this.fields = error.fields || {};
+  }
+}
+
+async function errorOf(response) {
+  try {
+    const body = await response.json();
+    return new ApiError(response.status, body.error || { message: body.detail });
+  } catch {
+    return new ApiError(response.status, { message: text("error_status", { status: response.status }) });
+  }
+}
+
+/** Calls /api/v1/<path>. Resolves to the JSON answer, or null for an empty one. Throws ApiError. */
+export async function api(path, { method = "GET", body, headers = {}, signal } = {}) {
+  const request = { method, headers: { Accept: "application/json", ...headers }, credentials: "same-origin", signal };
+  if (method !== "GET") request.headers["X-CSRFToken"] = document.body.dataset.csrf;
+  if (body !== undefined) {
+    request.headers["Content-Type"] = "application/json";
+    request.body = JSON.stringify(body);
+  }
+  let response;
+  try {
+    response = await fetch(`/api/v1/${path}`, request);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError(0, { id: "network", message: text("error_network") });
+  }
+  if (!response.ok) throw await errorOf(response);
+  return response.status === 204 || response.headers.get("Content-Length") === "0" ? null : response.json();
+}

@@ -1,0 +1,84 @@
+// Numbers, sizes, durations and moments as this page's language writes them.
+import { text } from "./texts.js";
+
+const LOCALE = document.documentElement.lang || "en";
+const MOMENT = new Intl.DateTimeFormat(LOCALE, { year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", hour12: false });
+const FULL = new Intl.DateTimeFormat(LOCALE, { dateStyle: "medium", timeStyle: "medium" });
+const DAY = new Intl.DateTimeFormat(LOCALE, { year: "numeric", month: "short", day: "numeric" });
+const CLOCK = new Intl.DateTimeFormat(LOCALE, { hour: "2-digit", minute: "2-digit", hour12: false });
+const AGO = new Intl.RelativeTimeFormat(LOCALE, { numeric: "auto", style: "short" });
+const STEPS = [
+  [60, 1, "second"],
+  [3600, 60, "minute"],
+  [86400, 3600, "hour"],
+  [7 * 86400, 86400, "day"],
+];
+
+export function ago(date) {
+  const seconds = (date.getTime() - Date.now()) / 1000;
+  const size = Math.abs(seconds);
+  if (size < 5) return text("just_now");
+  const step = STEPS.find(([limit]) => size < limit);
+  return step ? AGO.format(Math.round(seconds / step[1]), step[2]) : DAY.format(date);
+}
+
+function momentText(date, style) {
+  if (style === "ago") return ago(date);
+  if (style === "date") return DAY.format(date);
+  return style === "clock" ? CLOCK.format(date) : MOMENT.format(date);
+}
+
+/** Every <time data-time> below root in the reader's own zone. */
+export function timesLocalise(root = document) {
+  for (const element of root.querySelectorAll("time[data-time]")) {
+    const date = new Date(element.dateTime);
+    const shown = momentText(date, element.dataset.time);
+    if (element.textContent !== shown) element.textContent = shown;
+    element.title = FULL.format(date);
+  }
+}
+
+export function bytes(count) {
+  if (count === null || count === undefined) return "–";
+  const units = ["B", "KB", "MB", "GB", "TB"];
+  let value = count;
+  let unit = 0;
+  while (value >= 1000 && unit < units.length - 1) {
+    value /= 1000;
+    unit += 1;
+  }
+  return `${value >= 100 || unit === 0 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
+}
+
+/** Memory counts in powers of two. */
+export function gibibytes(count) {
+  const value = count / 2 ** 30;
+  return `${value >= 100 ? Math.round(value) : value.toFixed(1)} GiB`;
+}
+
+export function duration(seconds) {
+  const whole = Math.max(0, Math.round(seconds));
+  const h = Math.floor(whole / 3600);
+  const m = Math.floor((whole % 3600) / 60);
+  const s = whole % 60;
+  if (h) return text("duration_hm", { h, m });
+  if (m >= 10) return text("duration_m", { m });
+  return m ? text("duration_ms", { m, s }) : text("duration_s", { s });
+}
+
+/** Four significant figures; very small and very large ones with an exponent. */
+export function number(value) {
+  if (value === null || value === undefined) return "–";
+  if (!Number.isFinite(value)) return String(value);
+  const size = Math.abs(value);
+  if (size !== 0 && (size < 1e-3 || size >= 1e6)) return value.toExponential(2).replace(/\.?0+e/, "e").replace("e+", "e");
+  return String(Number(value.toPrecision(4)));
+}
+
+export function percent(value) {
+  return `${Math.round(value)} %`;
+}
+
+export function integer(value) {
+  return new Intl.NumberFormat(LOCALE).format(value);
+}

@@ -1,0 +1,56 @@
+// Short messages in the corner, and the one dialog of the page.
+import { Modal } from "../../src/base.js";
+import { element, icon } from "./dom.js";
+import { text } from "./texts.js";
+
+const SHOWN_MS = 6000;
+
+/** kind: "good" or "error". Errors stay until they are closed. */
+export function notice(message, kind = "good") {
+  const close = element("button", { type: "button", "aria-label": text("close"), onclick: () => box.remove() }, icon("x"));
+  const box = element("div", { class: `lf-notice is-${kind}` }, element("span", {}, message), close);
+  document.getElementById("notices").append(box);
+  if (kind !== "error") window.setTimeout(() => box.remove(), SHOWN_MS);
+  return box;
+}
+
+/**
+ * Asks before something is lost. work({choice}) does it; its error is shown inside the dialog.
+ * Resolves to true when it was done, false when the person went back.
+ */
+export function dialog({ title, body, ok, danger = false, choice = "", work }) {
+  const root = document.getElementById("dialog");
+  const form = root.querySelector("form");
+  const button = root.querySelector("[data-dialog-ok]");
+  const error = root.querySelector("[data-dialog-error]");
+  const box = root.querySelector("[data-dialog-choice]");
+  root.querySelector(".modal-title").textContent = title;
+  root.querySelector("[data-dialog-text]").textContent = body;
+  button.textContent = ok;
+  button.className = `btn ${danger ? "btn-danger" : "btn-primary"}`;
+  box.hidden = !choice;
+  box.querySelector("span").textContent = choice;
+  box.querySelector("input").checked = false;
+  error.hidden = true;
+  const modal = Modal.getOrCreateInstance(root);
+  return new Promise((resolve) => {
+    let done = false;
+    form.onsubmit = async (event) => {
+      event.preventDefault();
+      button.setAttribute("aria-busy", "true");
+      try {
+        await work({ choice: box.querySelector("input").checked });
+        done = true;
+        modal.hide();
+      } catch (problem) {
+        error.textContent = problem.message;
+        error.hidden = false;
+      } finally {
+        button.removeAttribute("aria-busy");
+      }
+    };
+    root.addEventListener("hidden.bs.modal", () => resolve(done), { once: true });
+    root.addEventListener("shown.bs.modal", () => button.focus(), { once: true });
+    modal.show();
+  });
+}

@@ -1,0 +1,56 @@
+// A websocket that comes back by itself: 0.5 s, doubling up to 15 s, with some chance in it so that a
+// thousand pages do not return in the same moment.
+const FIRST_MS = 500;
+const LONGEST_MS = 15000;
+const NOT_FOUND = 4404;
+const SIGNED_OUT = 4401;
+
+/**
+ * url() is asked anew for every connection, so that it can carry cursors. onState gets "open", "lost" or
+ * "closed" (for good). Returns {close}.
+ */
+export function socketOpen({ url, onFrame, onState }) {
+  let socket = null;
+  let timer = 0;
+  let failures = 0;
+  let closed = false;
+
+  function connect() {
+    const address = new URL(url(), window.location.href);
+    address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
+    socket = new WebSocket(address);
+    socket.onopen = () => {
+      failures = 0;
+      onState("open");
+    };
+    socket.onmessage = (event) => onFrame(JSON.parse(event.data));
+    socket.onclose = (event) => {
+      if (closed) return;
+      if (event.code === NOT_FOUND || event.code === SIGNED_OUT) {
+        onState("closed");
+        return;
+      }
+      onState("lost");
+      const wait = Math.min(LONGEST_MS, FIRST_MS * 2 ** failures) * (0.75 + Math.random() / 2);
+      failures += 1;
+      timer = window.setTimeout(connect, wait);
+    };
+  }
+
+  function now() {
+    if (closed || (socket && socket.readyState <= WebSocket.OPEN)) return;
+    window.clearTimeout(timer);
+    connect();
+  }
+
+  window.addEventListener("online", now);
+  document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && now());
+  connect();
+  return {
+    close() {
+      closed = true;
+      window.clearTimeout(timer);
+      socket.close();
+    },
+  };
+}

@@ -1,0 +1,98 @@
+// Progress figures follow the frames; when the state changes the server renders the header anew.
+import { duration, number, timesLocalise } from "../core/format.js";
+import { notice } from "../core/notice.js";
+import { text } from "../core/texts.js";
+
+const ENDED = ["succeeded", "failed", "stopped", "lost"];
+
+export class Header {
+  constructor(root, onState) {
+    this.root = root;
+    this.onState = onState;
+    this.state = root.dataset.state;
+    this.look = "wait";
+    this.values = {};
+    window.setInterval(() => this.elapsed(), 1000);
+    this.elapsed();
+  }
+
+  part(name) {
+    return this.root.querySelector(`[data-live="${name}"]`);
+  }
+
+  put(name, shown) {
+    const part = this.part(name);
+    if (part && part.textContent !== shown) part.textContent = shown;
+  }
+
+  elapsed() {
+    const part = this.part("elapsed");
+    if (!part || !part.dataset.from) return;
+    const end = part.dataset.to ? new Date(part.dataset.to) : new Date();
+    this.put("elapsed", duration((end - new Date(part.dataset.from)) / 1000));
+  }
+
+  status(data) {
+    this.values = { ...this.values, ...data };
+    this.figures();
+    if (data.status === this.state) return;
+    const first = this.state;
+    this.state = data.status;
+    this.root.dataset.state = data.status;
+    this.reload();
+    this.onState(data.status, first);
+    const id = this.root.dataset.id;
+    if (data.status === "succeeded") notice(text("status_succeeded", { id }));
+    if (data.status === "failed") notice(text("status_failed", { id }), "error");
+  }
+
+  figures() {
+    const data = this.values;
+    if (data.progress === undefined) return;
+    const bar = this.part("bar");
+    bar.value = data.progress;
+    this.put("progress", `${data.progress} %`);
+    if (data.maxSteps) this.put("step", `${data.step} / ${data.maxSteps}`);
+    if (data.loss !== null && data.loss !== undefined) this.put("loss", number(data.loss));
+    this.put("eta", data.etaSeconds === null || data.etaSeconds === undefined ? "–" : duration(data.etaSeconds));
+  }
+
+  metric(row) {
+    if (typeof row.values.learning_rate === "number") {
+      this.lr = number(row.values.learning_rate);
+      this.put("lr", this.lr);
+    }
+  }
+
+  connection(look) {
+    this.look = look;
+    const part = this.part("connection");
+    if (!part) return;
+    part.dataset.look = look;
+    const texts = { open: text("connection_live"), lost: text("connection_lost"), ended: text("connection_ended"), wait: "…" };
+    part.querySelector("dd").textContent = texts[look];
+  }
+
+  connectionState(state) {
+    if (state === "open") this.connection(ENDED.includes(this.state) ? "ended" : "open");
+    else this.connection("lost");
+  }
+
+  /** The header as the server sees it now. Only the newest answer counts. */
+  async reload() {
+    this.asked = (this.asked || 0) + 1;
+    const mine = this.asked;
+    const response = await fetch(this.root.dataset.header, { credentials: "same-origin" });
+    if (!response.ok || mine !== this.asked) return;
+    const page = new DOMParser().parseFromString(await response.text(), "text/html");
+    const fresh = page.getElementById("job-header");
+    const old = document.getElementById("job-header");
+    if (!fresh || old.querySelector("[data-rename]:not([hidden])")) return;
+    old.replaceWith(document.adoptNode(fresh));
+    timesLocalise(fresh);
+    this.figures();
+    this.elapsed();
+    if (this.lr) this.put("lr", this.lr);
+    this.connection(this.look === "lost" ? "lost" : ENDED.includes(this.state) ? "ended" : "open");
+  }
+}

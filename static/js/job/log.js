@@ -1,0 +1,111 @@
+// Keeps the log of one job complete: the tail by GET, then frames, and GET again where a frame left a gap.
+import { api } from "../core/api.js";
+import { text } from "../core/texts.js";
+import { Cursor } from "./cursor.js";
+import { LogView } from "./logview.js";
+
+const TAIL_LINES = 2000;
+const PAGE_LINES = 5000;
+
+const lineText = (line) => (typeof line === "string" ? line : line.text);
+
+export class JobLog {
+  constructor(root, id) {
+    this.id = id;
+    this.view = new LogView(root);
+    this.cursor = new Cursor();
+    this.seen = 0; // the attempt of the last line shown
+    this.first = null; // cursor of the first line that is shown, null = the beginning
+    this.catching = null;
+    this.earlier = root.querySelector('[data-log="earlier"]');
+    this.earlier.querySelector("button").addEventListener("click", () => this.earlierLoad());
+  }
+
+  async start() {
+    try {
+      const page = await api(`jobs/${this.id}/log/?tail=${TAIL_LINES}`);
+      this.take(page);
+      this.first = new Cursor(`${page.attempt}:${page.from}`);
+      this.earlierShow(page.from > 0 || page.attempt > 1);
+    } catch (error) {
+      this.view.append([text("log_load_failed", { reason: error.message })]);
+    }
+  }
+
+  earlierShow(on) {
+    this.earlier.hidden = !on;
+  }
+
+  /** A page of the API: its lines belong behind the cursor. */
+  take(page) {
+    const lines = page.lines.map(lineText);
+    if (lines.length) this.mark(page.attempt);
+    this.view.append(lines);
+    const next = new Cursor(page.next);
+    this.cursor.move(next.attempt, next.position);
+    this.view.partialSet(page.partial);
+  }
+
+  mark(attempt) {
+    if (attempt !== this.seen && (this.seen || attempt > 1)) this.view.append([`── ${text("log_attempt", { n: attempt })} ──`]);
+    this.seen = attempt;
+  }
+
+  frame(frame) {
+    if (this.catching) return; // what is being fetched holds this frame's lines as well
+    const place = this.cursor.place(frame.attempt, frame.from, frame.to);
+    if (place === "old") return;
+    if (place !== "next") {
+      this.catchUp();
+      return;
+    }
+    if (frame.lines.length) this.mark(frame.attempt);
+    this.view.append(frame.lines.map(lineText));
+    this.cursor.move(frame.attempt, frame.to);
+    if ("partial" in frame) this.view.partialSet(frame.partial);
+  }
+
+  /** Fetches what lies between the cursor and the end. */
+  catchUp() {
+    if (!this.catching) {
+      this.catching = this.fetchRest().finally(() => {
+        this.catching = null;
+      });
+    }
+    return this.catching;
+  }
+
+  async fetchRest() {
+    for (;;) {
+      const after = this.cursor.toString();
+      const page = await api(`jobs/${this.id}/log/?limit=${PAGE_LINES}${after ? `&after=${after}` : ""}`);
+      this.take(page);
+      if (!page.more && !page.lines.length) return;
+    }
+  }
+
+  /** Everything before the first line that is shown, from the beginning of the first attempt. */
+  async earlierLoad() {
+    const button = this.earlier.querySelector("button");
+    button.textContent = text("log_loading");
+    button.disabled = true;
+    try {
+      this.view.prepend(await this.linesBefore(this.first));
+      this.earlierShow(false);
+    } catch (error) {
+      button.textContent = text("log_load_failed", { reason: error.message });
+      button.disabled = false;
+    }
+  }
+
+  async linesBefore(end) {
+    const lines = [];
+    let before = end.toString();
+    while (before) {
+      const page = await api(`jobs/${this.id}/log/?tail=${PAGE_LINES}&before=${before}`);
+      lines.unshift(...page.lines.map(lineText));
+      before = page.from > 0 && page.lines.length ? `${page.attempt}:${page.from}` : "";
+    }
+    return lines;
+  }
+}
