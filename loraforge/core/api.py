@@ -14,7 +14,9 @@ from rest_framework.views import exception_handler as drf_handler
 from loraforge.core.errors import LoraForgeError
 
 
-def error_body(error_id: str, message: str, fields: Mapping[str, list[str]] | None = None) -> dict[str, Any]:
+def error_body(
+    error_id: str, message: str, fields: Mapping[str, list[str]] | None = None
+) -> dict[str, Any]:
     """The one shape of an error."""
     return {"error": {"id": error_id, "message": message, "fields": dict(fields or {})}}
 

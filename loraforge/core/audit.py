@@ -6,7 +6,9 @@ from auditlog.models import LogEntry
 from django.db import models
 
 
-def record(*, actor: Any, target: models.Model, what: str, changes: dict[str, list[Any]] | None = None) -> None:
+def record(
+    *, actor: Any, target: models.Model, what: str, changes: dict[str, list[Any]] | None = None
+) -> None:
     """Write one audit row: ``actor`` (None = the platform itself) did ``what`` (``app:verb``) to ``target``."""
     LogEntry.objects.log_create(
         target,

@@ -42,7 +42,15 @@ app.conf.update(
     timezone="UTC",
     enable_utc=True,
 )
-app.autodiscover_tasks(["loraforge.scheduling", "loraforge.gateway", "loraforge.datasets", "loraforge.artifacts", "loraforge.telemetry"])
+app.autodiscover_tasks(
+    [
+        "loraforge.scheduling",
+        "loraforge.gateway",
+        "loraforge.datasets",
+        "loraforge.artifacts",
+        "loraforge.telemetry",
+    ]
+)
 
 
 def control_task(name: str) -> Callable[[Callable[..., Any]], "Task[Any, Any]"]:

@@ -15,7 +15,9 @@ class LoraForgeError(Exception):
         super().__init__(message)
         self.error_id = error_id
         self.message = message
-        self.fields: dict[str, list[str]] = {key: list(texts) for key, texts in (fields or {}).items()}
+        self.fields: dict[str, list[str]] = {
+            key: list(texts) for key, texts in (fields or {}).items()
+        }
 
 
 class Invalid(LoraForgeError):

@@ -32,6 +32,9 @@ def publish(connection: "redis.Redis", frames: Iterable[tuple[str, dict[str, Any
     pipeline = connection.pipeline(transaction=False)
     for topic, frame in frames:
         pipeline.xadd(
-            LIVE_STREAM, {"t": topic.encode(), "f": _encode(frame)}, maxlen=MAX_ENTRIES, approximate=True
+            LIVE_STREAM,
+            {"t": topic.encode(), "f": _encode(frame)},
+            maxlen=MAX_ENTRIES,
+            approximate=True,
         )
     pipeline.execute()

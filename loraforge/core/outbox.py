@@ -2,16 +2,30 @@
 
 from typing import Any
 
+from django.db import connection
+
 from loraforge.core.models import OutboxMessage
 
 CONTROL_QUEUE = "control"
+# PostgreSQL delivers it at the commit; on SQLite the relay sees the commit itself.
+NOTIFY_CHANNEL = "lf_outbox"
+
+
+def _notify() -> None:
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(f"NOTIFY {NOTIFY_CHANNEL}")
 
 
 def task_enqueue(name: str, *, queue: str = CONTROL_QUEUE, **kwargs: Any) -> None:
     """Have the Celery task called ``name`` run once this transaction is committed. A hint: it may come twice."""
-    OutboxMessage.objects.create(kind=OutboxMessage.Kind.TASK, target=name, queue=queue, payload=kwargs)
+    OutboxMessage.objects.create(
+        kind=OutboxMessage.Kind.TASK, target=name, queue=queue, payload=kwargs
+    )
+    _notify()
 
 
 def frame_enqueue(topic: str, frame: dict[str, Any]) -> None:
     """Have a live frame published once this transaction is committed."""
     OutboxMessage.objects.create(kind=OutboxMessage.Kind.FRAME, target=topic, payload=frame)
+    _notify()

@@ -25,4 +25,6 @@ def connection_blocking() -> "redis.Redis":
 
 def connection_async() -> "redis.asyncio.Redis":
     """A connection for one asyncio reader."""
-    return redis.asyncio.Redis.from_url(settings.REDIS_URL, socket_timeout=15, socket_connect_timeout=2)
+    return redis.asyncio.Redis.from_url(
+        settings.REDIS_URL, socket_timeout=15, socket_connect_timeout=2
+    )

@@ -7,7 +7,9 @@ from loraforge.nodes.models import Node
 class JournalPosition(models.Model):
     """The last journal report of a node that is stored; its number is acknowledged to the node."""
 
-    node = models.OneToOneField(Node, on_delete=models.CASCADE, primary_key=True, related_name="journal_position")
+    node = models.OneToOneField(
+        Node, on_delete=models.CASCADE, primary_key=True, related_name="journal_position"
+    )
     seq = models.PositiveBigIntegerField(default=0)
 
     def __str__(self) -> str:

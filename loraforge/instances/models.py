@@ -33,29 +33,48 @@ STATE_LABELS = {
 class Instance(models.Model):
     """Whatever occupies a node. Its id is its short number (#41). Only `transitions` changes `state`."""
 
-    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="instances")
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="instances"
+    )
     kind = models.CharField(max_length=12, choices=Kind.choices, default=Kind.JOB)
     name = models.CharField(_("name"), max_length=120)
     state = models.CharField(
-        _("state"), max_length=12, default=State.DRAFT, choices=[(state.value, label) for state, label in STATE_LABELS.items()]
+        _("state"),
+        max_length=12,
+        default=State.DRAFT,
+        choices=[(state.value, label) for state, label in STATE_LABELS.items()],
     )
-    attempt = models.PositiveIntegerField(default=0)  # number of the current or last attempt; 0 = never placed
-    priority = models.SmallIntegerField(_("priority"), default=0)  # higher goes first; only operators raise it
+    attempt = models.PositiveIntegerField(
+        default=0
+    )  # number of the current or last attempt; 0 = never placed
+    priority = models.SmallIntegerField(
+        _("priority"), default=0
+    )  # higher goes first; only operators raise it
 
     # What it asks for. GPU UUIDs imply the node.
-    gpus = models.PositiveSmallIntegerField(default=1)  # devices wanted: GPUs, or CPU slots where there are none
+    gpus = models.PositiveSmallIntegerField(
+        default=1
+    )  # devices wanted: GPUs, or CPU slots where there are none
     processes = models.PositiveSmallIntegerField(default=1)
-    wanted_node = models.ForeignKey(Node, on_delete=models.SET_NULL, null=True, blank=True, related_name="wanted_by")
+    wanted_node = models.ForeignKey(
+        Node, on_delete=models.SET_NULL, null=True, blank=True, related_name="wanted_by"
+    )
     wanted_devices = models.JSONField(default=list, blank=True)
 
     # Where it is, and how it goes.
-    node = models.ForeignKey(Node, on_delete=models.PROTECT, null=True, blank=True, related_name="instances")
-    wait_reason = models.CharField(max_length=40, blank=True)  # `app:reason`; scheduling.reasons has the texts
+    node = models.ForeignKey(
+        Node, on_delete=models.PROTECT, null=True, blank=True, related_name="instances"
+    )
+    wait_reason = models.CharField(
+        max_length=40, blank=True
+    )  # `app:reason`; scheduling.reasons has the texts
     wait_detail = models.JSONField(default=dict, blank=True)
     failure_reason = models.CharField(max_length=60, blank=True)  # `area:what`
     failure_detail = models.TextField(blank=True)  # the raw line
     exit_code = models.IntegerField(null=True, blank=True)
-    saved_step = models.PositiveBigIntegerField(null=True, blank=True)  # stopped: the step that was saved
+    saved_step = models.PositiveBigIntegerField(
+        null=True, blank=True
+    )  # stopped: the step that was saved
     step = models.PositiveBigIntegerField(default=0)
     max_steps = models.PositiveBigIntegerField(default=0)
     loss = models.FloatField(null=True, blank=True)
@@ -80,9 +99,12 @@ class Instance(models.Model):
             models.Index(fields=("node", "state"), name="instances_on_node"),
         ]
         constraints = [
-            models.CheckConstraint(condition=models.Q(gpus__gte=1), name="instances_gpus_at_least_one"),
             models.CheckConstraint(
-                condition=models.Q(state__in=[state.value for state in State]), name="instances_state_known"
+                condition=models.Q(gpus__gte=1), name="instances_gpus_at_least_one"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(state__in=[state.value for state in State]),
+                name="instances_state_known",
             ),
         ]
 
@@ -120,7 +142,9 @@ class Attempt(models.Model):
 
     class Meta:
         ordering = ("instance_id", "number")
-        constraints = [models.UniqueConstraint(fields=("instance", "number"), name="instances_attempt_once")]
+        constraints = [
+            models.UniqueConstraint(fields=("instance", "number"), name="instances_attempt_once")
+        ]
 
     def __str__(self) -> str:
         return f"#{self.instance_id} attempt {self.number}"
@@ -157,7 +181,9 @@ class InstanceEvent(models.Model):
     target = models.CharField(max_length=12, blank=True)
     reason = models.CharField(max_length=60, blank=True)
     detail = models.TextField(blank=True)
-    actor = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )
     at = models.DateTimeField(db_default=Now())
 
     class Meta:
@@ -171,7 +197,20 @@ class InstanceEvent(models.Model):
 auditlog.register(
     Instance,
     include_fields=[
-        "owner", "kind", "name", "state", "priority", "gpus", "processes", "wanted_node", "wanted_devices",
-        "node", "failure_reason", "tags", "notes", "keep", "deleted_at",
+        "owner",
+        "kind",
+        "name",
+        "state",
+        "priority",
+        "gpus",
+        "processes",
+        "wanted_node",
+        "wanted_devices",
+        "node",
+        "failure_reason",
+        "tags",
+        "notes",
+        "keep",
+        "deleted_at",
     ],
 )

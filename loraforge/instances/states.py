@@ -31,12 +31,16 @@ _ENDS = frozenset({S.SUCCEEDED, S.STOPPED, S.FAILED})
 ARROWS: dict[State, frozenset[State]] = {
     S.DRAFT: frozenset({S.QUEUED}),
     S.QUEUED: frozenset({S.ASSIGNED, S.DRAFT, S.STOPPED, S.FAILED}),
-    S.ASSIGNED: frozenset({S.PREPARING, S.RUNNING, S.FINISHING, S.STOPPING, S.UNKNOWN, S.QUEUED, *_ENDS}),
+    S.ASSIGNED: frozenset(
+        {S.PREPARING, S.RUNNING, S.FINISHING, S.STOPPING, S.UNKNOWN, S.QUEUED, *_ENDS}
+    ),
     S.PREPARING: frozenset({S.RUNNING, S.FINISHING, S.STOPPING, S.UNKNOWN, *_ENDS}),
     S.RUNNING: frozenset({S.FINISHING, S.STOPPING, S.UNKNOWN, *_ENDS}),
     S.FINISHING: frozenset({S.STOPPING, S.UNKNOWN, *_ENDS}),
     S.STOPPING: frozenset({S.UNKNOWN, *_ENDS}),
-    S.UNKNOWN: frozenset({S.ASSIGNED, S.PREPARING, S.RUNNING, S.FINISHING, S.STOPPING, S.LOST, *_ENDS}),
+    S.UNKNOWN: frozenset(
+        {S.ASSIGNED, S.PREPARING, S.RUNNING, S.FINISHING, S.STOPPING, S.LOST, *_ENDS}
+    ),
     S.SUCCEEDED: frozenset(),
     S.STOPPED: frozenset({S.QUEUED}),  # resume or retry: the next attempt
     S.FAILED: frozenset({S.QUEUED}),

@@ -19,7 +19,13 @@ PLACE_TASK = "scheduling.instances_place"
 def _times(target: State) -> dict[str, Any]:
     now = timezone.now()
     if target is State.QUEUED:
-        return {"queued_at": now, "ended_at": None, "failure_reason": "", "failure_detail": "", "exit_code": None}
+        return {
+            "queued_at": now,
+            "ended_at": None,
+            "failure_reason": "",
+            "failure_detail": "",
+            "exit_code": None,
+        }
     if target is State.RUNNING:
         return {"started_at": now}
     if target in TERMINAL:
@@ -53,7 +59,11 @@ def instance_move(
     if "started_at" in changes and instance.started_at is not None and target is State.RUNNING:
         del changes["started_at"]
     rows = Instance.objects.filter(
-        pk=instance.pk, state=before, state__in=[str(state) for state in allowed], attempt=number, deleted_at=None
+        pk=instance.pk,
+        state=before,
+        state__in=[str(state) for state in allowed],
+        attempt=number,
+        deleted_at=None,
     ).update(state=target, **changes)
     if not rows:
         raise Conflict(
@@ -63,8 +73,13 @@ def instance_move(
         )
     instance.refresh_from_db()
     event = InstanceEvent.objects.create(
-        instance=instance, attempt=instance.attempt, source=before or "", target=target,
-        reason=reason, detail=detail, actor=actor,
+        instance=instance,
+        attempt=instance.attempt,
+        source=before or "",
+        target=target,
+        reason=reason,
+        detail=detail,
+        actor=actor,
     )
     if target in TERMINAL:
         leases_release(instance=instance)
@@ -77,7 +92,9 @@ def instance_move(
 
 def leases_release(*, instance: Instance) -> None:
     """Free the devices of all attempts of this instance."""
-    DeviceLease.objects.filter(attempt__instance=instance, released_at=None).update(released_at=timezone.now())
+    DeviceLease.objects.filter(attempt__instance=instance, released_at=None).update(
+        released_at=timezone.now()
+    )
 
 
 def attempt_current(instance: Instance) -> Attempt | None:

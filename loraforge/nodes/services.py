@@ -93,7 +93,8 @@ def node_join(*, node: Node, request: JoinRequest) -> Node:
         raise Conflict(
             "nodes:clock_skew",
             _(
-                "The node's clock is off by %(seconds)s s. Set up NTP on the node (for example chrony), then start again."
+                "The node's clock is off by %(seconds)s s. Set up NTP on the node (chrony, for instance), "
+                "then start its agent again."
             )
             % {"seconds": f"{skew_s:+.1f}"},
         )
@@ -181,6 +182,7 @@ def _devices_store(*, node: Node, request: JoinRequest) -> None:
 @transaction.atomic
 def node_seen(*, node: Node, heartbeat: Heartbeat) -> Node:
     """A heartbeat came: the node is there, whatever was thought of it."""
+    node.refresh_from_db()
     before = NodeState(node.state)
     state = NodeState.ONLINE if before in health.WATCHED else before
     changes = {

@@ -17,7 +17,7 @@ def _texts() -> dict[str, str]:
         Reason.NODE_CORDONED: _("%(nodes)s takes no new jobs at the moment. Choose another node, or ask an operator."),
         Reason.NODE_OFFLINE: _("%(nodes)s is not reachable. Choose another node, or ask an operator."),
         Reason.NO_NODE: _("No node has joined yet. Ask an operator to add one."),
-        Reason.NEVER_FITS: _("No node has %(needed)s such devices; the largest has %(most)s. Ask for fewer, or others."),
+        Reason.NEVER_FITS: _("No node has %(needed)s such devices; the most is %(most)s. Ask for fewer, or others."),
     }  # fmt: skip
 
 

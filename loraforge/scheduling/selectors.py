@@ -1,23 +1,79 @@
 """Where a job would go, and what the queue looks like from one's place in it."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from django.conf import settings
 from django.utils.translation import gettext as _
 
 from loraforge.accounts.models import User
-from loraforge.instances.models import Instance
-from loraforge.instances.states import State
-from loraforge.nodes.models import Device, Node
-from loraforge.scheduling import services
-from loraforge.scheduling.policy import Placed, Waits, Want, decide, order_key
+from loraforge.instances.models import DeviceLease, Instance
+from loraforge.instances.states import ACTIVE, State
+from loraforge.nodes.models import Device, DeviceKind, Node, NodeState
+from loraforge.scheduling.policy import Caps, Place, Placed, Slot, Waits, Want, decide, order_key
 from loraforge.scheduling.reasons import reason_text
 
 # Behind everything that waits: the preview is of a job submitted now.
 _NEWEST = datetime(9999, 1, 1, tzinfo=UTC)
 _PREVIEW_ID = 2**62
+
+
+def waiting_list() -> Iterable[Instance]:
+    """The queue, in no particular order."""
+    return Instance.objects.filter(state=State.QUEUED, deleted_at=None).exclude(queued_at=None)
+
+
+def want_of(instance: Instance) -> Want:
+    """What the policy needs to know of an instance."""
+    if instance.queued_at is None:
+        message = f"{instance} is queued since never"
+        raise ValueError(message)
+    return Want(
+        id=instance.pk,
+        owner=instance.owner_id,
+        queued_at=instance.queued_at,
+        gpus=instance.gpus,
+        priority=instance.priority,
+        node=instance.wanted_node_id,
+        devices=tuple(instance.wanted_devices),
+    )
+
+
+def places_now() -> list[Place]:
+    """All nodes with the devices that are there; three queries."""
+    held = set(DeviceLease.objects.filter(released_at=None).values_list("node_id", "device_uuid"))
+    slots: dict[int, list[Slot]] = {}
+    for device in Device.objects.filter(present=True).order_by("node_id", "index"):
+        slot = Slot(
+            uuid=device.uuid,
+            is_gpu=device.kind == DeviceKind.GPU,
+            free=(device.node_id, device.uuid) not in held,
+        )
+        slots.setdefault(device.node_id, []).append(slot)
+    return [
+        Place(
+            id=node.pk,
+            name=node.name,
+            takes=node.state == NodeState.ONLINE,
+            cordoned=node.cordoned,
+            slots=tuple(slots.get(node.pk, [])),
+        )
+        for node in Node.objects.exclude(state=NodeState.NEW)
+    ]
+
+
+def active_by_owner() -> Counter[int]:
+    """owner id -> how many of theirs hold devices or are on the way to."""
+    rows = Instance.objects.filter(state__in=[str(state) for state in ACTIVE])
+    return Counter(rows.values_list("owner_id", flat=True))
+
+
+def caps_now() -> Caps:
+    """The caps by settings."""
+    return Caps(total=settings.MAX_RUNNING, per_owner=settings.MAX_RUNNING_PER_USER)
 
 
 @dataclass(frozen=True)
@@ -52,12 +108,12 @@ def placement_preview(
         node=wanted_node.pk if wanted_node else None,
         devices=tuple(dict.fromkeys(wanted_devices)),
     )
-    places = services.places_now()
+    places = places_now()
     decision = decide(
-        wants=[*(services.want_of(row) for row in services.waiting_list()), want],
+        wants=[*(want_of(row) for row in waiting_list()), want],
         places=places,
-        active=services.active_by_owner(),
-        caps=services.caps_now(),
+        active=active_by_owner(),
+        caps=caps_now(),
     )
     for placed in decision.placed:
         if placed.id == _PREVIEW_ID:
@@ -98,7 +154,7 @@ def queue_position(*, instance: Instance) -> int | None:
     """1 = goes next; None when it does not wait."""
     if instance.state != State.QUEUED or instance.queued_at is None:
         return None
-    wants = sorted((services.want_of(row) for row in services.waiting_list()), key=order_key)
+    wants = sorted((want_of(row) for row in waiting_list()), key=order_key)
     return next(
         (place for place, want in enumerate(wants, start=1) if want.id == instance.pk), None
     )

@@ -6,56 +6,97 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Node',
+            name="Node",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.SlugField(max_length=40, unique=True, verbose_name='name')),
-                ('state', models.CharField(choices=[('new', 'Not joined yet'), ('online', 'Online'), ('suspect', 'Heartbeat late'), ('offline', 'Offline'), ('lost', 'Lost'), ('maintenance', 'In maintenance')], default='new', max_length=12, verbose_name='state')),
-                ('cordoned', models.BooleanField(default=False, verbose_name='cordoned')),
-                ('token_digest', models.CharField(max_length=64)),
-                ('boot_id', models.CharField(blank=True, max_length=64)),
-                ('agent_version', models.CharField(blank=True, max_length=20)),
-                ('runtime', models.CharField(blank=True, max_length=12, verbose_name='runtime')),
-                ('hostname', models.CharField(blank=True, max_length=200)),
-                ('file_url', models.CharField(blank=True, max_length=200)),
-                ('swift_version', models.CharField(blank=True, max_length=20)),
-                ('driver_version', models.CharField(blank=True, max_length=40)),
-                ('cpu_count', models.PositiveIntegerField(default=0)),
-                ('memory_bytes', models.BigIntegerField(default=0)),
-                ('disk_total_bytes', models.BigIntegerField(default=0)),
-                ('disk_free_bytes', models.BigIntegerField(default=0)),
-                ('model_roots', models.JSONField(blank=True, default=list)),
-                ('joined_at', models.DateTimeField(blank=True, null=True)),
-                ('seen_at', models.DateTimeField(blank=True, null=True, verbose_name='last heartbeat')),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.SlugField(max_length=40, unique=True, verbose_name="name")),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("new", "Not joined yet"),
+                            ("online", "Online"),
+                            ("suspect", "Heartbeat late"),
+                            ("offline", "Offline"),
+                            ("lost", "Lost"),
+                            ("maintenance", "In maintenance"),
+                        ],
+                        default="new",
+                        max_length=12,
+                        verbose_name="state",
+                    ),
+                ),
+                ("cordoned", models.BooleanField(default=False, verbose_name="cordoned")),
+                ("token_digest", models.CharField(max_length=64)),
+                ("boot_id", models.CharField(blank=True, max_length=64)),
+                ("agent_version", models.CharField(blank=True, max_length=20)),
+                ("runtime", models.CharField(blank=True, max_length=12, verbose_name="runtime")),
+                ("hostname", models.CharField(blank=True, max_length=200)),
+                ("file_url", models.CharField(blank=True, max_length=200)),
+                ("swift_version", models.CharField(blank=True, max_length=20)),
+                ("driver_version", models.CharField(blank=True, max_length=40)),
+                ("cpu_count", models.PositiveIntegerField(default=0)),
+                ("memory_bytes", models.BigIntegerField(default=0)),
+                ("disk_total_bytes", models.BigIntegerField(default=0)),
+                ("disk_free_bytes", models.BigIntegerField(default=0)),
+                ("model_roots", models.JSONField(blank=True, default=list)),
+                ("joined_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "seen_at",
+                    models.DateTimeField(blank=True, null=True, verbose_name="last heartbeat"),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now()),
+                ),
             ],
             options={
-                'ordering': ('name',),
+                "ordering": ("name",),
             },
         ),
         migrations.CreateModel(
-            name='Device',
+            name="Device",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('uuid', models.CharField(max_length=80)),
-                ('kind', models.CharField(choices=[('gpu', 'GPU'), ('cpu', 'CPU slot')], max_length=4)),
-                ('index', models.PositiveSmallIntegerField(default=0)),
-                ('name', models.CharField(blank=True, max_length=100)),
-                ('memory_bytes', models.BigIntegerField(default=0)),
-                ('present', models.BooleanField(default=True)),
-                ('node', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='devices', to='nodes.node')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("uuid", models.CharField(max_length=80)),
+                (
+                    "kind",
+                    models.CharField(choices=[("gpu", "GPU"), ("cpu", "CPU slot")], max_length=4),
+                ),
+                ("index", models.PositiveSmallIntegerField(default=0)),
+                ("name", models.CharField(blank=True, max_length=100)),
+                ("memory_bytes", models.BigIntegerField(default=0)),
+                ("present", models.BooleanField(default=True)),
+                (
+                    "node",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="devices",
+                        to="nodes.node",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('node_id', 'index'),
-                'constraints': [models.UniqueConstraint(fields=('node', 'uuid'), name='nodes_device_once')],
+                "ordering": ("node_id", "index"),
+                "constraints": [
+                    models.UniqueConstraint(fields=("node", "uuid"), name="nodes_device_once")
+                ],
             },
         ),
     ]

@@ -1,0 +1,33 @@
+from django.contrib import admin
+from django.db.models import Model
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin
+
+from loraforge.gateway.models import DeadLetter, JournalPosition
+
+
+class _ReadOnly(ModelAdmin):  # type: ignore[misc]
+    """Written by ingest only."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+@admin.register(DeadLetter)
+class DeadLetterAdmin(_ReadOnly):
+    """Reports that could not be stored; deleting one is how it is dealt with."""
+
+    list_display = ("id", "node", "entry_id", "error", "at")
+    list_filter = ("node",)
+    exclude = ("raw",)
+
+
+@admin.register(JournalPosition)
+class JournalPositionAdmin(_ReadOnly):
+    list_display = ("node", "seq")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False

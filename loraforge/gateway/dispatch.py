@@ -1,0 +1,157 @@
+"""Commands out: what SQL wants, as the contract says it, into a node's queue.
+
+Each function looks at SQL again before it sends: the message that called it was only a hint. Command
+ids follow from what they mean, so that one that is sent again is known at the node.
+"""
+
+import hashlib
+import logging
+import time
+from typing import Literal
+
+import msgspec
+from django.conf import settings
+
+from loraforge.datasets.services import input_url
+from loraforge.instances.models import Attempt
+from loraforge.instances.states import State
+from loraforge.nodelink.commands import command_send
+from loraforge.nodes.models import Device, DeviceKind
+from loraforge.training.launch import Launch, launch_freeze
+from loraforge.training.models import Job
+from nodeagent.contract import paths
+from nodeagent.contract.commands import Checkpoint, Command, Input, Mount, Remove, Start, Stop
+
+log = logging.getLogger(__name__)
+
+STARTABLE = frozenset({State.ASSIGNED, State.PREPARING})
+
+
+def _attempt(instance_id: int, number: int) -> Attempt | None:
+    rows = Attempt.objects.select_related("instance", "node")
+    return rows.filter(instance_id=instance_id, number=number).first()
+
+
+def start_send(*, instance_id: int, attempt: int) -> bool:
+    """Have the node start this attempt; False when that is not wanted any more."""
+    row = _attempt(instance_id, attempt)
+    if row is None or row.instance.attempt != attempt or row.instance.deleted_at is not None:
+        return False
+    if row.instance.state not in STARTABLE or row.stop_requested:
+        return False
+    command = start_build(row)
+    if row.spec_hash != command.spec_hash:
+        Attempt.objects.filter(pk=row.pk).update(spec_hash=command.spec_hash)
+    command_send(node=row.node, command=command)
+    return True
+
+
+def stop_send(*, instance_id: int, attempt: int, mode: Literal["save", "now"] = "save") -> bool:
+    """Have the node end this attempt, whatever the instance is by now."""
+    row = _attempt(instance_id, attempt)
+    if row is None:
+        return False
+    _send(
+        row,
+        Stop(
+            id=f"stop-{instance_id}-{attempt}-{mode}",
+            instance=instance_id,
+            attempt=attempt,
+            mode=mode,
+            grace_s=settings.STOP_GRACE_S,
+            issued_at=time.time(),
+        ),
+    )
+    return True
+
+
+def checkpoint_send(*, instance_id: int, attempt: int, request: str) -> bool:
+    """Have the trainer save and go on; False when it does not run any more."""
+    row = _attempt(instance_id, attempt)
+    if row is None or row.instance.state != State.RUNNING or row.instance.attempt != attempt:
+        return False
+    _send(
+        row,
+        Checkpoint(
+            id=f"checkpoint-{instance_id}-{attempt}-{request}",
+            instance=instance_id,
+            attempt=attempt,
+            issued_at=time.time(),
+        ),
+    )
+    return True
+
+
+def remove_send(*, instance_id: int, attempt: int) -> bool:
+    """Have the node that held this attempt delete the instance's files."""
+    row = _attempt(instance_id, attempt)
+    if row is None:
+        return False
+    _send(
+        row,
+        Remove(
+            id=f"remove-{instance_id}-{attempt}",
+            instance=instance_id,
+            attempt=attempt,
+            issued_at=time.time(),
+        ),
+    )
+    return True
+
+
+def _send(row: Attempt, command: Command) -> None:
+    command_send(node=row.node, command=command)
+    log.info("%s sent to %s", command.id, row.node.name)
+
+
+def start_build(attempt: Attempt) -> Start:
+    """The start command of an attempt; the same attempt gives the same spec hash whenever it is built."""
+    job = Job.objects.get(pk=attempt.instance_id)
+    launch = launch_freeze(job=job, attempt=attempt.number, device_kind=_device_kind(attempt))
+    start = Start(
+        id=f"start-{attempt.instance_id}-{attempt.number}",
+        instance=attempt.instance_id,
+        attempt=attempt.number,
+        argv=launch.argv,
+        env=launch.env,
+        devices=list(attempt.devices),
+        inputs=_inputs(launch, attempt),
+        mounts=[]
+        if launch.model_path is None
+        else [Mount(target=paths.MODEL, path=launch.model_path)],
+        processes=launch.processes,
+        image=launch.image,
+        save_every_s=launch.save_every_s,
+        spec_hash="",
+        issued_at=time.time(),
+    )
+    return msgspec.structs.replace(start, spec_hash=spec_hash(start))
+
+
+def _device_kind(attempt: Attempt) -> str:
+    kinds = Device.objects.filter(node=attempt.node, uuid__in=attempt.devices).values_list(
+        "kind", flat=True
+    )
+    return DeviceKind.GPU if DeviceKind.GPU in kinds else DeviceKind.CPU
+
+
+def _inputs(launch: Launch, attempt: Attempt) -> list[Input]:
+    return [
+        Input(
+            target=one.target,
+            url=input_url(dataset=one.dataset, node=attempt.node),
+            sha256=one.sha256,
+            size_bytes=one.dataset.size_bytes,
+        )
+        for one in launch.inputs
+    ]
+
+
+def spec_hash(start: Start) -> str:
+    """SHA-256 over all that decides what runs: not the id, the time, or the URLs, which are signed anew."""
+    plain = msgspec.to_builtins(start)
+    for key in ("id", "issued_at", "spec_hash", "v"):
+        del plain[key]
+    for one in plain["inputs"]:
+        del one["url"]
+    return hashlib.sha256(msgspec.json.encode(plain, order="deterministic")).hexdigest()

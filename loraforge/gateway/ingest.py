@@ -1,0 +1,309 @@
+"""Reads the nodes' report streams: store, acknowledge, broadcast, in this order.
+
+One Redis consumer group over all streams. Entries are acknowledged and deleted only after the commit;
+what a dead reader left is claimed. Redis and the database may go away at any time: the batch in hand is
+kept and tried again, groups that vanished are made anew, and a node sends again what was lost.
+"""
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+import redis
+from django.db import InterfaceError, OperationalError, close_old_connections, connection
+
+from loraforge.core import live
+from loraforge.core.redis import connection_blocking
+from loraforge.gateway.models import DeadLetter
+from loraforge.gateway.store import Entry, Outcome, Store
+from loraforge.nodes.models import Node
+from loraforge.nodes.services import hearing_touch
+from nodeagent.contract.channels import ack_key, report_stream
+from nodeagent.contract.reports import report_unpack
+
+log = logging.getLogger(__name__)
+
+GROUP = "ingest"
+BATCH = 500
+BATCH_BYTES = 16 * 1024 * 1024
+BLOCK_MS = 500
+NODES_EVERY_S = 1.0
+HEARING_EVERY_S = 5.0
+CLAIM_EVERY_S = 10.0
+CLAIM_IDLE_MS = 30_000
+TRIES = 3
+LONGEST_PAUSE_S = 5.0
+RAW_KEPT_BYTES = 64 * 1024
+
+# Key of a stream -> entries as redis-py gives them: (id, fields); fields are None for a deleted one.
+RawEntries = list[tuple[bytes, dict[bytes, bytes] | None]]
+
+
+def consumer_name() -> str:
+    """Which reader this process is."""
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
+class Ingest:
+    """One thread's work: `run` until ``stopping`` is set."""
+
+    def __init__(self, stopping: threading.Event, *, client: "redis.Redis | None" = None) -> None:
+        self._stopping = stopping
+        self._redis = client if client is not None else connection_blocking()
+        self._consumer = consumer_name()
+        self._store = Store()
+        self._nodes: dict[bytes, Node] = {}
+        self._due: dict[str, float] = {}
+        self._recover = True
+        self._pause_s = 0.1
+        self._down = False
+
+    def run(self) -> None:
+        """Read for ever."""
+        while not self._stopping.is_set():
+            try:
+                self.turn()
+            except (redis.RedisError, OSError) as error:
+                self._recover = True
+                self._wait_out("reports wait, Redis does not answer", error)
+            except (OperationalError, InterfaceError) as error:
+                self._recover = True
+                self._wait_out("reports wait, the database does not answer", error)
+                close_old_connections()
+            else:
+                self._recovered()
+        connection.close()
+
+    def turn(self, *, block_ms: int = BLOCK_MS) -> int:
+        """Read once and deal with what came; returns the number of entries."""
+        if self._is_due("nodes", NODES_EVERY_S) or self._recover:
+            self._nodes_refresh()
+        if not self._nodes:
+            self._stopping.wait(block_ms / 1000)
+            return 0
+        if self._recover:
+            self._left_over()
+            self._recover = False
+        count = self._read(block_ms)
+        if self._is_due("claim", CLAIM_EVERY_S):
+            count += self._claim()
+        self._holes()
+        if self._is_due("hearing", HEARING_EVERY_S):
+            hearing_touch()
+        return count
+
+    def _is_due(self, what: str, every_s: float) -> bool:
+        now = time.monotonic()
+        if now < self._due.get(what, 0.0):
+            return False
+        self._due[what] = now + every_s
+        return True
+
+    def _wait_out(self, what: str, error: Exception) -> None:
+        if not self._down:
+            log.warning("%s: %s", what, error)
+        self._down = True
+        self._stopping.wait(self._pause_s)
+        self._pause_s = min(self._pause_s * 2, LONGEST_PAUSE_S)
+
+    def _recovered(self) -> None:
+        if self._down:
+            log.info("reports are read again")
+        self._down, self._pause_s = False, 0.1
+
+    # -- reading
+
+    def _nodes_refresh(self) -> None:
+        """New nodes are read without a restart."""
+        nodes = {report_stream(node.name).encode(): node for node in Node.objects.all()}
+        for key in nodes if self._recover else nodes.keys() - self._nodes.keys():
+            self._group_make(key)
+        self._nodes = nodes
+
+    def _group_make(self, key: bytes) -> None:
+        try:
+            self._redis.xgroup_create(key, GROUP, id="0", mkstream=True)
+        except redis.ResponseError as error:
+            if not str(error).startswith("BUSYGROUP"):
+                raise
+
+    def _read(self, block_ms: int) -> int:
+        try:
+            answer = self._redis.xreadgroup(
+                GROUP, self._consumer, dict.fromkeys(self._nodes, ">"), count=BATCH, block=block_ms
+            )
+        except redis.ResponseError as error:
+            if "NOGROUP" not in str(error):
+                raise
+            log.warning("the report streams are gone; made anew")
+            for key in self._nodes:
+                self._group_make(key)
+            return 0
+        return self._answer_process(answer)
+
+    def _answer_process(self, answer: Any) -> int:
+        """``answer`` of XREADGROUP: a list of pairs, or a mapping with RESP3."""
+        pairs = answer.items() if isinstance(answer, dict) else answer or []
+        count = 0
+        for key, found in pairs:
+            # RESP3 wraps a stream's entries once more.
+            entries = found[0] if found and isinstance(found[0], list) else found
+            self._entries_process(key, entries)
+            count += len(entries)
+        return count
+
+    def _left_over(self) -> None:
+        """What this reader was given before an outage, and what dead readers of this host were given."""
+        for key in self._nodes:
+            for consumer in self._dead_consumers(key):
+                self._take_over(key, consumer)
+            while not self._stopping.is_set():
+                answer = self._redis.xreadgroup(GROUP, self._consumer, {key: "0"}, count=BATCH)
+                if not self._answer_process(answer):
+                    break
+
+    def _dead_consumers(self, key: bytes) -> list[str]:
+        host, _dash, _pid = self._consumer.rpartition("-")
+        found = []
+        for consumer in self._redis.xinfo_consumers(key, GROUP):
+            name = consumer["name"].decode()
+            other_host, _dash, pid = name.rpartition("-")
+            if name != self._consumer and other_host == host and not _is_alive(pid):
+                found.append(name)
+        return found
+
+    def _take_over(self, key: bytes, consumer: str) -> None:
+        while True:
+            pending = self._redis.xpending_range(key, GROUP, "-", "+", BATCH, consumername=consumer)
+            if not pending:
+                break
+            ids = [one["message_id"] for one in pending]
+            self._entries_process(key, self._redis.xclaim(key, GROUP, self._consumer, 0, ids))
+            # Deleted entries are not given by XCLAIM of Redis 6; they need no reader any more.
+            self._redis.xack(key, GROUP, *ids)
+        self._redis.xgroup_delconsumer(key, GROUP, consumer)
+
+    def _claim(self) -> int:
+        """What another reader, on whatever host, has had for long."""
+        count = 0
+        for key in self._nodes:
+            answer = self._redis.xautoclaim(
+                key, GROUP, self._consumer, CLAIM_IDLE_MS, start_id="0-0", count=BATCH
+            )
+            entries = answer[1]
+            if entries:
+                log.info("%d reports taken over on %s", len(entries), key.decode())
+                self._entries_process(key, entries)
+                count += len(entries)
+        return count
+
+    # -- processing
+
+    def _entries_process(self, key: bytes, raw: RawEntries) -> None:
+        """All entries of one stream, in batches of bounded size; returns when they are acknowledged."""
+        begin = 0
+        while begin < len(raw):
+            end, size = begin, 0
+            while end < len(raw) and end - begin < BATCH and size < BATCH_BYTES:
+                size += len((raw[end][1] or {}).get(b"b", b""))
+                end += 1
+            self._batch(key, raw[begin:end])
+            begin = end
+
+    def _batch(self, key: bytes, raw: RawEntries) -> None:
+        entries = self._decode(key, raw)
+        outcomes = self._stored(entries)
+        ids = [entry_id for entry_id, _fields in raw]
+        self._tell(outcomes, key=key, ids=ids)
+
+    def _decode(self, key: bytes, raw: RawEntries) -> list[Entry]:
+        node = self._nodes[key]
+        entries = []
+        for entry_id, fields in raw:
+            if fields is None:
+                continue  # deleted while it was pending
+            packed = fields.get(b"b", b"")
+            try:
+                report = report_unpack(packed)
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                self._dead(node, entry_id.decode(), packed, error)
+                continue
+            if report.node != node.name:
+                self._dead(
+                    node, entry_id.decode(), packed, ValueError(f"it says node {report.node}")
+                )
+                continue
+            entries.append(Entry(entry_id=entry_id.decode(), node=node, report=report, raw=packed))
+        return entries
+
+    def _stored(self, entries: Sequence[Entry]) -> list[Outcome]:
+        if not entries:
+            return []
+        try:
+            return [self._store.batch_store(entries)]
+        except (OperationalError, InterfaceError):
+            raise  # the database, not the reports; they stay pending
+        except Exception:
+            log.exception("a batch of %d reports cannot be stored; one by one", len(entries))
+        return [outcome for entry in entries if (outcome := self._single(entry)) is not None]
+
+    def _single(self, entry: Entry) -> Outcome | None:
+        """One report; after some tries it is put aside, so that it does not hold up the others."""
+        for attempt in range(1, TRIES + 1):
+            try:
+                return self._store.batch_store([entry])
+            except (OperationalError, InterfaceError):
+                raise
+            except Exception as error:
+                if attempt == TRIES:
+                    self._dead(entry.node, entry.entry_id, entry.raw, error)
+        return None
+
+    def _dead(self, node: Node, entry_id: str, raw: bytes, error: Exception) -> None:
+        log.error("report %s of %s is put aside: %s", entry_id, node, error)
+        DeadLetter.objects.create(
+            node=node.name,
+            entry_id=entry_id,
+            raw=raw[:RAW_KEPT_BYTES],
+            error=f"{type(error).__name__}: {error}"[:2000].replace("\x00", "\u2400"),
+        )
+
+    def _holes(self) -> None:
+        outcome = self._store.holes_expire()
+        if outcome is not None:
+            self._tell([outcome])
+
+    # -- telling
+
+    def _tell(
+        self, outcomes: Iterable[Outcome], *, key: bytes = b"", ids: Sequence[bytes] = ()
+    ) -> None:
+        """Frames first: somebody waits for them. Then what the nodes may forget."""
+        kept = list(outcomes)
+        frames = [frame for outcome in kept for frame in outcome.frames]
+        if frames:
+            live.publish(self._redis, frames)
+        pipeline = self._redis.pipeline(transaction=False)
+        for node, fields in (ack for outcome in kept for ack in outcome.acks.items()):
+            pipeline.hset(ack_key(node), mapping=fields)
+        if ids:
+            pipeline.xack(key, GROUP, *ids)
+            pipeline.xdel(key, *ids)
+        pipeline.execute()
+
+
+def _is_alive(pid: str) -> bool:
+    if not pid.isdecimal():
+        return True
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

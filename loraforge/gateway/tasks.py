@@ -1,0 +1,38 @@
+from typing import Literal
+
+from loraforge.core.celery import control_task
+from loraforge.gateway import services
+from loraforge.gateway.dispatch import checkpoint_send, remove_send, stop_send
+from loraforge.nodes.services import nodes_review
+
+
+@control_task("gateway.start_send")
+def start_send_task(*, instance_id: int, attempt: int) -> None:
+    """Have a node start an attempt, if that is still wanted."""
+    services.attempt_start(instance_id=instance_id, attempt=attempt)
+
+
+@control_task("gateway.stop_send")
+def stop_send_task(
+    *, instance_id: int, attempt: int, mode: Literal["save", "now"] = "save"
+) -> None:
+    """Have a node end an attempt."""
+    stop_send(instance_id=instance_id, attempt=attempt, mode=mode)
+
+
+@control_task("gateway.checkpoint_send")
+def checkpoint_send_task(*, instance_id: int, attempt: int, request: str) -> None:
+    """Have a trainer save and go on."""
+    checkpoint_send(instance_id=instance_id, attempt=attempt, request=request)
+
+
+@control_task("gateway.remove_send")
+def remove_send_task(*, instance_id: int, attempt: int) -> None:
+    """Have a node delete an instance's files."""
+    remove_send(instance_id=instance_id, attempt=attempt)
+
+
+@control_task("gateway.nodes_review")
+def nodes_review_task() -> None:
+    """Give silent nodes the state that their silence means."""
+    nodes_review()

@@ -1,0 +1,8 @@
+"""Subscriptions and periodic work of this app; imported once by AppConfig.ready()."""
+
+from loraforge.core import beat, events
+from loraforge.gateway.reconcile import node_state_changed
+
+events.subscribe(events.NODE_STATE_CHANGED, node_state_changed)
+
+beat.every(5, "gateway.nodes_review")
