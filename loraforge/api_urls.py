@@ -8,6 +8,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("loraforge.accounts.api.urls")),
     path("", include("loraforge.nodelink.api.urls")),
     path("", include("loraforge.datasets.api.urls")),
+    path("", include("loraforge.modelhub.api.urls")),
     path("", include("loraforge.instances.api.urls")),
     path("", include("loraforge.artifacts.api.urls")),
     path("", include("loraforge.training.api.urls")),

@@ -134,6 +134,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
 ANONYMOUS_USER_NAME = None  # guardian: no anonymous user row
 GUARDIAN_MONKEY_PATCH_USER = False
@@ -191,7 +192,14 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "SERVE_PERMISSIONS": ["loraforge.accounts.permissions.SignedIn"],
-    "ENUM_NAME_OVERRIDES": {},
+    "ENUM_NAME_OVERRIDES": {
+        "DatasetKindEnum": "loraforge.datasets.models.Dataset.Kind",
+        "DatasetStateEnum": "loraforge.datasets.models.DatasetState",
+        "ModelKindEnum": "loraforge.modelhub.locations.KINDS",
+        "NodeStateEnum": "loraforge.nodes.models.NodeState",
+        "DeviceKindEnum": "loraforge.nodes.models.DeviceKind",
+        "InstanceKindEnum": "loraforge.instances.models.Kind",
+    },
 }
 
 # --- messages ------------------------------------------------------------------------------------------
