@@ -9,7 +9,7 @@ from loraforge.settings.env import env
 env.ENVIRON.setdefault("LORAFORGE_DATA", tempfile.mkdtemp(prefix="loraforge-test-"))
 
 from loraforge.settings.base import *  # noqa: E402, F403
-from loraforge.settings.base import REST_FRAMEWORK, STORAGES  # noqa: E402
+from loraforge.settings.base import DATA, DATABASES, REST_FRAMEWORK, STORAGES  # noqa: E402
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 STORAGES = {**STORAGES, "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}}
@@ -17,3 +17,6 @@ REST_FRAMEWORK = {**REST_FRAMEWORK, "DEFAULT_THROTTLE_CLASSES": []}
 AXES_ENABLED = False
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 DATA_FOLDER = Path(env.ENVIRON["LORAFORGE_DATA"])
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    # A file, as in real life: SQLite's shared memory fails at once where two threads meet.
+    DATABASES["default"]["TEST"] = {"NAME": str(DATA / "test.sqlite3")}
