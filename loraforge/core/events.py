@@ -23,7 +23,7 @@ def subscribe(event: str, handler: Handler) -> None:
         _handlers[event].append(handler)
 
 
-def emit(event: str, **facts: Any) -> None:
+def emit(event: str, /, **facts: Any) -> None:
     """Call every handler now, in the caller's transaction; an exception of one rolls all back."""
     for handler in _handlers[event]:
         handler(**facts)

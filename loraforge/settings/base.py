@@ -199,6 +199,7 @@ SPECTACULAR_SETTINGS = {
         "NodeStateEnum": "loraforge.nodes.models.NodeState",
         "DeviceKindEnum": "loraforge.nodes.models.DeviceKind",
         "InstanceKindEnum": "loraforge.instances.models.Kind",
+        "InstanceStateEnum": "loraforge.instances.states.State",
     },
 }
 

@@ -9,7 +9,7 @@ from loraforge.accounts.access import Action
 from loraforge.accounts.models import User
 from loraforge.core.errors import LoraForgeError
 from loraforge.datasets.models import Dataset
-from loraforge.modelhub.services import model_describe
+from loraforge.modelhub.services import ModelDescription, model_describe
 from loraforge.swift.catalogue import Value
 from loraforge.swift.combinations import JobFacts
 from loraforge.swift.rules import arguments_check
@@ -33,12 +33,13 @@ HUBS = ("", "modelscope", "huggingface")
 class Verdict:
     """A judged draft, with all that was found out on the way.
 
-    arguments: full names, SWIFT's types, only what is right.
+    arguments: full names, SWIFT's types, only what is right. model: the hub id or normalised path.
     """
 
     draft: JobDraft
     findings: Findings
     arguments: dict[str, Value]
+    model: str
     model_hub: str
     model_type: str
     template: str
@@ -53,13 +54,16 @@ def draft_check(*, user: User, draft: JobDraft) -> Verdict:
     _texts_check(user, draft, findings)
     room = room_check(draft=draft, findings=findings)
     datasets, validation = datasets_check(user=user, draft=draft, findings=findings)
-    model_hub, model_type, template = _model_check(draft, findings)
+    described = _model_check(draft, findings)
+    model_type = (described.model_type if described else None) or ""
+    template = (described.template if described else None) or ""
     arguments = _arguments_check(draft, room, findings)
     return Verdict(
         draft=draft,
         findings=findings,
         arguments=arguments,
-        model_hub=model_hub,
+        model=described.model if described else draft.model,
+        model_hub=described.hub if described else "",
         model_type=str(arguments.get("model_type", model_type)),
         template=str(arguments.get("template", template)),
         datasets=datasets,
@@ -93,26 +97,26 @@ def _texts_check(user: User, draft: JobDraft, findings: Findings) -> None:
         findings.refuse("priority", text)
 
 
-def _model_check(draft: JobDraft, findings: Findings) -> tuple[str, str, str]:
-    """Hub, model type and chat template, as far as they are known."""
+def _model_check(draft: JobDraft, findings: Findings) -> ModelDescription | None:
+    """What is known of the model; None when it cannot be used."""
     if draft.model_hub not in HUBS:
         text = _("There is no such model hub. One of: %(choices)s.")
         findings.refuse("model_hub", text % {"choices": ", ".join(HUBS[1:])})
-        return "", "", ""
+        return None
     if not draft.model:
-        return "", "", ""  # the rules say that it is missing
+        return None  # the rules say that it is missing
     if len(draft.model) > MODEL_MAX or not is_plain(draft.model):
         text = _("A model is a hub id or a folder of at most %(limit)s characters.")
         findings.refuse("model", text % {"limit": MODEL_MAX})
-        return "", "", ""
+        return None
     try:
         described = model_describe(model=draft.model, hub=draft.model_hub)
     except LoraForgeError as error:
         findings.refuse_error("model", error)
-        return "", "", ""
+        return None
     for warning in described.warnings:
         findings.warn("model", str(warning))
-    return described.hub, described.model_type or "", described.template or ""
+    return described
 
 
 def _arguments_check(draft: JobDraft, room: Room, findings: Findings) -> dict[str, Value]:

@@ -8,8 +8,12 @@ from django.utils.translation import gettext as _
 from loraforge.core.errors import Invalid, LoraForgeError
 from loraforge.swift.problems import Problem
 
-# Where SWIFT's name of a thing and the job's own field differ.
-_OWN_FIELDS = {"model": "model", "dataset": "datasets", "command": "command"}
+# What SWIFT misses, and the job's own field for it.
+_OWN_FIELDS = {
+    "swift:model_missing": "model",
+    "swift:dataset_missing": "datasets",
+    "swift:command_unknown": "command",
+}
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Findings:
     def add_swift(self, problems: Iterable[Problem], *, overridden: frozenset[str]) -> None:
         """SWIFT's findings. overridden: arguments that the draft gave in fields of its own."""
         for problem in problems:
-            own = _OWN_FIELDS.get(problem.field)
+            own = _OWN_FIELDS.get(problem.id)
             if problem.field in overridden:
                 own = problem.field
             place = own or f"arguments.{problem.field}"

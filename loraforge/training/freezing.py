@@ -49,12 +49,13 @@ def platform_arguments(
         for use in JobDataset.Use.values
     }
     return PlatformArguments(
-        model=verdict.draft.model if verdict.model_hub else paths.MODEL,
+        model=verdict.model if verdict.model_hub else paths.MODEL,
         model_type=verdict.model_type or None,
         template=verdict.template or None,
         datasets=names[JobDataset.Use.TRAINING],
         val_datasets=names[JobDataset.Use.VALIDATION],
         seed=seed,
+        use_hf=verdict.model_hub == "huggingface",
     )
 
 
@@ -67,8 +68,6 @@ def arguments_with_remote(verdict: Verdict) -> dict[str, Value]:
         named = arguments.get(name)
         if remote:
             arguments[name] = [*(named if isinstance(named, list) else []), *remote]
-    if verdict.model_hub == "huggingface":
-        arguments.setdefault("use_hf", True)
     return arguments
 
 
@@ -85,7 +84,7 @@ def frozen_columns(
     return {
         "command": draft.command,
         "arguments": {key: one for key, one in verdict.arguments.items() if key not in own},
-        "model": draft.model,
+        "model": verdict.model,
         "model_hub": verdict.model_hub,
         "model_revision": str(revision),
         "model_type": verdict.model_type,

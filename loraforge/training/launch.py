@@ -64,16 +64,13 @@ def launch_argv(job: Job, *, device_kind: str, processes: int) -> list[str]:
     """The whole argument list for devices of this kind (``gpu`` or ``cpu``). Pure.
 
     On CPU slots SWIFT must be told (`--use_cpu`), and several processes need gloo: without it each
-    trains for itself (seen with ms-swift 4.6.0). Several processes start through torch's launcher.
+    trains for itself (seen with ms-swift 4.6.0). The node puts torch's launcher in front.
     """
     argv = list(job.argv)
     if device_kind == DeviceKind.CPU:
         argv += ["--use_cpu", "true"]
         if processes > 1:
             argv += ["--ddp_backend", "gloo"]
-    if processes > 1:
-        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
-        argv = [*launcher, str(processes), *argv]
     return argv
 
 

@@ -41,7 +41,7 @@ def room_check(*, draft: JobDraft, findings: Findings) -> Room:
         findings.refuse("gpus", text % {"limit": GPUS_MAX})
     if draft.processes < 1:
         findings.refuse("processes", _("At least 1; 1 means that DDP is off."))
-    elif draft.processes > draft.devices_wanted:
+    elif draft.processes > draft.devices_wanted > 0:
         text = _("More processes than devices. Use at most %(count)s, or ask for more devices.")
         findings.refuse("processes", text % {"count": draft.devices_wanted})
     if draft.node:

@@ -106,7 +106,7 @@ def _job_create(*, actor: User, draft: JobDraft, start: bool) -> Job:
 
 def _name_made(actor: User, verdict: Verdict) -> str:
     """Model and dataset, and a number when the owner has a job of that name: ``Qwen3-8B · faq 2``."""
-    parts = [model_name(verdict.draft.model), *(one.name for one in verdict.datasets[:1])]
+    parts = [model_name(verdict.model), *(one.name for one in verdict.datasets[:1])]
     base = " · ".join(part for part in parts if part)[: NAME_MAX - 8].strip() or _("Job")
     base = "".join(letter for letter in base if letter.isprintable())
     taken = set(
