@@ -91,7 +91,7 @@ def celery_app(*, node: str, redis_url: str, handle: Callable[[object], None]) -
     """The agent's Celery application with its one task; ``handle`` gets the plain command."""
     app = Celery("nodeagent", broker=broker_url(redis_url), set_as_current=False)
     queue = command_queue(node)
-    prefix = f"unacked:{queue}"
+    prefix = f"unacked:{node}."
     app.conf.update(
         task_queues=[Queue(queue, routing_key=queue)],
         task_default_queue=queue,
@@ -119,7 +119,7 @@ def celery_app(*, node: str, redis_url: str, handle: Callable[[object], None]) -
         broker_transport_options={
             "visibility_timeout": VISIBILITY_TIMEOUT_S,
             # per node: a stock worker's shared keys defeat a per-node ACL
-            "unacked_key": f"{prefix}messages",
+            "unacked_key": prefix,
             "unacked_index_key": f"{prefix}index",
             "unacked_mutex_key": f"{prefix}mutex",
             "unacked_restore_throttle": 1,

@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import redis
 
 from nodeagent.contract import channels
@@ -72,7 +73,7 @@ class Plane:
         self._last = b"0"
         self._lock = threading.RLock()
         self._stopping = threading.Event()
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._http = _Server(self)
         self._sender = celery_app(node=node, redis_url=redis_url, handle=lambda _plain: None)
         self._threads = [
             threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True),
@@ -123,7 +124,7 @@ class Plane:
         with self._lock:
             self.reports.append(report)
             self.arrived.append(time.time())
-            acks: dict[str, Any] = {}
+            acks: dict[Any, Any] = {}
             if isinstance(report.body, Chunk):
                 self._chunk(report, report.body.data, acks)
             elif report.stream in JOURNAL_STREAMS:
@@ -132,7 +133,7 @@ class Plane:
         if acks and self.acking:
             self.redis.hset(channels.ack_key(self.node), mapping=acks)
 
-    def _chunk(self, report: Report, data: bytes, acks: dict[str, Any]) -> None:
+    def _chunk(self, report: Report, data: bytes, acks: dict[Any, Any]) -> None:
         key = (report.instance, report.attempt, report.stream)
         assert report.end - report.start == len(data)
         held = self.data.setdefault(key, bytearray())
@@ -215,65 +216,69 @@ class Plane:
         return ended
 
 
-def _handler(plane: Plane) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class _Handler(BaseHTTPRequestHandler):
+    """One request to the plane that the server was made for."""
 
-        def log_message(self, *_args: object) -> None:
-            """Quiet."""
+    protocol_version = "HTTP/1.1"
+    server: "_Server"
 
-        def _send(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
-            self.send_response(status)
-            for name, value in (headers or {}).items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def log_message(self, *_args: object) -> None:
+        """Quiet."""
 
-        def do_POST(self) -> None:
-            raw = self.rfile.read(int(self.headers["Content-Length"]))
-            plane.joins.append(json.loads(raw))
-            if self.headers["Authorization"] != f"Bearer {TOKEN}":
-                self._refuse(401, "agent:token_wrong")
-            elif plane.join_status != 200:
-                self._refuse(plane.join_status, "agent:refused")
-            else:
-                answer = JoinAnswer(
-                    cluster=plane.cluster,
-                    redis_url=plane.redis_url,
-                    file_key=plane.file_key.hex(),
-                    clock=time.time() + plane.clock_skew_s,
-                    heartbeat_s=0.3,
-                    sample_s=0.3,
-                )
-                self._send(200, json.dumps({k: getattr(answer, k) for k in _FIELDS}).encode())
+    def _refuse(self, status: int, error_id: str) -> None:
+        body = {"error": {"id": error_id, "message": "No.", "fields": {}}}
+        self._send(status, json.dumps(body).encode())
 
-        def _refuse(self, status: int, error_id: str) -> None:
-            body = {"error": {"id": error_id, "message": "No.", "fields": {}}}
-            self._send(status, json.dumps(body).encode())
+    def _send(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
-        def do_GET(self) -> None:
-            asked = self.headers.get("Range", "")
-            plane.requests.append((self.path, asked))
-            content = plane.inputs.get(self.path)
-            if content is None or self.headers["Authorization"] != f"Bearer {TOKEN}":
-                self._refuse(404 if content is None else 401, "agent:input")
-                return
-            begin = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
-            body = content[begin:]
-            self.send_response(206 if asked else 200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            if plane.cut_after:
-                self.wfile.write(body[: plane.cut_after])
-                self.close_connection = True
-            else:
-                self.wfile.write(body)
+    @property
+    def _is_known(self) -> bool:
+        return self.headers["Authorization"] == f"Bearer {TOKEN}"
 
-    return Handler
+    def do_POST(self) -> None:
+        plane = self.server.plane
+        raw = self.rfile.read(int(self.headers["Content-Length"]))
+        plane.joins.append(json.loads(raw))
+        if not self._is_known:
+            self._refuse(401, "agent:token_wrong")
+        elif plane.join_status != 200:
+            self._refuse(plane.join_status, "agent:refused")
+        else:
+            answer = JoinAnswer(
+                cluster=plane.cluster,
+                redis_url=plane.redis_url,
+                file_key=plane.file_key.hex(),
+                clock=time.time() + plane.clock_skew_s,
+                heartbeat_s=0.3,
+                sample_s=0.3,
+            )
+            self._send(200, msgspec.json.encode(answer))
+
+    def do_GET(self) -> None:
+        plane = self.server.plane
+        asked = self.headers.get("Range", "")
+        plane.requests.append((self.path, asked))
+        content = plane.inputs.get(self.path)
+        if content is None or not self._is_known:
+            self._refuse(404 if content is None else 401, "agent:input")
+            return
+        begin = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
+        body = content[begin:]
+        self.send_response(206 if asked else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[: plane.cut_after] if plane.cut_after else body)
+        self.close_connection = bool(plane.cut_after)
 
 
-_FIELDS = ("cluster", "redis_url", "file_key", "clock", "heartbeat_s", "sample_s", "v")
+class _Server(ThreadingHTTPServer):
+    def __init__(self, plane: Plane) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.plane = plane
 
 
 class AgentProcess:

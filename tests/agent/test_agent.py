@@ -1,5 +1,6 @@
 """The whole agent as a process, with tiny trainers: what the control plane sees of it."""
 
+import functools
 import hashlib
 import json
 import os
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -248,7 +250,7 @@ def test_what_is_refused(plane: Plane, agent: AgentProcess, tmp_path: Path, mode
     def mount(path: Path) -> list[Mount]:
         return [Mount(target="/lf/model", path=str(path))]
 
-    cases = {
+    cases: dict[int, tuple[dict[str, Any], str]] = {
         12: ({}, "device:busy"),
         13: ({"devices": ["cpu-7"]}, "device:unknown"),
         15: ({"devices": []}, "device:none"),
@@ -392,14 +394,18 @@ time.sleep(1.5)
     assert "tail:unsafe_file" in {change.reason for change in plane.phases(1)}
 
 
+def _longer_than(plane: Plane, size: int) -> bool:
+    return len(plane.bytes_of(1, 1, "log")) > size
+
+
 def test_flushall_in_mid_training_loses_nothing(
     plane: Plane, agent: AgentProcess, tmp_path: Path
 ) -> None:
     argv, go = trainer(tmp_path)
     plane.send(start_command(1, argv, env=ENV))
     for _ in range(3):
-        size = len(plane.bytes_of(1, 1, "log"))
-        wait_for(lambda size=size: len(plane.bytes_of(1, 1, "log")) > size + 100)
+        grown = len(plane.bytes_of(1, 1, "log")) + 100
+        wait_for(functools.partial(_longer_than, plane, grown))
         plane.redis.flushall()
     go.touch()
     plane.wait_whole(1, timeout_s=45)

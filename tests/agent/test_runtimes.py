@@ -1,5 +1,6 @@
 """What every runtime must do, as one suite; a runtime joins by one line in RUNTIMES."""
 
+import functools
 import json
 import os
 import sys
@@ -35,7 +36,7 @@ class Bench:
     """A runtime with a job folder, and the means to start scripts in it."""
 
     def __init__(self, make: Callable[[Path], Runtime], tmp_path: Path) -> None:
-        self._make = lambda: make(tmp_path)
+        self._make: Callable[[], Runtime] = functools.partial(make, tmp_path)
         self.runtime = self._make()
         self.folder: JobFolder = Workspace(tmp_path / "node").job(1, 1)
         self.folder.create()

@@ -1,5 +1,7 @@
 """Console bytes -> lines: the same whatever the pieces, and from any line's start."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +19,7 @@ def test_any_split_gives_the_same_lines(data: bytes, cuts: list[int]) -> None:
     lines = whole.feed(data)
     edges = sorted({0, len(data), *(cut for cut in cuts if cut <= len(data))})
     parts: list[str] = []
-    for begin, end in zip(edges, edges[1:], strict=False):
+    for begin, end in itertools.pairwise(edges):
         parts += split.feed(data[begin:end])
     assert parts == lines
     assert (split.position, split.partial, split.end) == (whole.position, whole.partial, whole.end)
