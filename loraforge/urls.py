@@ -7,6 +7,8 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from loraforge.core import health
 
 urlpatterns: list[URLPattern | URLResolver] = [
+    path("", include("loraforge.dashboard.urls")),
+    path("", include("loraforge.accounts.urls")),
     path("admin/", admin.site.urls),
     path("api/v1/", include("loraforge.api_urls")),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),

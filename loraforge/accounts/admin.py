@@ -6,7 +6,6 @@ from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
 from django.db.models import QuerySet
-from django.forms import ModelForm
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
@@ -67,7 +66,7 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):
         self,
         request: HttpRequest,
         obj: User,
-        form: "ModelForm[User]",
+        form: Any,
         change: bool,  # noqa: FBT001
     ) -> None:
         """Operators and administrators may open this site; nobody else."""

@@ -79,7 +79,9 @@ class Viewset(GenericViewSet[Any]):
     def get_object(self) -> Any:
         """The row of the address. 404 when the user may not see it, 403 when only that."""
         # Not the generic way: filters are for lists, and would hide the row at ?state=...
-        row: Model = get_object_or_404(self.get_queryset(), pk=self.kwargs["pk"])
+        row: Model = get_object_or_404(
+            self.get_queryset(), pk=self.kwargs[self.lookup_url_kwarg or "pk"]
+        )
         needed = self.needs[self.action]
         if needed in ROW_ACTIONS:
             access.require(self.request.user, needed, row)

@@ -15,7 +15,7 @@ from loraforge.instances.states import ACTIVE, RESTING, TERMINAL, State
 from loraforge.nodes.models import Device, Node, NodeState
 from loraforge.nodes.selectors import node_list
 from loraforge.scheduling.policy import order_key
-from loraforge.scheduling.services import waiting_list, want_of
+from loraforge.scheduling.selectors import waiting_list, want_of
 
 # Groups of states that the list of jobs filters by.
 GROUPS: dict[str, frozenset[State]] = {

@@ -15,21 +15,21 @@ urlpatterns = [
     path("swift/catalogue/", SwiftCatalogue.as_view(), name="swift-catalogue"),
     path("swift/preview/", SwiftPreview.as_view(), name="swift-preview"),
     path("jobs/", Jobs.as_view({"get": "list", "post": "create"}), name="jobs"),
-    path("jobs/<int:pk>/", Jobs.as_view(DETAIL), name="job-detail"),
-    path("jobs/<int:pk>/attempts/", Jobs.as_view({"get": "attempts"}), name="job-attempts"),
-    path("jobs/<int:pk>/events/", Jobs.as_view({"get": "events"}), name="job-events"),
+    path("jobs/<int:id>/", Jobs.as_view(DETAIL), name="job-detail"),
+    path("jobs/<int:id>/attempts/", Jobs.as_view({"get": "attempts"}), name="job-attempts"),
+    path("jobs/<int:id>/events/", Jobs.as_view({"get": "events"}), name="job-events"),
     path(
-        "jobs/<int:pk>/shares/",
+        "jobs/<int:id>/shares/",
         Jobs.as_view({"get": "shares", "post": "shares"}),
         name="job-shares",
     ),
     path(
-        "jobs/<int:pk>/shares/<str:username>/",
+        "jobs/<int:id>/shares/<str:username>/",
         Jobs.as_view({"delete": "share_delete"}),
         name="job-share-detail",
     ),
     *(
-        path(f"jobs/<int:pk>/{word}/", Jobs.as_view({"post": word}), name=f"job-{word}")
+        path(f"jobs/<int:id>/{word}/", Jobs.as_view({"post": word}), name=f"job-{word}")
         for word in PRESSED
     ),
 ]

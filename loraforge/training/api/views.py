@@ -61,6 +61,7 @@ class Jobs(Viewset):
 
     queryset = Job.objects.all()
     filterset_class = JobFilter
+    lookup_url_kwarg = "id"
     serializer_class = serializers.JobOutput
     needs = {
         "list": None,
@@ -112,25 +113,25 @@ class Jobs(Viewset):
         code = status.HTTP_201_CREATED if created else status.HTTP_200_OK
         return answer(job, user, code=code)
 
-    def retrieve(self, request: Request, pk: int) -> Response:
+    def retrieve(self, request: Request, **_path: Any) -> Response:
         return answer(self.get_object(), signed_in(request))
 
     @extend_schema(request=serializers.JobInput)
-    def update(self, request: Request, pk: int) -> Response:
+    def update(self, request: Request, **_path: Any) -> Response:
         """Replace all settings of a job that was never started."""
         job, user = self.get_object(), signed_in(request)
         draft = body_of(request, serializers.JobInput).draft()
         return answer(services.job_draft_update(actor=user, job=job, draft=draft), user)
 
     @extend_schema(request=serializers.JobPatchInput)
-    def partial_update(self, request: Request, pk: int) -> Response:
+    def partial_update(self, request: Request, **_path: Any) -> Response:
         """Change what may change at any time."""
         job, user = self.get_object(), signed_in(request)
         changes = body_of(request, serializers.JobPatchInput).validated_data
         return answer(services.job_update(actor=user, job=job, **changes), user)
 
     @extend_schema(parameters=[_FILES], responses={204: None})
-    def destroy(self, request: Request, pk: int) -> Response:
+    def destroy(self, request: Request, **_path: Any) -> Response:
         job = self.get_object()
         query = _DeleteQuery(data={k: v for k, v in request.query_params.items() if k == "files"})
         query.is_valid(raise_exception=True)
@@ -143,7 +144,7 @@ class Jobs(Viewset):
 
     @extend_schema(responses=serializers.AttemptOutput(many=True), filters=False)
     @action(detail=True)
-    def attempts(self, request: Request, pk: int) -> Response:
+    def attempts(self, request: Request, **_path: Any) -> Response:
         """Every start of it, first to last."""
         job = self.get_object()
         rows = attempt_list(instance=job.instance)
@@ -151,7 +152,7 @@ class Jobs(Viewset):
 
     @extend_schema(responses=serializers.EventOutput(many=True), filters=False)
     @action(detail=True)
-    def events(self, request: Request, pk: int) -> Response:
+    def events(self, request: Request, **_path: Any) -> Response:
         """Every change of state, first to last."""
         rows = selectors.job_events(job=self.get_object())
         return self._paged(rows, serializers.EventOutput)
@@ -163,7 +164,7 @@ class Jobs(Viewset):
         responses={201: serializers.ShareOutput},
     )
     @action(detail=True, methods=["get", "post"])
-    def shares(self, request: Request, pk: int) -> Response:
+    def shares(self, request: Request, **_path: Any) -> Response:
         """Who else may see it and download its files. Only the owner shares."""
         job, user = self.get_object(), signed_in(request)
         if request.method == "POST":
@@ -179,7 +180,7 @@ class Jobs(Viewset):
         responses={204: None},
     )
     @action(detail=True, methods=["delete"])
-    def share_delete(self, request: Request, pk: int, username: str) -> Response:
+    def share_delete(self, request: Request, username: str, **_path: Any) -> Response:
         """Take a share back."""
         job = self.get_object()
         services.job_unshare(actor=signed_in(request), job=job, username=username)
@@ -191,42 +192,42 @@ class Jobs(Viewset):
 
     @extend_schema(request=None)
     @action(detail=True, methods=["post"])
-    def start(self, request: Request, pk: int) -> Response:
+    def start(self, request: Request, **_path: Any) -> Response:
         """Queue it. A draft is checked once more."""
         return self._press(request, services.job_start)
 
     @extend_schema(request=None)
     @action(detail=True, methods=["post"])
-    def withdraw(self, request: Request, pk: int) -> Response:
+    def withdraw(self, request: Request, **_path: Any) -> Response:
         """Take it out of the queue, back to a draft."""
         return self._press(request, services.job_withdraw)
 
     @extend_schema(request=None)
     @action(detail=True, methods=["post"])
-    def stop(self, request: Request, pk: int) -> Response:
+    def stop(self, request: Request, **_path: Any) -> Response:
         """Save a checkpoint, then stop."""
         return self._press(request, services.job_stop)
 
     @extend_schema(request=None)
     @action(detail=True, methods=["post"])
-    def cancel(self, request: Request, pk: int) -> Response:
+    def cancel(self, request: Request, **_path: Any) -> Response:
         """Stop now, without saving."""
         return self._press(request, services.job_cancel)
 
     @extend_schema(request=None)
     @action(detail=True, methods=["post"])
-    def checkpoint(self, request: Request, pk: int) -> Response:
+    def checkpoint(self, request: Request, **_path: Any) -> Response:
         """Save a checkpoint and go on."""
         return self._press(request, services.job_checkpoint)
 
     @extend_schema(request=None)
     @action(detail=True, methods=["post"])
-    def retry(self, request: Request, pk: int) -> Response:
+    def retry(self, request: Request, **_path: Any) -> Response:
         """The next attempt, from the start, nothing changed."""
         return self._press(request, services.job_retry)
 
     @extend_schema(request=None, responses={201: serializers.JobOutput})
     @action(detail=True, methods=["post"])
-    def clone(self, request: Request, pk: int) -> Response:
+    def clone(self, request: Request, **_path: Any) -> Response:
         """A draft of one's own with the same settings."""
         return self._press(request, services.job_clone, status.HTTP_201_CREATED)
