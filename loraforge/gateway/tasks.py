@@ -1,7 +1,7 @@
 from typing import Literal
 
 from loraforge.core.celery import control_task
-from loraforge.gateway import services
+from loraforge.gateway import starting
 from loraforge.gateway.dispatch import checkpoint_send, remove_send, stop_send
 from loraforge.nodes.services import nodes_review
 
@@ -9,7 +9,7 @@ from loraforge.nodes.services import nodes_review
 @control_task("gateway.start_send")
 def start_send_task(*, instance_id: int, attempt: int) -> None:
     """Have a node start an attempt, if that is still wanted."""
-    services.attempt_start(instance_id=instance_id, attempt=attempt)
+    starting.attempt_start(instance_id=instance_id, attempt=attempt)
 
 
 @control_task("gateway.stop_send")

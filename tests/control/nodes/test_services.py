@@ -1,0 +1,157 @@
+import time
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+
+import msgspec
+import pytest
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from loraforge.accounts.models import User
+from loraforge.core import events
+from loraforge.core.errors import Conflict, Denied, Invalid
+from loraforge.nodelink.tokens import file_key
+from loraforge.nodes import services
+from loraforge.nodes.models import Node, NodeState
+from loraforge.nodes.selectors import node_authenticate
+from nodeagent.contract.joining import Gpu, JoinAnswer, JoinRequest
+from nodeagent.contract.reports import Heartbeat
+
+pytestmark = pytest.mark.django_db
+
+
+def request_of(node: str, **changes: Any) -> JoinRequest:
+    plain: dict[str, Any] = {
+        "node": node, "boot_id": "boot-1", "agent_version": "0.1", "runtime": "process", "hostname": "host-a",
+        "file_url": "http://127.0.0.1:7001", "clock": time.time(), "cpu_count": 2, "memory_bytes": 4,
+        "disk_total_bytes": 10, "disk_free_bytes": 5, "cpu_slots": 2,
+    }  # fmt: skip
+    return JoinRequest(**{**plain, **changes})
+
+
+def join(token: str, request: JoinRequest) -> Any:
+    client = APIClient()
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
+    return client.post("/api/v1/agent/join/", msgspec.to_builtins(request), format="json")
+
+
+def test_add_keeps_only_a_digest(olga: User, alice: User) -> None:
+    node, token = services.node_add(actor=olga, name="n1")
+    assert token.startswith("lfn_")
+    assert token not in str(Node.objects.values())
+    assert node_authenticate(token) == node
+    assert node_authenticate(token + "x") is None
+    with pytest.raises(Conflict):
+        services.node_add(actor=olga, name="n1")
+    with pytest.raises(Denied):
+        services.node_add(actor=alice, name="n2")
+
+
+@pytest.mark.parametrize("name", ["", "N1", "a.b", "a_b", "-a", "a-", "x" * 41, "n1\n"])
+def test_add_refuses_names_that_break_queue_names(name: str) -> None:
+    with pytest.raises(Invalid):
+        services.node_add(actor=None, name=name)
+
+
+def test_node_add_command_prints_the_join_command() -> None:
+    out = StringIO()
+    call_command("node_add", "n1", "--url", "http://cp:8000", stdout=out)
+    token = out.getvalue().partition("LORAFORGE_NODE_TOKEN=")[2].split()[0]
+    assert node_authenticate(token) == Node.objects.get(name="n1")
+    with pytest.raises(CommandError):
+        call_command("node_add", "n1", stdout=out)
+
+
+def test_join_takes_over_what_the_node_is_and_answers_what_it_needs() -> None:
+    node, token = services.node_add(actor=None, name="n1")
+    gpus = [Gpu(uuid="GPU-a", index=0, name="H100", memory_bytes=80), Gpu(uuid="GPU-b", index=1, name="H100", memory_bytes=80)]  # fmt: skip
+    answer = msgspec.convert(join(token, request_of("n1", gpus=gpus)).json(), JoinAnswer)
+    node.refresh_from_db()
+    assert (node.state, node.hostname) == (NodeState.ONLINE, "host-a")
+    assert bytes.fromhex(answer.file_key) == file_key(node)
+    assert abs(answer.clock - time.time()) < 5
+    assert answer.cluster
+    again = msgspec.convert(join(token, request_of("n1", gpus=gpus[1:])).json(), JoinAnswer)
+    assert again.cluster == answer.cluster
+    assert list(node.devices.order_by("index").values_list("uuid", "present")) == [("GPU-a", False), ("GPU-b", True)]
+
+
+def test_join_offers_cpu_slots_where_there_is_no_gpu() -> None:
+    node, token = services.node_add(actor=None, name="n1")
+    assert join(token, request_of("n1")).status_code == 200
+    assert list(node.devices.values_list("uuid", "kind")) == [("cpu-0", "cpu"), ("cpu-1", "cpu")]
+
+
+def test_join_refusals() -> None:
+    _node, token = services.node_add(actor=None, name="n1")
+    services.node_add(actor=None, name="n2")
+    assert join("lfn_wrong", request_of("n1")).status_code == 401
+    assert join("", request_of("n1")).status_code == 401
+    assert join(token, request_of("n2")).status_code == 403
+    late = join(token, request_of("n1", clock=time.time() - 10))
+    assert (late.status_code, late.json()["error"]["id"]) == (409, "nodes:clock_skew")
+    assert APIClient(HTTP_AUTHORIZATION=f"Bearer {token}").post("/api/v1/agent/join/", {"node": "n1"}, format="json").status_code == 400  # fmt: skip
+
+
+def test_a_second_agent_elsewhere_is_refused_a_restart_is_not() -> None:
+    node, token = services.node_add(actor=None, name="n1")
+    assert join(token, request_of("n1")).status_code == 200
+    assert join(token, request_of("n1", file_url="http://127.0.0.1:7999", boot_id="b2")).status_code == 200
+    other = join(token, request_of("n1", hostname="host-b"))
+    assert (other.status_code, other.json()["error"]["id"]) == (409, "nodes:already_served")
+    Node.objects.filter(pk=node.pk).update(seen_at=timezone.now() - timedelta(seconds=21))
+    assert join(token, request_of("n1", hostname="host-b")).status_code == 200
+
+
+def test_a_person_is_no_node(client_of: Any, alice: User) -> None:
+    assert client_of(alice).post("/api/v1/agent/join/", {}).status_code in {401, 403}
+
+
+@pytest.mark.parametrize(
+    ("silence_s", "state"),
+    [(19, NodeState.ONLINE), (21, NodeState.SUSPECT), (46, NodeState.OFFLINE), (901, NodeState.LOST)],
+)
+def test_silence_makes_the_state(silence_s: int, state: NodeState) -> None:
+    now = timezone.now()
+    services.hearing_touch(now=now - timedelta(hours=1))
+    for second in range(3600 // 10, -1, -1):
+        services.hearing_touch(now=now - timedelta(seconds=second * 10))
+    node = Node.objects.create(name="n1", state=NodeState.ONLINE, seen_at=now - timedelta(seconds=silence_s))
+    services.nodes_review(now=now)
+    node.refresh_from_db()
+    assert node.state == state
+
+
+def test_the_control_planes_own_silence_is_nobodys_fault() -> None:
+    now = timezone.now()
+    node = Node.objects.create(name="n1", state=NodeState.ONLINE, seen_at=now - timedelta(seconds=600))
+    assert services.nodes_review(now=now) == [], "nobody listens"
+    services.hearing_touch(now=now)
+    assert services.nodes_review(now=now + timedelta(seconds=10)) == [], "grace after the restart"
+    for second in range(0, 130, 5):
+        services.hearing_touch(now=now + timedelta(seconds=second))
+    assert services.nodes_review(now=now + timedelta(seconds=125)) == [node]
+
+
+def test_a_heartbeat_brings_it_back_and_tells(olga: User) -> None:
+    node = Node.objects.create(name="n1", state=NodeState.LOST)
+    told: list[str] = []
+
+    def listen(*, node: Node, before: NodeState) -> None:
+        told.append(f"{before}->{node.state}")
+
+    events.subscribe(events.NODE_STATE_CHANGED, listen)
+    try:
+        services.node_seen(node=node, heartbeat=Heartbeat(boot_id="b", agent_version="1"))
+        services.node_seen(node=node, heartbeat=Heartbeat(boot_id="b", agent_version="1"))
+    finally:
+        events._handlers[events.NODE_STATE_CHANGED].remove(listen)
+    assert told == ["lost->online"]
+
+
+def test_maintenance_is_left_by_a_person_only() -> None:
+    node = Node.objects.create(name="n1", state=NodeState.MAINTENANCE)
+    services.node_seen(node=node, heartbeat=Heartbeat(boot_id="b", agent_version="1"))
+    assert node.state == NodeState.MAINTENANCE
