@@ -255,9 +255,13 @@ def test_a_transaction_is_whole_or_nothing(tmp_path: Path) -> None:
     def failing(_seq: int) -> Report:
         raise RuntimeError("in the middle")
 
-    with pytest.raises(RuntimeError), journal.transaction():
-        journal.record_save(record)
-        journal.report_add(failing)
+    def both() -> None:
+        with journal.transaction():
+            journal.record_save(record)
+            journal.report_add(failing)
+
+    with pytest.raises(RuntimeError):
+        both()
     assert journal.records() == []
     assert journal.reports_after(0) == []
     journal.record_save(record)
