@@ -23,12 +23,6 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.redis]
 
 
 @pytest.fixture
-def redis_client(redis_url: str, settings: Any) -> "redis.Redis":
-    settings.REDIS_URL = redis_url
-    return redis.Redis.from_url(redis_url)
-
-
-@pytest.fixture
 def attempt() -> Attempt:
     row: Attempt = AttemptFactory.create()
     return row
