@@ -1,5 +1,6 @@
 """Readings of host and GPUs; NVML's library is replaced where this machine has no card."""
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,46 +13,32 @@ from nodeagent.probes.host import boot_id, host_sample
 from nodeagent.probes.nvml import Nvml
 
 
-class FakeNvml:
-    """Two cards as NVML shows them; the second one tells nothing but its memory."""
+def told_by_the_first(value: object) -> Callable[..., object]:
+    """A reading that the second card does not support."""
 
-    NVMLError = pynvml.NVMLError
-    NVML_TEMPERATURE_GPU = 0
-
-    def nvmlInit(self) -> None:
-        """There is a driver."""
-
-    def nvmlSystemGetDriverVersion(self) -> str:
-        return "580.1"
-
-    def nvmlDeviceGetCount(self) -> int:
-        return 2
-
-    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
-        return index
-
-    def nvmlDeviceGetUUID(self, index: int) -> bytes:
-        return f"GPU-{index}".encode()  # older releases answer in bytes
-
-    def nvmlDeviceGetName(self, _index: int) -> str:
-        return "H200"
-
-    def nvmlDeviceGetMemoryInfo(self, _index: int) -> SimpleNamespace:
-        return SimpleNamespace(total=100, used=40)
-
-    def _told(self, index: int, value: object) -> object:
+    def read(index: int, _kind: int = 0) -> object:
         if index:
             raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
         return value
 
-    def nvmlDeviceGetUtilizationRates(self, index: int) -> object:
-        return self._told(index, SimpleNamespace(gpu=92))
+    return read
 
-    def nvmlDeviceGetPowerUsage(self, index: int) -> object:
-        return self._told(index, 300_500)
 
-    def nvmlDeviceGetTemperature(self, index: int, _kind: int) -> object:
-        return self._told(index, 61)
+# Two cards as NVML shows them; the second one tells nothing but its memory.
+TWO_CARDS = SimpleNamespace(
+    NVMLError=pynvml.NVMLError,
+    NVML_TEMPERATURE_GPU=0,
+    nvmlInit=lambda: None,
+    nvmlSystemGetDriverVersion=lambda: "580.1",
+    nvmlDeviceGetCount=lambda: 2,
+    nvmlDeviceGetHandleByIndex=lambda index: index,
+    nvmlDeviceGetUUID=lambda index: f"GPU-{index}".encode(),  # older releases answer in bytes
+    nvmlDeviceGetName=lambda _index: "H200",
+    nvmlDeviceGetMemoryInfo=lambda _index: SimpleNamespace(total=100, used=40),
+    nvmlDeviceGetUtilizationRates=told_by_the_first(SimpleNamespace(gpu=92)),
+    nvmlDeviceGetPowerUsage=told_by_the_first(300_500),
+    nvmlDeviceGetTemperature=told_by_the_first(61),
+)
 
 
 def test_no_driver_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +51,7 @@ def test_no_driver_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_cards_and_what_they_do_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nvml, "pynvml", FakeNvml())
+    monkeypatch.setattr(nvml, "pynvml", TWO_CARDS)
     probe = Nvml()
     assert [(gpu.uuid, gpu.index, gpu.name) for gpu in probe.gpus] == [
         ("GPU-0", 0, "H200"),
