@@ -263,5 +263,7 @@ LOGGING = {
     "filters": {"redact": {"()": "loraforge.core.redaction.RedactionFilter"}},
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["redact"]}},
+    # One line for every call to a node's file service says nothing.
+    "loggers": {"httpx": {"level": "WARNING"}, "axes": {"level": "WARNING"}},
     "root": {"handlers": ["console"], "level": env.str("LORAFORGE_LOG_LEVEL", default="INFO")},
 }
