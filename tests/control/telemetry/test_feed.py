@@ -43,9 +43,13 @@ async def write(client: "redis.Redis", attempt: Attempt, rng: random.Random) -> 
     log, metric = log_of(rng), metric_of(rng)
     pieces = [("log", piece) for piece in pieces_of(log, rng.sample(range(len(log)), 60))]
     pieces += [("metric", piece) for piece in pieces_of(metric, [metric.find(b"\n", cut) + 1 for cut in range(0, len(metric), 300)])]  # fmt: skip
-    pieces.sort(key=lambda one: (one[1].start / (len(log) if one[0] == "log" else len(metric)), one[0]))
+    pieces.sort(
+        key=lambda one: (one[1].start / (len(log) if one[0] == "log" else len(metric)), one[0])
+    )
     for stream, piece in pieces:
-        stored = await in_thread(services.chunk_store)(attempt=attempt, stream=stream, **piece._asdict())  # type: ignore[arg-type]
+        stored = await in_thread(services.chunk_store)(
+            attempt=attempt, stream=stream, **piece._asdict()
+        )  # type: ignore[arg-type]
         if rng.random() < 0.8:
             live.publish(client, stored.frames)
         if rng.random() < 0.2:
@@ -56,7 +60,9 @@ async def write(client: "redis.Redis", attempt: Attempt, rng: random.Random) -> 
     return log, metric
 
 
-async def watch(attempt: Attempt, rng: random.Random, ended: asyncio.Event) -> tuple[list[str], list[int]]:
+async def watch(
+    attempt: Attempt, rng: random.Random, ended: asyncio.Event
+) -> tuple[list[str], list[int]]:
     """Follow with reconnections at random frames until nothing comes any more."""
     log, metric = START, START
     lines: list[str] = []
@@ -94,7 +100,9 @@ async def test_nothing_is_repeated_and_nothing_missed(
 ) -> None:
     rng = random.Random(seed)
     ended = asyncio.Event()
-    watchers = [asyncio.create_task(watch(attempt, random.Random(seed + n), ended)) for n in range(3)]
+    watchers = [
+        asyncio.create_task(watch(attempt, random.Random(seed + n), ended)) for n in range(3)
+    ]
     log, metric = await write(redis_client, attempt, rng)
     ended.set()
     for lines, steps in await asyncio.gather(*watchers):
@@ -103,7 +111,9 @@ async def test_nothing_is_repeated_and_nothing_missed(
     await fanout().stop()
 
 
-async def test_a_lost_redis_costs_latency_only(redis_client: "redis.Redis", attempt: Attempt) -> None:
+async def test_a_lost_redis_costs_latency_only(
+    redis_client: "redis.Redis", attempt: Attempt
+) -> None:
     """What was published while the reader was cut off comes from SQL."""
     feed = JobFeed(instance=attempt.instance, log_after=START, metric_after=START)
     async with aclosing(feed.frames()) as frames:
@@ -112,7 +122,9 @@ async def test_a_lost_redis_costs_latency_only(redis_client: "redis.Redis", atte
         await asyncio.sleep(0)
         while not redis_client.client_list(_type="normal")[1:]:
             await asyncio.sleep(0.01)
-        await in_thread(services.chunk_store)(attempt=attempt, stream="log", start=0, end=2, data=b"a\n")
+        await in_thread(services.chunk_store)(
+            attempt=attempt, stream="log", start=0, end=2, data=b"a\n"
+        )
         redis_client.client_kill_filter(skipme=True)
         kinds = [read(await asyncio.wait_for(waiting, 10))]
         while kinds[-1]["type"] != "log":
@@ -123,7 +135,14 @@ async def test_a_lost_redis_costs_latency_only(redis_client: "redis.Redis", atte
 
 def log_frame(start: int, text: str) -> Frame:
     return Frame.of(
-        {"type": "log", "attempt": 1, "from": start, "to": start + 1, "lines": [text], "partial": text}
+        {
+            "type": "log",
+            "attempt": 1,
+            "from": start,
+            "to": start + 1,
+            "lines": [text],
+            "partial": text,
+        }
     )
 
 

@@ -58,7 +58,9 @@ def test_the_history_is_left_out_and_a_broken_line_is_kept_as_text() -> None:
 
 
 def test_what_a_database_refuses_is_replaced() -> None:
-    (row,) = policy.rows_at(data=rb'{"a": "x\u0000y\ud800", "b\u0000": {"c": ["\ude00"]}}', position=0)
+    (row,) = policy.rows_at(
+        data=rb'{"a": "x\u0000y\ud800", "b\u0000": {"c": ["\ude00"]}}', position=0
+    )
     assert row.values == {"a": "x\u2400y?", "b\u2400": {"c": ["?"]}}
 
 

@@ -47,7 +47,9 @@ def token_of(user: User) -> str:
 
 
 async def read(socket: Any) -> dict[str, Any]:
-    frame: dict[str, Any] = msgspec.json.decode(await asyncio.wait_for(socket.recv(decode=True), WAIT_S))
+    frame: dict[str, Any] = msgspec.json.decode(
+        await asyncio.wait_for(socket.recv(decode=True), WAIT_S)
+    )
     return frame
 
 
@@ -126,7 +128,9 @@ async def test_strangers(web: Web, attempt: Attempt, monkeypatch: pytest.MonkeyP
         assert await closed_with(noise) == 4400
 
 
-async def test_a_foreign_job_is_as_unknown_as_one_that_is_not_there(web: Web, attempt: Attempt) -> None:
+async def test_a_foreign_job_is_as_unknown_as_one_that_is_not_there(
+    web: Web, attempt: Attempt
+) -> None:
     bob = await in_thread(UserFactory.create)()
     token = await in_thread(token_of)(bob)
     foreign = await refused_with(web.socket(path_of(attempt), token=token))
@@ -222,10 +226,15 @@ async def test_too_much_talk_is_cut_off(web: Web, alice: User) -> None:
         assert await closed_with(long) == 1009
 
 
-async def test_notices_reach_their_owner_only(web: Web, alice: User, redis_client: "redis.Redis") -> None:
+async def test_notices_reach_their_owner_only(
+    web: Web, alice: User, redis_client: "redis.Redis"
+) -> None:
     bob = await in_thread(UserFactory.create)()
     cookies = [await in_thread(session_of)(user) for user in (alice, bob)]
-    async with web.socket("/ws/me/", cookie=cookies[0]) as hers, web.socket("/ws/me/", cookie=cookies[1]) as his:
+    async with (
+        web.socket("/ws/me/", cookie=cookies[0]) as hers,
+        web.socket("/ws/me/", cookie=cookies[1]) as his,
+    ):
         while len(redis_client.client_list(_type="normal")) < 2:
             await asyncio.sleep(0.01)
         live.publish(redis_client, [(live.topic_user(bob.pk), {"type": "notice", "id": 1})])
@@ -239,9 +248,16 @@ async def test_server_sent_events_resume_at_the_last_event_id(
 ) -> None:
     token = await in_thread(token_of)(alice)
     await store(attempt, b"one\ntwo\n")
-    headers = {"Authorization": f"Bearer {token}", "Accept": "text/event-stream", "Last-Event-ID": "1:4,0"}
+    headers = {
+        "Authorization": f"Bearer {token}",
+        "Accept": "text/event-stream",
+        "Last-Event-ID": "1:4,0",
+    }
     url = web.url(f"/api/v1/jobs/{attempt.instance_id}/log/stream/")
-    async with httpx.AsyncClient(trust_env=False) as client, client.stream("GET", url, headers=headers) as answer:
+    async with (
+        httpx.AsyncClient(trust_env=False) as client,
+        client.stream("GET", url, headers=headers) as answer,
+    ):
         assert answer.headers["content-type"] == "text/event-stream"
         lines = answer.aiter_lines()
         events: list[str] = []
@@ -261,7 +277,9 @@ async def test_the_log_is_downloaded_byte_for_byte(web: Web, attempt: Attempt, a
     for piece in pieces_of(data, range(0, len(data), 100_000)):
         await store(attempt, piece.data, start=piece.start)
     url = web.url(f"/api/v1/jobs/{attempt.instance_id}/log/download/")
-    async with httpx.AsyncClient(trust_env=False, headers={"Authorization": f"Bearer {token}"}) as client:
+    async with httpx.AsyncClient(
+        trust_env=False, headers={"Authorization": f"Bearer {token}"}
+    ) as client:
         whole = await client.get(url)
         assert (whole.status_code, whole.content) == (200, data)
         part = await client.get(url, headers={"Range": "bytes=1000-1002"})

@@ -21,7 +21,9 @@ from tests.factories.telemetry import AttemptFactory, pieces_of
 pytestmark = pytest.mark.django_db
 
 CONSOLE = st.lists(
-    st.sampled_from([b"line\n", b"\r 10%", b"\r 20%", b"\n", b"\xe4\xb8\xad", b"\x00", b"\xff", b"z" * 40_000])
+    st.sampled_from(
+        [b"line\n", b"\r 10%", b"\r 20%", b"\n", b"\xe4\xb8\xad", b"\x00", b"\xff", b"z" * 40_000]
+    )
 ).map(b"".join)
 
 
@@ -43,7 +45,9 @@ def followed(attempt: Attempt, limit: int = 7) -> list[str]:
     return lines
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=CONSOLE, cuts=st.lists(st.integers(0, 200_000), max_size=6), forget=st.booleans())
 def test_the_log_is_byte_identical_and_followed_to_the_end_it_is_normalised(
     attempt: Attempt, data: bytes, cuts: list[int], forget: bool
@@ -107,7 +111,9 @@ def test_a_piece_of_the_wrong_length_is_refused(attempt: Attempt) -> None:
 
 
 def test_an_unfinished_line_is_partial_until_nothing_can_follow(attempt: Attempt) -> None:
-    stored = services.chunk_store(attempt=attempt, stream="log", start=0, end=9, data=b"a\n 1%\r 2%")
+    stored = services.chunk_store(
+        attempt=attempt, stream="log", start=0, end=9, data=b"a\n 1%\r 2%"
+    )
     (_topic, frame) = stored.frames[0]
     assert (frame["lines"], frame["from"], frame["to"], frame["partial"]) == (["a"], 0, 2, " 2%")
     page = selectors.log_lines(instance=attempt.instance, after=START)
@@ -138,9 +144,12 @@ def test_metric_rows_are_stored_once_and_move_the_progress(attempt: Attempt) -> 
         attempt=attempt, stream="metric", start=0, end=len(METRICS), data=METRICS
     )
     assert stored.unreadable == 1
-    assert services.chunk_store(
-        attempt=attempt, stream="metric", start=0, end=len(METRICS), data=METRICS
-    ).frames == []
+    assert (
+        services.chunk_store(
+            attempt=attempt, stream="metric", start=0, end=len(METRICS), data=METRICS
+        ).frames
+        == []
+    )
     assert list(MetricRow.objects.values_list("step", flat=True)) == [5, 10, None]
     (topic, frame), (status_topic, status), (owner_topic, _same) = stored.frames
     assert topic == status_topic == f"job:{attempt.instance_id}"
@@ -190,7 +199,9 @@ def test_rows_are_paged_and_a_resumed_training_is_one_curve(attempt: Attempt) ->
 
 def test_events_are_handed_on(attempt: Attempt) -> None:
     data = b'{"event": "checkpoint", "step": 5, "path": "/lf/job/output/checkpoint-5"}\n'
-    stored = services.chunk_store(attempt=attempt, stream="event", start=0, end=len(data), data=data)
+    stored = services.chunk_store(
+        attempt=attempt, stream="event", start=0, end=len(data), data=data
+    )
     assert [event.name for event in stored.events] == ["checkpoint"]
     assert TrainerEvent.objects.get().values["step"] == 5
 
@@ -212,17 +223,26 @@ def test_compaction_merges_and_is_idempotent(attempt: Attempt) -> None:
     assert b"".join(selectors.log_bytes(attempt=attempt)) == data
     assert LogChunk.objects.count() <= 4
     assert services.log_compact(attempt=attempt) == 0
-    assert b"".join(selectors.log_bytes(attempt=attempt, start=1000, stop=2_000_000)) == data[1000:2_000_000]
+    assert (
+        b"".join(selectors.log_bytes(attempt=attempt, start=1000, stop=2_000_000))
+        == data[1000:2_000_000]
+    )
     assert sum(LogChunk.objects.values_list("newlines", flat=True)) == data.count(b"\n")
 
 
 def node_sample(attempt: Attempt) -> NodeSample:
     """A reading with two cards and two jobs, one of them of another node."""
     gpus = [GpuSample(uuid=f"GPU-{number}", utilization_percent=90.0 + number) for number in (1, 2)]
-    job = JobSample(instance=attempt.instance_id, attempt=1, cpu_percent=50, memory_bytes=7, processes=2)
+    job = JobSample(
+        instance=attempt.instance_id, attempt=1, cpu_percent=50, memory_bytes=7, processes=2
+    )
     foreign = JobSample(instance=9_999, attempt=1, cpu_percent=50, memory_bytes=7, processes=2)
     host = HostSample(
-        cpu_percent=12.5, memory_used_bytes=1, memory_total_bytes=2, disk_free_bytes=3, disk_total_bytes=4
+        cpu_percent=12.5,
+        memory_used_bytes=1,
+        memory_total_bytes=2,
+        disk_free_bytes=3,
+        disk_total_bytes=4,
     )
     return NodeSample(host=host, gpus=gpus, jobs=[job, foreign])
 
@@ -254,9 +274,7 @@ def test_old_samples_thin_out(attempt: Attempt) -> None:
             yield from (timedelta(minutes=minute, seconds=second) for second in range(0, 20, 2))
         yield timedelta(days=8)
 
-    Sample.objects.bulk_create(
-        Sample(node=attempt.node, at=now - age, values={}) for age in ages()
-    )
+    Sample.objects.bulk_create(Sample(node=attempt.node, at=now - age, values={}) for age in ages())
     services.samples_thin(now=now)
     kept = [now - at for at in Sample.objects.values_list("at", flat=True)]
     assert sum(age < timedelta(hours=1) for age in kept) == 10
