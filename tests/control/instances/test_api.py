@@ -17,7 +17,9 @@ def test_list_is_ones_own_filtered_and_of_constant_cost(
 ) -> None:
     JobInstanceFactory.create_batch(30, owner=alice)
     JobInstanceFactory.create(owner=bob)
-    Instance.objects.filter(owner=alice, pk__in=Instance.objects.values("pk")[:3]).update(state=State.FAILED)
+    Instance.objects.filter(owner=alice, pk__in=Instance.objects.values("pk")[:3]).update(
+        state=State.FAILED
+    )
     client = client_of(alice)
     with django_assert_max_num_queries(4):
         answer = client.get("/api/v1/instances/").json()

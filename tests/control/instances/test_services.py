@@ -35,7 +35,9 @@ def tasks() -> list[tuple[str, dict[str, object]]]:
 
 
 def test_create_is_a_draft_with_an_audit_row(alice: User) -> None:
-    instance = services.instance_create(actor=alice, owner=alice, name=" first ", gpus=2, tags=["a"])
+    instance = services.instance_create(
+        actor=alice, owner=alice, name=" first ", gpus=2, tags=["a"]
+    )
     assert (instance.state, instance.name, instance.gpus) == (State.DRAFT, "first", 2)
     entry = LogEntry.objects.get(additional_data__what="instances:create")
     assert (entry.actor, entry.object_pk) == (alice, str(instance.pk))

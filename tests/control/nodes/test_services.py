@@ -75,7 +75,10 @@ def test_join_takes_over_what_the_node_is_and_answers_what_it_needs() -> None:
     assert answer.cluster
     again = msgspec.convert(join(token, request_of("n1", gpus=gpus[1:])).json(), JoinAnswer)
     assert again.cluster == answer.cluster
-    assert list(node.devices.order_by("index").values_list("uuid", "present")) == [("GPU-a", False), ("GPU-b", True)]
+    assert list(node.devices.order_by("index").values_list("uuid", "present")) == [
+        ("GPU-a", False),
+        ("GPU-b", True),
+    ]
 
 
 def test_join_offers_cpu_slots_where_there_is_no_gpu() -> None:
@@ -98,7 +101,10 @@ def test_join_refusals() -> None:
 def test_a_second_agent_elsewhere_is_refused_a_restart_is_not() -> None:
     node, token = services.node_add(actor=None, name="n1")
     assert join(token, request_of("n1")).status_code == 200
-    assert join(token, request_of("n1", file_url="http://127.0.0.1:7999", boot_id="b2")).status_code == 200
+    assert (
+        join(token, request_of("n1", file_url="http://127.0.0.1:7999", boot_id="b2")).status_code
+        == 200
+    )
     other = join(token, request_of("n1", hostname="host-b"))
     assert (other.status_code, other.json()["error"]["id"]) == (409, "nodes:already_served")
     Node.objects.filter(pk=node.pk).update(seen_at=timezone.now() - timedelta(seconds=21))
@@ -111,14 +117,21 @@ def test_a_person_is_no_node(client_of: Any, alice: User) -> None:
 
 @pytest.mark.parametrize(
     ("silence_s", "state"),
-    [(19, NodeState.ONLINE), (21, NodeState.SUSPECT), (46, NodeState.OFFLINE), (901, NodeState.LOST)],
+    [
+        (19, NodeState.ONLINE),
+        (21, NodeState.SUSPECT),
+        (46, NodeState.OFFLINE),
+        (901, NodeState.LOST),
+    ],
 )
 def test_silence_makes_the_state(silence_s: int, state: NodeState) -> None:
     now = timezone.now()
     services.hearing_touch(now=now - timedelta(hours=1))
     for second in range(3600 // 10, -1, -1):
         services.hearing_touch(now=now - timedelta(seconds=second * 10))
-    node = Node.objects.create(name="n1", state=NodeState.ONLINE, seen_at=now - timedelta(seconds=silence_s))
+    node = Node.objects.create(
+        name="n1", state=NodeState.ONLINE, seen_at=now - timedelta(seconds=silence_s)
+    )
     services.nodes_review(now=now)
     node.refresh_from_db()
     assert node.state == state
@@ -126,7 +139,9 @@ def test_silence_makes_the_state(silence_s: int, state: NodeState) -> None:
 
 def test_the_control_planes_own_silence_is_nobodys_fault() -> None:
     now = timezone.now()
-    node = Node.objects.create(name="n1", state=NodeState.ONLINE, seen_at=now - timedelta(seconds=600))
+    node = Node.objects.create(
+        name="n1", state=NodeState.ONLINE, seen_at=now - timedelta(seconds=600)
+    )
     assert services.nodes_review(now=now) == [], "nobody listens"
     services.hearing_touch(now=now)
     assert services.nodes_review(now=now + timedelta(seconds=10)) == [], "grace after the restart"

@@ -1,0 +1,302 @@
+"""Reports of a real Redis stream into SQLite: in order, once, and through every outage."""
+
+import threading
+from typing import Any
+
+import pytest
+import redis
+from django.db import OperationalError
+
+from loraforge.artifacts.models import OutputFile
+from loraforge.gateway import ingest as ingest_module
+from loraforge.gateway import store as store_module
+from loraforge.gateway.ingest import GROUP, Ingest
+from loraforge.gateway.models import DeadLetter, JournalPosition
+from loraforge.instances.models import Attempt, InstanceEvent
+from loraforge.instances.services import instance_assign, instance_queue
+from loraforge.instances.states import State
+from loraforge.nodes.models import Node, NodeState
+from loraforge.telemetry.models import LogChunk, StreamPosition
+from nodeagent.contract.channels import LIVE_STREAM, report_stream
+from nodeagent.contract.phases import Outcome, Phase
+from nodeagent.contract.reports import report_pack
+from tests.control.gateway.conftest import Agent, state_of
+from tests.factories.training import OnlineNodeFactory
+
+pytestmark = [pytest.mark.django_db, pytest.mark.redis]
+
+
+def log_of(attempt: Attempt) -> bytes:
+    return b"".join(
+        bytes(row.data) for row in LogChunk.objects.filter(attempt=attempt).order_by("start")
+    )
+
+
+def test_a_whole_life(
+    agent: Agent, ingest: Ingest, attempt: Attempt, client: "redis.Redis"
+) -> None:
+    agent.phase(attempt, Phase.ACCEPTED)
+    agent.phase(attempt, Phase.PREPARING)
+    agent.phase(attempt, Phase.STARTING)
+    agent.phase(attempt, Phase.RUNNING, pid=77)
+    agent.chunk(attempt, "log", b"one\ntwo\n")
+    agent.chunk(
+        attempt,
+        "metric",
+        b'{"loss": 1.5, "global_step/max_steps": "5/20", "remaining_time": "1m 5s"}\n',
+    )
+    ingest.turn(block_ms=1)
+    instance = state_of(attempt)
+    assert (instance.state, instance.step, instance.max_steps, instance.eta_s) == (
+        State.RUNNING,
+        5,
+        20,
+        65,
+    )
+    agent.chunk(attempt, "log", b"three\n")
+    agent.end(attempt, outcome=Outcome.TRAIN_END, sizes={"log": 14})
+    ingest.turn(block_ms=1)
+    instance = state_of(attempt)
+    assert (instance.state, instance.exit_code, instance.progress) == (State.SUCCEEDED, 0, 100)
+    states = [event.target for event in InstanceEvent.objects.filter(instance=instance)]
+    assert states == ["queued", "assigned", "preparing", "running", "finishing", "succeeded"]
+    assert log_of(attempt) == b"one\ntwo\nthree\n"
+    assert OutputFile.objects.get().path == "console.log"
+    assert agent.acks()[f"{attempt.instance_id}:1:log"] == "14"
+    assert agent.acks()["journal"] == str(agent.seq)
+    assert agent.left() == 0, "what is stored is deleted from the stream"
+    assert client.xlen(LIVE_STREAM) >= 2
+    attempt.refresh_from_db()
+    assert attempt.first_step_at is not None
+    assert not attempt.leases.filter(released_at=None).exists()
+
+
+def test_everything_twice_changes_nothing(agent: Agent, ingest: Ingest, attempt: Attempt) -> None:
+    reports = [agent.phase(attempt, Phase.ACCEPTED), agent.phase(attempt, Phase.RUNNING)]
+    agent.chunk(attempt, "log", b"one\n")
+    ingest.turn(block_ms=1)
+    events = InstanceEvent.objects.count()
+    for report in reports:
+        agent.write(report)
+    agent.chunk(attempt, "log", b"one\ntwo\n", start=0)
+    ingest.turn(block_ms=1)
+    assert InstanceEvent.objects.count() == events
+    assert log_of(attempt) == b"one\ntwo\n"
+    assert agent.acks()["journal"] == str(agent.seq)
+
+
+def test_a_gap_in_the_log_is_asked_for_once(agent: Agent, ingest: Ingest, attempt: Attempt) -> None:
+    agent.chunk(attempt, "log", b"one\n")
+    agent.chunk(attempt, "log", b"three\n", start=8)
+    ingest.turn(block_ms=1)
+    name = f"reread:{attempt.instance_id}:1:log"
+    asked = agent.acks()[name]
+    assert asked.startswith("4:")
+    agent.chunk(attempt, "log", b"four\n", start=14)
+    ingest.turn(block_ms=1)
+    assert agent.acks()[name] == asked
+    agent.chunk(attempt, "log", b"two\nthree\nfour\n", start=4)
+    ingest.turn(block_ms=1)
+    assert log_of(attempt) == b"one\ntwo\nthree\nfour\n"
+
+
+def test_a_hole_in_the_journal_holds_back_and_asks(
+    agent: Agent, ingest: Ingest, attempt: Attempt
+) -> None:
+    agent.phase(attempt, Phase.ACCEPTED)
+    lost = agent.phase(attempt, Phase.RUNNING)
+    agent.client.xtrim(report_stream("n1"), maxlen=1)  # as if the first were read ...
+    agent.client.flushall()
+    agent.seq -= 2
+    agent.phase(attempt, Phase.ACCEPTED)
+    ingest.turn(block_ms=1)
+    agent.seq += 1  # RUNNING is lost
+    agent.end(attempt, outcome=Outcome.TRAIN_END)
+    ingest.turn(block_ms=1)
+    assert state_of(attempt).state == State.PREPARING
+    assert agent.acks()["journal"] == str(lost.end - 1)
+    assert agent.acks()["reread:journal"].startswith(f"{lost.end - 1}:")
+    agent.write(lost)
+    ingest.turn(block_ms=1)
+    assert state_of(attempt).state == State.SUCCEEDED
+    assert agent.acks()["journal"] == str(agent.seq)
+    states = [event.target for event in InstanceEvent.objects.filter(instance=attempt.instance_id)]
+    assert states[-3:] == ["running", "finishing", "succeeded"]
+
+
+def test_a_hole_that_nobody_fills_is_left(
+    agent: Agent, ingest: Ingest, attempt: Attempt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent.phase(attempt, Phase.ACCEPTED)
+    ingest.turn(block_ms=1)
+    agent.seq += 3
+    agent.phase(attempt, Phase.RUNNING)
+    ingest.turn(block_ms=1)
+    assert state_of(attempt).state == State.PREPARING
+    monkeypatch.setattr(store_module, "HOLE_PATIENCE_S", 0.0)
+    ingest.turn(block_ms=1)
+    assert state_of(attempt).state == State.RUNNING
+    assert agent.acks()["journal"] == str(agent.seq)
+
+
+def test_a_new_agent_folder_jumps_ahead(agent: Agent, ingest: Ingest, attempt: Attempt) -> None:
+    agent.phase(attempt, Phase.ACCEPTED)
+    ingest.turn(block_ms=1)
+    agent.seq = 1_800_000_000_000
+    agent.phase(attempt, Phase.RUNNING)
+    ingest.turn(block_ms=1)
+    assert state_of(attempt).state == State.RUNNING
+
+
+def test_poison_is_put_aside_and_holds_up_nobody(
+    agent: Agent, ingest: Ingest, attempt: Attempt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent.chunk(attempt, "log", b"good\n")
+    agent.client.xadd(report_stream("n1"), {"b": b"\xff\xff not a report"})
+    agent.client.xadd(report_stream("n1"), {"x": b"no body"})
+    agent.chunk(attempt, "event", b"bad\n")
+    agent.phase(attempt, Phase.RUNNING)
+    real = store_module.telemetry.chunks_store
+
+    def fail(**facts: Any) -> Any:
+        if facts["stream"] == "event":
+            raise ValueError("cannot be stored")
+        return real(**facts)
+
+    monkeypatch.setattr(store_module.telemetry, "chunks_store", fail)
+    ingest.turn(block_ms=1)
+    assert log_of(attempt) == b"good\n"
+    assert state_of(attempt).state == State.RUNNING
+    assert DeadLetter.objects.count() == 3
+    assert DeadLetter.objects.filter(error="ValueError: cannot be stored").count() == 1
+    assert agent.left() == 0
+
+
+def test_a_node_speaks_for_its_own_attempts_only(
+    client: "redis.Redis", ingest: Ingest, attempt: Attempt
+) -> None:
+    other = Agent(client=client, node=OnlineNodeFactory.create(name="n2"))
+    other.chunk(attempt, "log", b"forged\n")
+    other.end(attempt, outcome=Outcome.TRAIN_END)
+    report = other.phase(attempt, Phase.RUNNING)
+    client.xadd(report_stream("n1"), {"b": report_pack(report)})
+    ingest.turn(block_ms=1)
+    assert log_of(attempt) == b""
+    assert state_of(attempt).state == State.ASSIGNED
+    assert DeadLetter.objects.get().node == "n1"
+
+
+def test_flushall_is_survived(
+    agent: Agent, ingest: Ingest, attempt: Attempt, client: "redis.Redis"
+) -> None:
+    agent.phase(attempt, Phase.ACCEPTED)
+    ingest.turn(block_ms=1)
+    client.flushall()
+    agent.phase(attempt, Phase.RUNNING)
+    ingest.turn(block_ms=1)  # finds that the group is gone, makes it anew from 0
+    ingest.turn(block_ms=1)
+    assert state_of(attempt).state == State.RUNNING
+    assert agent.acks()["journal"] == str(agent.seq)
+
+
+def test_a_database_outage_loses_nothing(
+    agent: Agent, attempt: Attempt, client: "redis.Redis", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopping = threading.Event()
+    ingest = Ingest(stopping, client=client)
+    agent.chunk(attempt, "log", b"one\n")
+    real = store_module.Store.batch_store
+    calls = []
+
+    def away(self: Any, entries: Any) -> Any:
+        calls.append(len(entries))
+        if len(calls) == 1:
+            raise OperationalError("database is locked")
+        stopping.set()
+        return real(self, entries)
+
+    monkeypatch.setattr(store_module.Store, "batch_store", away)
+    monkeypatch.setattr(ingest_module, "close_old_connections", lambda: None)
+    monkeypatch.setattr(ingest_module.connection, "close", lambda: None)
+    ingest.run()
+    assert log_of(attempt) == b"one\n"
+    assert DeadLetter.objects.count() == 0
+    assert agent.left() == 0
+
+
+def test_what_a_dead_reader_of_this_host_held_is_taken_over_at_once(
+    agent: Agent, attempt: Attempt, client: "redis.Redis"
+) -> None:
+    agent.chunk(attempt, "log", b"one\n")
+    stream = report_stream("n1")
+    client.xgroup_create(stream, GROUP, id="0")
+    host = ingest_module.consumer_name().rpartition("-")[0]
+    client.xreadgroup(GROUP, f"{host}-999999999", {stream: ">"})
+    Ingest(threading.Event(), client=client).turn(block_ms=1)
+    assert log_of(attempt) == b"one\n"
+    assert client.xpending(stream, GROUP)["pending"] == 0
+
+
+def test_what_another_reader_has_had_for_long_is_claimed(
+    agent: Agent,
+    ingest: Ingest,
+    attempt: Attempt,
+    client: "redis.Redis",
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    agent.chunk(attempt, "log", b"one\n")
+    stream = report_stream("n1")
+    client.xgroup_create(stream, GROUP, id="0")
+    client.xreadgroup(GROUP, "elsewhere-1", {stream: ">"})
+    monkeypatch.setattr(ingest_module, "CLAIM_IDLE_MS", 0)
+    ingest.turn(block_ms=1)
+    assert log_of(attempt) == b"one\n"
+
+
+def test_a_node_added_later_is_read_without_a_restart(
+    ingest: Ingest, attempt: Attempt, client: "redis.Redis", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest.turn(block_ms=1)
+    late = Agent(client=client, node=OnlineNodeFactory.create(name="n9", state=NodeState.NEW))
+    late.beat()
+    monkeypatch.setattr(ingest_module, "NODES_EVERY_S", 0.0)
+    ingest._due.clear()
+    ingest.turn(block_ms=1)
+    assert Node.objects.get(name="n9").seen_at is not None
+
+
+def test_an_end_with_missing_bytes_asks_for_them(
+    agent: Agent, ingest: Ingest, attempt: Attempt
+) -> None:
+    agent.phase(attempt, Phase.RUNNING)
+    agent.chunk(attempt, "log", b"one\n")
+    agent.end(attempt, outcome=Outcome.TRAIN_END, sizes={"log": 9, "metric": 0})
+    ingest.turn(block_ms=1)
+    assert agent.acks()[f"reread:{attempt.instance_id}:1:log"].startswith("4:")
+    assert f"reread:{attempt.instance_id}:1:metric" not in agent.acks()
+
+
+def test_bytes_for_what_was_deleted_are_acknowledged(
+    agent: Agent, ingest: Ingest, attempt: Attempt
+) -> None:
+    agent.chunk(attempt, "log", b"one\n")
+    attempt.instance.delete()
+    ingest.turn(block_ms=1)
+    assert agent.acks()[f"{attempt.instance_id}:1:log"] == "4"
+    assert StreamPosition.objects.count() == 0
+
+
+def test_an_old_attempt_changes_only_itself(
+    agent: Agent, ingest: Ingest, attempt: Attempt, node: Node
+) -> None:
+    agent.phase(attempt, Phase.RUNNING)
+    agent.end(attempt, exit_code=1)
+    ingest.turn(block_ms=1)
+    instance = state_of(attempt)
+    assert instance.state == State.FAILED
+    instance_queue(actor=instance.owner, instance=instance)
+    instance_assign(instance=state_of(attempt), node=node, devices=["cpu-1"])
+    agent.phase(attempt, Phase.ENDED, exit_code=0, outcome=Outcome.TRAIN_END)
+    ingest.turn(block_ms=1)
+    assert state_of(attempt).state == State.ASSIGNED
+    assert JournalPosition.objects.get(node=node).seq == agent.seq
