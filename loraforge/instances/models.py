@@ -96,6 +96,12 @@ class Instance(models.Model):
         indexes = [
             models.Index(fields=("owner", "-id"), name="instances_owner_newest"),
             models.Index(fields=("state", "-priority", "queued_at"), name="instances_queue"),
+            # The list of jobs: counted and paged without touching a row.
+            models.Index(
+                fields=("kind", "-id", "owner"),
+                condition=models.Q(deleted_at=None),
+                name="instances_listed",
+            ),
             models.Index(fields=("node", "state"), name="instances_on_node"),
         ]
         constraints = [

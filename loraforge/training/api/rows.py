@@ -6,35 +6,35 @@ from typing import Any
 from loraforge.accounts import access
 from loraforge.accounts.access import Action
 from loraforge.accounts.models import User
-from loraforge.instances.models import STATE_LABELS
+from loraforge.instances.models import STATE_LABELS, Instance
 from loraforge.instances.states import State
 from loraforge.scheduling.reasons import reason_text
 from loraforge.training.models import Job
 
-# API name -> lookup from the job
+# API name -> lookup from the instance; pk is the first
 _COLUMNS = {
     "id": "pk",
-    "name": "instance__name",
-    "command": "command",
-    "owner": "instance__owner__username",
-    "model": "model",
-    "state": "instance__state",
-    "step": "instance__step",
-    "max_steps": "instance__max_steps",
-    "loss": "instance__loss",
-    "eta_s": "instance__eta_s",
-    "node": "instance__node__name",
-    "attempt": "instance__attempt",
-    "gpus": "instance__gpus",
-    "priority": "instance__priority",
-    "wait_reason": "instance__wait_reason",
-    "wait_detail": "instance__wait_detail",
-    "failure_reason": "instance__failure_reason",
-    "tags": "instance__tags",
-    "created_at": "instance__created_at",
-    "queued_at": "instance__queued_at",
-    "started_at": "instance__started_at",
-    "ended_at": "instance__ended_at",
+    "name": "name",
+    "command": "job__command",
+    "owner": "owner__username",
+    "model": "job__model",
+    "state": "state",
+    "step": "step",
+    "max_steps": "max_steps",
+    "loss": "loss",
+    "eta_s": "eta_s",
+    "node": "node__name",
+    "attempt": "attempt",
+    "gpus": "gpus",
+    "priority": "priority",
+    "wait_reason": "wait_reason",
+    "wait_detail": "wait_detail",
+    "failure_reason": "failure_reason",
+    "tags": "tags",
+    "created_at": "created_at",
+    "queued_at": "queued_at",
+    "started_at": "started_at",
+    "ended_at": "ended_at",
 }
 COLUMNS = tuple(_COLUMNS.values())
 _NAMES = tuple(_COLUMNS)
@@ -64,8 +64,8 @@ def job_row(values: tuple[Any, ...]) -> dict[str, Any]:
     return _finish(dict(zip(_NAMES, values, strict=True)))
 
 
-def _value(job: Job, path: str) -> Any:
-    value: Any = job
+def _value(instance: Instance, path: str) -> Any:
+    value: Any = instance
     for part in path.split("__"):
         value = getattr(value, part) if value is not None else None
     return value
@@ -74,7 +74,7 @@ def _value(job: Job, path: str) -> Any:
 def job_detail(job: Job, *, user: User) -> dict[str, Any]:
     """A job of `selectors.job_get` with everything that was frozen; `datasets` still as rows."""
     instance = job.instance
-    row = _finish({name: _value(job, path) for name, path in _COLUMNS.items()})
+    row = _finish({name: _value(instance, path) for name, path in _COLUMNS.items()})
     return {
         **row,
         "failure_detail": instance.failure_detail,
