@@ -134,6 +134,8 @@ def _job_new() -> dict[str, str]:
         "problem_elsewhere": _("See {field}"),
         "starting": _("Starting …"),
         "devices_chosen": _("{count} of {node}"),
+        "device_busy": _("In use"),
+        "device_free": _("Free"),
         "gpus_any": _("{count}, any node"),
         "ready": _("Ready"),
         "not_usable": _("Not usable"),
@@ -145,13 +147,19 @@ def _job_new() -> dict[str, str]:
 
 
 def _datasets() -> dict[str, str]:
-    return _upload()
+    return {
+        **_upload(),
+        "delete_title": _("Delete “{name}”?"),
+        "delete_body": _("The rows are removed from the platform. Jobs that trained on them keep their results."),
+        "delete_ok": _("Delete"),
+    }
 
 
 def _nodes() -> dict[str, str]:
     return {
         "connection_live": _("Live"),
         "connection_lost": _("Connection lost, trying again …"),
+        "done": _("Done"),
         "readings_none": _("No readings yet"),
         "cordon_title": _("Cordon {name}?"),
         "cordon_body": _("It takes no new jobs. What runs on it goes on."),

@@ -20,7 +20,8 @@ from loraforge.instances.models import Instance
 from loraforge.instances.selectors import attempt_list
 from loraforge.instances.states import ACTIVE, State
 from loraforge.nodes.selectors import node_get
-from loraforge.scheduling.selectors import wait_text
+from loraforge.scheduling.selectors import placement_preview, wait_text
+from loraforge.training.placement import GPUS_MAX
 from loraforge.training.selectors import job_events, job_get
 
 PAGE_SIZE = 50
@@ -209,6 +210,18 @@ class JobNewPage(DashboardPage):
         source = self.request.GET.get("from", "")
         job = job_get(user=self.person, job_id=int(source)) if source.isdecimal() else None
         return super().get_context_data(**newjob.form_context(user=self.person, source=job), **kwargs)
+
+
+class JobPlacementPartial(DashboardPage):
+    """Where a job of ``?gpus=n`` would go now, as one sentence of plain text."""
+
+    needs = Action.CREATE
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        asked = request.GET.get("gpus", "1")
+        gpus = min(max(int(asked), 1), GPUS_MAX) if asked.isdecimal() else 1
+        preview = placement_preview(user=self.person, gpus=gpus)
+        return HttpResponse(preview.text, content_type="text/plain; charset=utf-8")
 
 
 class NodeListPage(LivePage):

@@ -3,6 +3,7 @@
 const FIRST_MS = 500;
 const LONGEST_MS = 15000;
 const NOT_FOUND = 4404;
+const FORBIDDEN = 4403;
 const SIGNED_OUT = 4401;
 
 /**
@@ -26,7 +27,7 @@ export function socketOpen({ url, onFrame, onState }) {
     socket.onmessage = (event) => onFrame(JSON.parse(event.data));
     socket.onclose = (event) => {
       if (closed) return;
-      if (event.code === NOT_FOUND || event.code === SIGNED_OUT) {
+      if ([NOT_FOUND, FORBIDDEN, SIGNED_OUT].includes(event.code)) {
         onState("closed");
         return;
       }

@@ -5,9 +5,7 @@ import { bytes } from "../core/format.js";
 import { notice } from "../core/notice.js";
 import { text } from "../core/texts.js";
 
-const LOG = /(^|\/)(console\.log|logging\.jsonl|events\.jsonl|args\.json|val_dataset\.jsonl)$/;
-const CHECKPOINT = /(^|\/)checkpoint-(\d+)\//;
-const ADAPTER = /(^|\/)checkpoint-\d+\/adapter_(model\.safetensors|config\.json)$/;
+const isAdapter = (row) => row.role === "adapter";
 
 async function pages(path) {
   const rows = [];
@@ -19,17 +17,18 @@ async function pages(path) {
   }
 }
 
+// Checkpoints by attempt and folder, newest first; then the logs; then all others.
 function grouped(rows) {
   const found = { checkpoints: new Map(), logs: [], others: [] };
   for (const row of rows) {
-    const checkpoint = CHECKPOINT.exec(row.path);
-    if (checkpoint) {
-      const step = Number(checkpoint[2]);
-      if (!found.checkpoints.has(step)) found.checkpoints.set(step, []);
-      found.checkpoints.get(step).push(row);
-    } else if (LOG.test(row.path)) found.logs.push(row);
+    if (row.checkpoint) {
+      const key = `${row.attempt}:${row.checkpoint.path}`;
+      if (!found.checkpoints.has(key)) found.checkpoints.set(key, { ...row.checkpoint, attempt: row.attempt, rows: [] });
+      found.checkpoints.get(key).rows.push(row);
+    } else if (row.role === "log" || row.role === "metrics") found.logs.push(row);
     else found.others.push(row);
   }
+  found.checkpoints = [...found.checkpoints.values()].sort((a, b) => b.attempt - a.attempt || b.step - a.step);
   return found;
 }
 
@@ -37,24 +36,25 @@ class FileList {
   constructor(root) {
     this.root = root;
     this.t = root.dataset;
-    this.base = `/api/v1/jobs/${root.dataset.job}/artifacts/`;
+    this.base = `/api/v1/jobs/${root.dataset.job}/artifacts`;
     this.may = root.dataset.mayDownload === "1";
   }
 
   address(row) {
-    return this.base + row.path.split("/").map(encodeURIComponent).join("/");
+    return `${this.base}/${row.path.split("/").map(encodeURIComponent).join("/")}?attempt=${row.attempt}`;
   }
 
   link(label, href, look = "btn-quiet") {
     return this.may ? element("a", { class: `btn btn-sm ${look}`, href, download: true }, icon("download"), label) : null;
   }
 
-  zip(folder, label = this.t.textZip, look = "btn-quiet") {
-    return this.link(label, `${this.base}?format=zip&prefix=${encodeURIComponent(folder)}`, look);
+  zip(checkpoint) {
+    const folder = encodeURIComponent(`${checkpoint.path.replace(/\/$/, "")}/`);
+    return this.link(this.t.textZip, `${this.base}.zip?attempt=${checkpoint.attempt}&prefix=${folder}`);
   }
 
   row(row, cut = "") {
-    const name = row.path.slice(cut.length);
+    const name = row.path.startsWith(cut) ? row.path.slice(cut.length) : row.path;
     const copy = async () => {
       await copyText(row.sha256);
       notice(text("copied"));
@@ -74,35 +74,33 @@ class FileList {
     return element("section", { class: "card" }, element("div", { class: "card-header" }, element("h2", { class: "card-title" }, title)), ...children);
   }
 
-  adapter(checkpoints) {
-    const step = Math.max(...checkpoints.keys());
-    const rows = (checkpoints.get(step) || []).filter((row) => ADAPTER.test(row.path));
-    const weights = rows.find((row) => row.path.endsWith(".safetensors"));
+  adapter(checkpoint) {
+    const rows = checkpoint.rows.filter(isAdapter);
+    const weights = rows.find((row) => row.path.endsWith(".safetensors") || row.path.endsWith(".bin"));
     if (!weights) return null;
-    const folder = weights.path.replace(/[^/]+$/, "");
+    const hint = `checkpoint-${checkpoint.step} · ${bytes(weights.size_bytes)} · ${this.t.textAdapterHint}`;
     const head = element(
       "div",
       { class: "lf-item" },
       icon("download"),
-      element("div", { class: "lf-item-body" }, element("strong", {}, this.t.textAdapter), element("div", { class: "lf-small lf-muted" }, `checkpoint-${step} · ${bytes(weights.size_bytes)} · ${this.t.textAdapterHint}`)),
+      element("div", { class: "lf-item-body" }, element("strong", {}, this.t.textAdapter), element("div", { class: "lf-small lf-muted" }, hint)),
       this.link(this.t.textDownloadAdapter, this.address(weights), "btn-primary"),
-      this.zip(folder),
+      this.zip(checkpoint),
     );
-    return element("section", { class: "card" }, head, ...rows.map((row) => this.row(row, folder)));
+    return element("section", { class: "card" }, head, ...rows.map((row) => this.row(row, `${checkpoint.path}/`)));
   }
 
-  checkpoint(step, rows, isLatest) {
-    const folder = rows[0].path.replace(/(checkpoint-\d+\/).*$/, "$1");
-    const total = rows.reduce((sum, row) => sum + row.size_bytes, 0);
-    const summary = element(
-      "summary",
-      { class: "lf-item" },
-      icon("folder"),
-      element("span", { class: "lf-item-body" }, element("strong", {}, `checkpoint-${step} `), isLatest ? element("span", { class: "lf-badge is-accent" }, this.t.textLatest) : null),
-      element("span", { class: "lf-small lf-muted lf-number" }, bytes(total)),
-      this.zip(folder),
-    );
-    return element("details", { class: "lf-details" }, summary, ...rows.map((row) => this.row(row, folder)));
+  badge(label) {
+    return element("span", { class: "lf-badge is-accent" }, label);
+  }
+
+  checkpoint(checkpoint) {
+    const total = checkpoint.rows.reduce((sum, row) => sum + row.size_bytes, 0);
+    const title = element("span", { class: "lf-item-body lf-row" }, element("strong", {}, `checkpoint-${checkpoint.step}`));
+    if (checkpoint.is_latest) title.append(this.badge(this.t.textLatest));
+    if (checkpoint.is_best) title.append(this.badge(this.t.textBest));
+    const summary = element("summary", { class: "lf-item" }, icon("folder"), title, element("span", { class: "lf-small lf-muted lf-number" }, bytes(total)), this.zip(checkpoint));
+    return element("details", { class: "lf-details" }, summary, ...checkpoint.rows.map((row) => this.row(row, `${checkpoint.path}/`)));
   }
 
   empty() {
@@ -111,12 +109,13 @@ class FileList {
 
   show(rows) {
     const found = grouped(rows);
-    const steps = [...found.checkpoints.keys()].sort((a, b) => b - a);
+    const checkpoints = found.checkpoints;
+    const latest = checkpoints.find((one) => one.is_latest) || checkpoints[0];
     const parts = [
       rows.length ? null : this.empty(),
       this.may ? null : element("p", { class: "lf-muted" }, this.t.textNoRight),
-      steps.length ? this.adapter(found.checkpoints) : null,
-      steps.length ? this.card(this.t.textCheckpoints, ...steps.map((step, index) => this.checkpoint(step, found.checkpoints.get(step), index === 0))) : null,
+      latest ? this.adapter(latest) : null,
+      checkpoints.length ? this.card(this.t.textCheckpoints, ...checkpoints.map((one) => this.checkpoint(one))) : null,
       found.logs.length ? this.card(this.t.textLogs, ...found.logs.map((row) => this.row(row))) : null,
       found.others.length ? this.card(this.t.textOthers, ...found.others.map((row) => this.row(row))) : null,
     ];
@@ -138,5 +137,5 @@ export async function filesShow(panel) {
 /** The step of the newest checkpoint that is listed, 0 when there is none. */
 export async function lastCheckpoint(id) {
   const rows = await pages(`jobs/${id}/artifacts/`);
-  return Math.max(0, ...rows.map((row) => Number((CHECKPOINT.exec(row.path) || [0, 0, 0])[2])));
+  return Math.max(0, ...rows.map((row) => (row.checkpoint ? row.checkpoint.step : 0)));
 }

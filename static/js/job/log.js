@@ -26,7 +26,7 @@ export class JobLog {
       const page = await api(`jobs/${this.id}/log/?tail=${TAIL_LINES}`);
       this.take(page);
       this.first = new Cursor(`${page.attempt}:${page.from}`);
-      this.earlierShow(page.from > 0 || page.attempt > 1);
+      this.earlierShow(page.from > 0);
     } catch (error) {
       this.view.append([text("log_load_failed", { reason: error.message })]);
     }

@@ -1,0 +1,145 @@
+// Everything else of SWIFT's catalogue: loaded when it is opened, searched, changed, put back.
+import { api } from "../core/api.js";
+import { debounce, element, icon } from "../core/dom.js";
+import { text } from "../core/texts.js";
+import { valueRead, valueShow } from "./values.js";
+
+export class AllArguments {
+  constructor(form, own, onChange) {
+    this.root = form.querySelector("#all-arguments");
+    this.box = this.root.querySelector("[data-all]");
+    this.count = this.root.querySelector("[data-all-count]");
+    this.changedBadge = this.root.querySelector("[data-all-changed]");
+    this.search = this.root.querySelector("#argument-search");
+    this.only = this.root.querySelector("#only-changed");
+    this.own = new Set(own);
+    this.values = {};
+    this.rows = new Map();
+    this.command = "sft";
+    this.onChange = onChange;
+    this.root.addEventListener("toggle", () => this.root.open && this.load());
+    this.search.addEventListener("input", debounce(() => this.filter(), 80));
+    this.only.addEventListener("change", () => this.filter());
+  }
+
+  set(values) {
+    this.values = { ...values };
+    for (const row of this.rows.values()) this.rowShow(row);
+    this.badge();
+  }
+
+  async commandSet(command) {
+    if (command === this.command) return;
+    this.command = command;
+    this.loaded = false;
+    if (this.root.open) await this.load();
+  }
+
+  async load() {
+    if (this.loaded) return;
+    this.loaded = true;
+    try {
+      const answer = await api(`swift/catalogue/?command=${this.command}`);
+      this.build(answer.arguments.filter((one) => !one.reserved && !this.own.has(one.name)), answer.groups);
+      this.filter();
+    } catch (error) {
+      this.loaded = false;
+      this.box.replaceChildren(element("p", { class: "lf-error", role: "alert" }, text("arguments_failed", { reason: error.message })));
+    }
+  }
+
+  build(found, groups) {
+    this.rows.clear();
+    const sections = groups
+      .map((group) => [group, found.filter((one) => one.group === group)])
+      .filter(([, members]) => members.length)
+      .map(([group, members]) => {
+        const title = group.replace(/Arguments(Mixin)?$/, "").replace(/([a-z0-9])([A-Z])/g, "$1 $2");
+        return element("section", { class: "lf-group", "data-group": group }, element("h3", {}, title || group), ...members.map((one) => this.row(one)));
+      });
+    this.box.replaceChildren(...sections);
+  }
+
+  row(argument) {
+    const id = `all-${argument.name}`;
+    const control = this.control(argument, id);
+    const label = element(
+      "label",
+      { class: "lf-argument-name", for: id },
+      element("span", { class: "lf-cut", title: argument.name }, argument.name.replace(/_/g, " ")),
+      element("small", { class: "lf-cut lf-mono", title: `${argument.flag}: ${argument.type}` }, argument.flag),
+    );
+    const reset = element("button", { class: "btn btn-quiet btn-sm", type: "button", title: text("reset"), onclick: () => this.change(argument, undefined) }, icon("retry"), text("changed"));
+    const root = element("div", { class: "lf-argument", "data-field": `arguments.${argument.name}` }, label, control, element("span", { class: "lf-argument-state" }, reset));
+    const row = { argument, root, control, reset };
+    control.addEventListener("change", () => this.change(argument, valueRead(control.value, argument.kind)));
+    this.rows.set(argument.name, row);
+    this.rowShow(row);
+    return root;
+  }
+
+  control(argument, id) {
+    const fallback = argument.default === null ? text("default_none") : valueShow(argument.default);
+    const empty = `${text("default")}: ${fallback === "" ? "“”" : fallback}`;
+    if (argument.kind === "bool" || argument.choices) {
+      const values = argument.kind === "bool" ? ["true", "false"] : argument.choices.map(String);
+      return element("select", { class: "form-select", id }, element("option", { value: "" }, empty), ...values.map((value) => element("option", { value }, value)));
+    }
+    const input = element("input", { class: "form-control", id, type: "text", placeholder: empty, autocomplete: "off", spellcheck: "false" });
+    if (argument.kind === "int" || argument.kind === "float") input.inputMode = "decimal";
+    if (argument.kind.startsWith("list")) input.title = text("list_hint");
+    if (argument.kind === "json") input.title = text("json_hint");
+    if (argument.suggestions.length) this.suggest(input, argument);
+    return input;
+  }
+
+  suggest(input, argument) {
+    const id = `suggest-${argument.name}`;
+    input.setAttribute("list", id);
+    if (!document.getElementById(id)) document.body.append(element("datalist", { id }, ...argument.suggestions.map((value) => element("option", { value: String(value) }))));
+  }
+
+  change(argument, value) {
+    if (value === undefined) delete this.values[argument.name];
+    else this.values[argument.name] = value;
+    this.rowShow(this.rows.get(argument.name));
+    this.badge();
+    this.onChange();
+  }
+
+  rowShow({ argument, control, reset }) {
+    const changed = argument.name in this.values;
+    control.value = changed ? valueShow(this.values[argument.name]) : "";
+    reset.hidden = !changed;
+  }
+
+  badge() {
+    const count = Object.keys(this.values).length;
+    this.changedBadge.hidden = !count;
+    this.changedBadge.textContent = text("arguments_changed", { count });
+  }
+
+  filter() {
+    const words = this.search.value.toLowerCase().replace(/^--/, "").replace(/[-_]/g, " ").split(/\s+/).filter(Boolean);
+    let shown = 0;
+    for (const { argument, root } of this.rows.values()) {
+      const name = `${argument.name} ${argument.group}`.toLowerCase().replace(/_/g, " ");
+      const on = words.every((word) => name.includes(word)) && (!this.only.checked || argument.name in this.values);
+      root.hidden = !on;
+      shown += on ? 1 : 0;
+    }
+    for (const group of this.box.children) group.hidden = ![...group.querySelectorAll(".lf-argument")].some((row) => !row.hidden);
+    this.count.textContent = text("arguments_found", { count: shown, total: this.rows.size });
+  }
+
+  /** Opens the list at one argument. */
+  async reveal(name) {
+    this.root.open = true;
+    await this.load();
+    this.search.value = "";
+    this.only.checked = false;
+    this.filter();
+    const row = this.rows.get(name);
+    if (row) row.control.focus();
+  }
+}

@@ -1,0 +1,111 @@
+// The base model: a combobox that also takes what nobody offers. Type and chat template follow from it.
+import { api } from "../core/api.js";
+import { debounce, element } from "../core/dom.js";
+import { text } from "../core/texts.js";
+
+const WAIT_MS = 150;
+const SHOWN = 30;
+
+export class ModelField {
+  constructor(form, onChange) {
+    this.input = form.querySelector("#model");
+    this.list = form.querySelector("#model-list");
+    this.note = form.querySelector("[data-model-note]");
+    this.type = form.querySelector("#model_type");
+    this.template = form.querySelector("#template");
+    this.onChange = onChange;
+    this.firstNote = this.note.textContent;
+    this.at = -1;
+    this.asked = 0;
+    this.listen();
+  }
+
+  listen() {
+    const search = debounce(() => this.search(), WAIT_MS);
+    this.input.addEventListener("input", () => {
+      search();
+      this.describeSoon();
+    });
+    this.input.addEventListener("focus", () => this.search());
+    this.input.addEventListener("blur", () => window.setTimeout(() => this.close(), 150));
+    this.input.addEventListener("keydown", (event) => this.onKey(event));
+    this.list.addEventListener("mousedown", (event) => {
+      const option = event.target.closest("[data-id]");
+      event.preventDefault();
+      if (option) this.choose(option.dataset.id);
+    });
+    this.describeSoon = debounce(() => this.describe(), 400);
+  }
+
+  onKey(event) {
+    const options = [...this.list.children].filter((one) => one.dataset.id);
+    const moves = { ArrowDown: 1, ArrowUp: -1 };
+    if (event.key in moves && options.length) {
+      event.preventDefault();
+      this.mark(options, (this.at + moves[event.key] + options.length) % options.length);
+    } else if (event.key === "Enter" && !this.list.hidden) {
+      event.preventDefault();
+      if (this.at >= 0) this.choose(options[this.at].dataset.id);
+      this.close();
+    } else if (event.key === "Escape") this.close();
+  }
+
+  mark(options, at) {
+    this.at = at;
+    options.forEach((option, index) => option.setAttribute("aria-selected", String(index === at)));
+    this.input.setAttribute("aria-activedescendant", options[at].id);
+    options[at].scrollIntoView({ block: "nearest" });
+  }
+
+  choose(id) {
+    this.input.value = id;
+    this.close();
+    this.input.dispatchEvent(new Event("input", { bubbles: true }));
+    this.close();
+    this.describe();
+  }
+
+  close() {
+    this.list.hidden = true;
+    this.at = -1;
+    this.input.setAttribute("aria-expanded", "false");
+    this.input.removeAttribute("aria-activedescendant");
+  }
+
+  async search() {
+    this.asked += 1;
+    const mine = this.asked;
+    let rows = [];
+    let problem = "";
+    try {
+      const answer = await api(`swift/models/?search=${encodeURIComponent(this.input.value.trim())}&page_size=${SHOWN}`);
+      rows = answer.results || answer.models || [];
+    } catch (error) {
+      problem = text("search_failed", { reason: error.message });
+    }
+    if (mine !== this.asked || document.activeElement !== this.input) return;
+    this.show(rows, problem || text("search_none"));
+  }
+
+  show(rows, none) {
+    const options = rows.map((row, index) =>
+      element("li", { class: "lf-option", role: "option", id: `model-${index}`, "data-id": row.id, "aria-selected": "false" }, element("span", { class: "lf-cut", title: row.id }, row.id), element("small", {}, row.type || row.model_type || "")),
+    );
+    this.list.replaceChildren(...(options.length ? options : [element("li", { class: "lf-option lf-muted" }, none)]));
+    this.list.hidden = options.length === 1 && rows[0].id === this.input.value;
+    this.input.setAttribute("aria-expanded", String(!this.list.hidden));
+    this.at = -1;
+  }
+
+  /** What the server makes of the model; shown as the placeholder of the two fields that override it. */
+  followed({ modelType, template }) {
+    this.type.placeholder = modelType || text("automatic");
+    this.template.placeholder = template || text("automatic");
+    if (!this.input.value.trim()) this.note.textContent = this.firstNote;
+    else this.note.textContent = text(modelType && template ? "model_certain" : "model_unknown");
+  }
+
+  describe() {
+    this.onChange();
+  }
+}

@@ -1,0 +1,226 @@
+// The form of a new job. One draft object stands behind it: it is what the API takes, what the preview
+// asks about, and what the browser keeps until the job is made.
+import { api } from "./core/api.js";
+import { debounce } from "./core/dom.js";
+import { integer } from "./core/format.js";
+import { notice } from "./core/notice.js";
+import { pageData, text } from "./core/texts.js";
+import { AllArguments } from "./form/arguments.js";
+import { ComputeField } from "./form/compute.js";
+import { DatasetField } from "./form/datasets.js";
+import { Findings } from "./form/findings.js";
+import { ModelField } from "./form/model.js";
+import { valueRead, valueShow } from "./form/values.js";
+
+const PREVIEW_WAIT_MS = 400;
+const SAVE_WAIT_MS = 300;
+// SWIFT's own rule when no accumulation is given (swift/trainers/arguments.py): about 16 rows a step.
+const SWIFT_BATCH = 16;
+const LORA_ONLY = ["lora_rank", "lora_alpha", "target_modules"];
+const LEARNING_RATES = { lora: "1e-4", qlora: "1e-4", full: "1e-5" };
+
+const form = document.getElementById("job-form");
+const data = pageData("form-data");
+const key = `lf-draft-${document.body.dataset.user}`;
+const find = (selector) => form.querySelector(selector);
+const checked = (name) => form.querySelector(`input[name="${name}"]:checked`).value;
+let sent = false;
+let tried = false;
+let asked = 0;
+let idempotency = "";
+
+const all = new AllArguments(form, data.own_arguments, changed);
+const datasets = new DatasetField(form, data.datasets, changed);
+const compute = new ComputeField(form, data.nodes, changed);
+const model = new ModelField(form, changed);
+const findings = new Findings(form, (name) => all.reveal(name));
+const fields = [...form.querySelectorAll("[data-argument]")];
+
+function methodArguments(method) {
+  if (method === "full") return { tuner_type: "full" };
+  return method === "qlora" ? { quant_method: "bnb", quant_bits: 4 } : {};
+}
+
+function ownArguments() {
+  const found = {};
+  const method = checked("method");
+  for (const field of fields) {
+    const value = valueRead(field.value, field.dataset.kind);
+    if (value === undefined || (method === "full" && LORA_ONLY.includes(field.dataset.argument))) continue;
+    found[field.dataset.argument] = value;
+  }
+  return { ...found, ...methodArguments(method) };
+}
+
+function draftRead() {
+  return {
+    name: find("#name").value.trim(),
+    command: checked("command"),
+    model: find("#model").value.trim(),
+    model_type: find("#model_type").value.trim(),
+    template: find("#template").value.trim(),
+    arguments: { ...all.values, ...ownArguments() },
+    datasets: datasets.chosen,
+    ...compute.value(),
+  };
+}
+
+function methodOf(given) {
+  if (given.tuner_type === "full") return "full";
+  return given.quant_method || given.quant_bits ? "qlora" : "lora";
+}
+
+function draftShow(draft) {
+  const given = { ...draft.arguments };
+  for (const name of ["name", "model", "model_type", "template"]) find(`#${name}`).value = draft[name] || "";
+  find(`input[name="command"][value="${draft.command || "sft"}"]`).checked = true;
+  const method = find(`input[name="method"][value="${methodOf(given)}"]`);
+  if (method) method.checked = true;
+  for (const name of ["tuner_type", "quant_method", "quant_bits"]) {
+    if (["lora", "full", "bnb", 4].includes(given[name])) delete given[name];
+  }
+  for (const field of fields) {
+    field.value = valueShow(given[field.dataset.argument]);
+    delete given[field.dataset.argument];
+  }
+  all.set(given);
+  datasets.set(draft.datasets || []);
+  compute.set(draft);
+}
+
+function effective(given) {
+  const batch = Number(given.per_device_train_batch_size) || 1;
+  const processes = compute.processCount;
+  const chosen = Number(given.gradient_accumulation_steps);
+  const steps = chosen || Math.max(1, Math.ceil(SWIFT_BATCH / batch / processes));
+  return { total: batch * processes * steps, how: text(chosen ? "effective" : "effective_auto", { batch, processes, steps }) };
+}
+
+function summaryShow(draft) {
+  const method = checked("method");
+  const batch = effective(draft.arguments);
+  const put = (name, shown) => {
+    const part = find(`[data-sum="${name}"]`);
+    part.textContent = shown || "–";
+    part.title = shown;
+  };
+  find("[data-lora]").hidden = method === "full";
+  find("#a-learning_rate").placeholder = LEARNING_RATES[method];
+  find("#a-gradient_accumulation_steps").placeholder = String(Math.max(1, Math.ceil(SWIFT_BATCH / (Number(draft.arguments.per_device_train_batch_size) || 1) / compute.processCount)));
+  find("[data-effective]").textContent = integer(batch.total);
+  find("[data-effective-how]").textContent = batch.how;
+  put("model", draft.model);
+  put("datasets", datasets.names().join(", "));
+  put("method", form.querySelector('input[name="method"]:checked').parentElement.textContent.trim());
+  put("effective", integer(batch.total));
+  put("compute", compute.summary());
+  put("changed", String(Object.keys(draft.arguments).length));
+}
+
+const store = debounce((draft) => {
+  if (!sent) window.localStorage.setItem(key, JSON.stringify({ ...draft, from: data.source ? data.source.source : null }));
+}, SAVE_WAIT_MS);
+
+function worthSaying(problem, draft) {
+  if (tried) return true;
+  return !(problem.field === "model" && !draft.model) && !(problem.field === "datasets" && !draft.datasets.length);
+}
+
+const preview = debounce(async (draft) => {
+  asked += 1;
+  const mine = asked;
+  const code = document.getElementById("preview");
+  try {
+    const answer = await api("swift/preview/", { method: "POST", body: draft });
+    if (mine !== asked) return;
+    code.textContent = draft.model ? answer.command_line : text("preview_wait");
+    model.followed({ modelType: answer.model_type, template: answer.template });
+    findings.show(answer.problems.filter((one) => worthSaying(one, draft)), answer.warnings, !answer.problems.length);
+  } catch (error) {
+    if (mine !== asked) return;
+    code.textContent = text("preview_failed", { reason: error.message });
+    findings.show(fieldProblems(error), [], false);
+  }
+}, PREVIEW_WAIT_MS);
+
+function fieldProblems(error) {
+  return Object.entries(error.fields).flatMap(([field, texts]) => texts.map((said) => ({ field, text: said })));
+}
+
+function changed() {
+  const draft = draftRead();
+  all.commandSet(draft.command);
+  summaryShow(draft);
+  store(draft);
+  preview(draft);
+  dirty = true;
+  idempotency = "";
+}
+
+async function submit(start) {
+  tried = true;
+  const buttons = form.querySelectorAll("[data-start]");
+  buttons.forEach((button) => button.setAttribute("aria-busy", "true"));
+  // The same key for the same draft: a second click, or a retry after a lost answer, makes no second job.
+  idempotency = idempotency || `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`;
+  try {
+    const job = await api("jobs/", { method: "POST", body: { ...draftRead(), start }, headers: { "Idempotency-Key": `${idempotency}-${start}` } });
+    sent = true;
+    window.localStorage.removeItem(key);
+    window.location.href = `${form.dataset.jobs}${job.id}/`;
+  } catch (error) {
+    const problems = fieldProblems(error);
+    findings.show(problems, [], false);
+    if (problems.length) findings.go(problems[0].field);
+    else notice(error.message, "error");
+    buttons.forEach((button) => button.removeAttribute("aria-busy"));
+  }
+}
+
+let dirty = false;
+let startWanted = true;
+
+function begin() {
+  let kept = null;
+  try {
+    kept = JSON.parse(window.localStorage.getItem(key));
+  } catch {
+    window.localStorage.removeItem(key); // not ours, or cut off
+  }
+  const source = data.source;
+  const wanted = source && (!kept || kept.from !== source.source) ? source : kept;
+  if (wanted) draftShow(wanted);
+  document.querySelector("[data-draft-note]").hidden = !kept || wanted !== kept;
+  const draft = draftRead();
+  all.commandSet(draft.command);
+  summaryShow(draft);
+  if (draft.model || draft.datasets.length) preview(draft);
+  dirty = false;
+}
+
+form.addEventListener("input", (event) => {
+  if (!event.target.closest("#all-arguments, [data-upload], #remote-id, #dataset-search")) changed();
+});
+form.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-start]");
+  if (button) startWanted = button.dataset.start === "1";
+});
+form.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && event.target.matches("input") && !event.ctrlKey) event.preventDefault();
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) submit(true);
+});
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  submit(startWanted);
+});
+document.querySelector("[data-draft-discard]").addEventListener("click", () => {
+  sent = true;
+  window.localStorage.removeItem(key);
+  window.location.reload();
+});
+window.addEventListener("beforeunload", (event) => {
+  // The draft itself is kept; only an upload on its way would be lost without a word.
+  if (dirty && !sent && form.querySelector(".lf-upload-item progress:not([hidden])")) event.preventDefault();
+});
+
+begin();
