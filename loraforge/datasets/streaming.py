@@ -151,7 +151,9 @@ def file_response(
             response["Content-Length"] = str(size)
         else:
             response = _body(source, part or ByteRange(start=0, end=size, size=size))
-            response.status_code = 206 if part else 200
+            if part is not None:
+                response.status_code = 206
+                response["Content-Range"] = part.content_range
     if not response.streaming:
         source.close()
     file_headers(response, etag=etag, filename=filename)
@@ -164,6 +166,4 @@ def _body(source: Source, part: ByteRange) -> StreamingHttpResponse:
         Streamed(source, length=part.length), content_type="application/octet-stream"
     )
     response["Content-Length"] = str(part.length)
-    if part.length != part.size:
-        response["Content-Range"] = part.content_range
     return response

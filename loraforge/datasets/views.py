@@ -44,7 +44,9 @@ class DatasetListPage(Page):
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         context = self.get_context_data(**kwargs)
-        if request.headers.get("HX-Request") == "true" and not request.headers.get("HX-History-Restore-Request"):
+        if request.headers.get("HX-Request") == "true" and not request.headers.get(
+            "HX-History-Restore-Request"
+        ):
             return render(request, "datasets/partials/_dataset_rows.html", context)
         return self.render_to_response(context)
 
@@ -65,7 +67,10 @@ class DatasetPage(Page):
             dataset=dataset,
             errors=problems.texts_of_errors(dataset.errors),
             notes=[problems.text_of(note) for note in dataset.notes],
-            rows=[{"number": number, "row": row, "turns": _turns(row)} for number, row in enumerate(preview, start=1)],
+            rows=[
+                {"number": number, "row": row, "turns": _turns(row)}
+                for number, row in enumerate(preview, start=1)
+            ],
             may_read=may_read,
             may_change=access.allowed(user, Action.CHANGE, dataset),
             is_ready=dataset.state == DatasetState.READY,

@@ -21,7 +21,12 @@ ROW = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "con
 def jsonl(count: int, *, padding: int = 0) -> bytes:
     """Good rows, each different."""
     rows = (
-        {"messages": [{"role": "user", "content": f"{number}"}, {"role": "assistant", "content": "a" * padding}]}
+        {
+            "messages": [
+                {"role": "user", "content": f"{number}"},
+                {"role": "assistant", "content": "a" * padding},
+            ]
+        }
         for number in range(count)
     )
     return b"".join(json.dumps(row).encode() + b"\n" for row in rows)

@@ -28,7 +28,12 @@ class TusClient(httpx.Client):
 
     def begin(self, size: int, *, filename: str = "rows.jsonl", **headers: str) -> httpx.Response:
         name = base64.b64encode(filename.encode()).decode()
-        given = {**TUS, "Upload-Length": str(size), "Upload-Metadata": f"filename {name}", **headers}
+        given = {
+            **TUS,
+            "Upload-Length": str(size),
+            "Upload-Metadata": f"filename {name}",
+            **headers,
+        }
         return self.post("/api/v1/uploads/", headers=given)
 
     def begun(self, size: int, **given: str) -> str:
@@ -37,7 +42,9 @@ class TusClient(httpx.Client):
         return answer.headers["Location"]
 
     def send_bytes(self, address: str, offset: int, data: Any, **headers: str) -> httpx.Response:
-        return self.patch(address, content=data, headers={**BODY, "Upload-Offset": str(offset), **headers})
+        return self.patch(
+            address, content=data, headers={**BODY, "Upload-Offset": str(offset), **headers}
+        )
 
     def offset(self, address: str) -> int:
         return int(self.head(address, headers=TUS).headers["Upload-Offset"])

@@ -97,7 +97,12 @@ def test_creation_may_carry_the_first_bytes(tus: TusClient) -> None:
 @pytest.mark.parametrize("version", ["", "0.2.2", "1.0.1"])
 def test_another_version_is_refused(tus: TusClient, version: str) -> None:
     address = tus.begun(10)
-    for method, path in [("POST", "/api/v1/uploads/"), ("PATCH", address), ("HEAD", address), ("DELETE", address)]:
+    for method, path in [
+        ("POST", "/api/v1/uploads/"),
+        ("PATCH", address),
+        ("HEAD", address),
+        ("DELETE", address),
+    ]:
         answer = tus.request(method, path, headers={"Tus-Resumable": version})
         assert (answer.status_code, answer.headers["Tus-Version"]) == (412, "1.0.0")
     assert row_of(address).offset_bytes == 0
@@ -113,11 +118,21 @@ def test_another_version_is_refused(tus: TusClient, version: str) -> None:
         ({"Upload-Defer-Length": "1"}, 400, "datasets:length_wanted"),
         ({"Upload-Length": "9" * 18}, 413, "datasets:upload_too_large"),
         ({"Upload-Length": "9", "Upload-Metadata": "filename ***"}, 400, "datasets:bad_metadata"),
-        ({"Upload-Length": "9", "Upload-Metadata": "filename YQ==,filename YQ=="}, 400, "datasets:bad_metadata"),
-        ({"Upload-Length": "9", "Upload-Metadata": "filename ZGF0YS5jc3Y="}, 400, "datasets:type_not_accepted"),
+        (
+            {"Upload-Length": "9", "Upload-Metadata": "filename YQ==,filename YQ=="},
+            400,
+            "datasets:bad_metadata",
+        ),
+        (
+            {"Upload-Length": "9", "Upload-Metadata": "filename ZGF0YS5jc3Y="},
+            400,
+            "datasets:type_not_accepted",
+        ),
     ],
 )
-def test_a_bad_creation_is_refused(tus: TusClient, headers: dict[str, str], status: int, error: str) -> None:
+def test_a_bad_creation_is_refused(
+    tus: TusClient, headers: dict[str, str], status: int, error: str
+) -> None:
     raw = [(name.encode(), value.encode()) for name, value in {**TUS, **headers}.items()]
     answer = tus.post("/api/v1/uploads/", headers=raw)
     assert (answer.status_code, answer.json()["error"]["id"]) == (status, error)
@@ -138,7 +153,9 @@ def test_what_others_still_announce_counts_against_the_disk(tus: TusClient, sett
 
 def test_a_patch_needs_its_content_type_and_offset(tus: TusClient) -> None:
     address = tus.begun(10)
-    assert tus.patch(address, headers={**TUS, "Upload-Offset": "0"}, content=b"x").status_code == 415
+    assert (
+        tus.patch(address, headers={**TUS, "Upload-Offset": "0"}, content=b"x").status_code == 415
+    )
     assert tus.patch(address, headers=BODY, content=b"x").status_code == 400
     wrong = tus.send_bytes(address, 3, b"x")
     assert (wrong.status_code, wrong.json()["error"]["id"]) == (409, "datasets:offset_differs")
@@ -148,7 +165,9 @@ def test_a_patch_needs_its_content_type_and_offset(tus: TusClient) -> None:
 def test_more_bytes_than_announced_are_refused(tus: TusClient) -> None:
     address = tus.begun(10)
     assert tus.send_bytes(address, 0, b"x" * 11).status_code == 413
-    assert tus.send_bytes(address, 0, iter([b"x" * 6, b"x" * 6])).status_code == 413  # without a length
+    assert (
+        tus.send_bytes(address, 0, iter([b"x" * 6, b"x" * 6])).status_code == 413
+    )  # without a length
     assert tus.offset(address) == 0
     assert tus.send_bytes(address, 0, b"x" * 4).status_code == 204
 
@@ -169,7 +188,10 @@ def test_checksums(tus: TusClient, algorithm: str) -> None:
     assert unknown.status_code == 400
     for begin, end in [(0, 50), (50, len(data))]:
         part = data[begin:end]
-        assert tus.send_bytes(address, begin, part, **{"Upload-Checksum": checksum(part)}).status_code == 204
+        assert (
+            tus.send_bytes(address, begin, part, **{"Upload-Checksum": checksum(part)}).status_code
+            == 204
+        )
     assert dataset_of(address).state == DatasetState.READY
 
 
@@ -219,7 +241,10 @@ def test_unknown_addresses_and_methods(tus: TusClient) -> None:
 
 def test_strangers_and_viewers_upload_nothing(web: str, tus: TusClient) -> None:
     address = tus.begun(10)
-    assert httpx.post(f"{web}/api/v1/uploads/", headers={**TUS, "Upload-Length": "1"}).status_code == 401
+    assert (
+        httpx.post(f"{web}/api/v1/uploads/", headers={**TUS, "Upload-Length": "1"}).status_code
+        == 401
+    )
     wrong = {**TUS, "Authorization": "Bearer lfp_wrong"}
     assert httpx.head(f"{web}{address}", headers=wrong).status_code == 401
     with TusClient(url=web, user=UserFactory.create(role=Role.VIEWER)) as viewer:
@@ -253,17 +278,29 @@ def test_a_page_uploads_with_its_session_and_csrf_token(web: str, owner: User) -
         assert page.post("/api/v1/uploads/", headers=own).status_code == 201
 
 
-def broken_patch(web: str, address: str, offset: int, data: bytes, headers: dict[str, Any], *, rest: int) -> None:
+def broken_patch(
+    web: str, address: str, offset: int, data: bytes, headers: dict[str, Any], *, rest: int
+) -> None:
     """Send a chunk but for its last ``rest`` bytes, then break the connection off."""
     parts = urlsplit(web)
-    lines = {**headers, **BODY, "Host": parts.netloc, "Upload-Offset": offset, "Content-Length": len(data)}
+    lines = {
+        **headers,
+        **BODY,
+        "Host": parts.netloc,
+        "Upload-Offset": offset,
+        "Content-Length": len(data),
+    }
     with socket.create_connection((parts.hostname, parts.port)) as connection:
         head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-        connection.sendall(f"PATCH {address} HTTP/1.1\r\n{head}\r\n".encode() + data[: len(data) - rest])
+        connection.sendall(
+            f"PATCH {address} HTTP/1.1\r\n{head}\r\n".encode() + data[: len(data) - rest]
+        )
         wait_until(lambda: row_of(address).lock_token)
 
 
-def test_a_connection_that_breaks_in_a_chunk_costs_nothing_that_arrived(web: str, tus: TusClient) -> None:
+def test_a_connection_that_breaks_in_a_chunk_costs_nothing_that_arrived(
+    web: str, tus: TusClient
+) -> None:
     data = jsonl(3000, padding=1000)
     address = tus.begun(len(data))
     headers = {"Authorization": tus.headers["Authorization"]}
@@ -315,8 +352,13 @@ def test_the_second_writer_is_told_to_wait(web: str, tus: TusClient, owner: User
         first = pool.submit(tus.send_bytes, address, 0, slowly())
         wait_until(lambda: row_of(address).lock_token)
         with httpx.Client(base_url=web, headers=tus.headers, trust_env=False) as second:
-            answer = second.patch(address, headers={**BODY, "Upload-Offset": "0"}, content=b"b" * 1000)
-            assert (answer.status_code, answer.json()["error"]["id"]) == (423, "datasets:upload_locked")
+            answer = second.patch(
+                address, headers={**BODY, "Upload-Offset": "0"}, content=b"b" * 1000
+            )
+            assert (answer.status_code, answer.json()["error"]["id"]) == (
+                423,
+                "datasets:upload_locked",
+            )
             assert second.delete(address, headers=TUS).status_code == 423
         may_end.set()
         assert first.result(20).status_code == 204
@@ -345,7 +387,10 @@ def test_many_people_upload_at_once(web: str) -> None:
         with TusClient(url=web, user=UserFactory.create(username=f"many{number}")) as client:
             address = client.begun(len(data))
             for begin in range(0, len(data), 100_000):
-                assert client.send_bytes(address, begin, data[begin : begin + 100_000]).status_code == 204
+                assert (
+                    client.send_bytes(address, begin, data[begin : begin + 100_000]).status_code
+                    == 204
+                )
         return address, data, f"many{number}"
 
     with ThreadPoolExecutor(max_workers=4) as pool:
@@ -364,7 +409,9 @@ def test_many_people_upload_at_once(web: str) -> None:
         (b"PK\x03\x04 and the rest of a zip", "rows:container"),
     ],
 )
-def test_what_cannot_be_trained_on_is_kept_and_says_why(tus: TusClient, content: bytes, error: str) -> None:
+def test_what_cannot_be_trained_on_is_kept_and_says_why(
+    tus: TusClient, content: bytes, error: str
+) -> None:
     address = tus.begun(len(content))
     if content:
         tus.send_bytes(address, 0, content)
@@ -379,7 +426,9 @@ def test_an_announced_hash_that_does_not_fit_makes_it_unusable(tus: TusClient) -
     data = jsonl(2)
     for digest, state in [("0" * 64, "invalid"), (hashlib.sha256(data).hexdigest(), "ready")]:
         said = base64.b64encode(digest.encode()).decode()
-        address = tus.begun(len(data), **{"Upload-Metadata": f"filename cm93cy5qc29ubA==,sha256 {said}"})
+        address = tus.begun(
+            len(data), **{"Upload-Metadata": f"filename cm93cy5qc29ubA==,sha256 {said}"}
+        )
         tus.send_bytes(address, 0, data)
         assert dataset_of(address).state == state
 
