@@ -29,11 +29,12 @@ from nodeagent.journal import Journal
 from nodeagent.probes.host import boot_id, host_sample, memory_total_bytes
 from nodeagent.probes.nvml import Nvml
 from nodeagent.reporter import Reporter, StreamKey, redis_client
-from nodeagent.runtimes.process import ProcessRuntime
+from nodeagent.runtimes.choice import engine_choose, runtime_make
+from nodeagent.runtimes.preflight import EngineRefused
 from nodeagent.supervisor import POOL_THREADS, Supervisor
 from nodeagent.supervisor.closing import Manifests
 from nodeagent.supervisor.outbox import Outbox
-from nodeagent.supervisor.run import Parts
+from nodeagent.supervisor.parts import Parts
 from nodeagent.transfer.inputs import Fetcher
 from nodeagent.transfer.joining import JoinRefused, cluster_join
 from nodeagent.worker import Canary, celery_app, worker_run
@@ -41,6 +42,7 @@ from nodeagent.workspace import Workspace
 
 log = logging.getLogger("nodeagent")
 
+SWIFT_LABEL = "lf.swift"  # of a training image: the version of ms-swift in it
 EX_CONFIG = 78  # sysexits.h; a keeper need not try again at once
 
 
@@ -92,6 +94,7 @@ class Node:
         self.settings = settings
         self.nvml = Nvml()
         self.slots = settings.slots(gpus=len(self.nvml.gpus))
+        self.engine = engine_choose(settings, has_gpus=bool(self.nvml.gpus))
         port = sock.getsockname()[1]
         host = settings.listen_host
         if host in {"0.0.0.0", "::", ""}:  # noqa: S104 - compared, not bound
@@ -102,6 +105,18 @@ class Node:
     def devices(self) -> set[str]:
         return {gpu.uuid for gpu in self.nvml.gpus} | {f"cpu-{n}" for n in range(self.slots)}
 
+    @property
+    def warnings(self) -> list[str]:
+        if self.engine is None:
+            return ["Jobs run as plain processes with all that the agent's user may do."]
+        return self.engine.findings.warnings
+
+    @property
+    def swift_version(self) -> str:
+        if self.engine is None:
+            return swift_version(self.settings.swift_python)
+        return self.engine.image_label(self.settings.containers.images[0], SWIFT_LABEL)
+
     def join_request(self) -> JoinRequest:
         settings = self.settings
         host = host_sample(settings.folder)
@@ -109,7 +124,7 @@ class Node:
             node=settings.name,
             boot_id=boot_id(),
             agent_version=nodeagent.__version__,
-            runtime=settings.runtime,
+            runtime="docker" if self.engine else "process",
             hostname=socket.gethostname(),
             file_url=self.file_url,
             clock=time.time(),
@@ -121,7 +136,9 @@ class Node:
             cpu_slots=self.slots,
             model_roots=[str(root) for root in settings.model_roots],
             driver_version=self.nvml.driver_version,
-            swift_version=swift_version(settings.swift_python),
+            swift_version=self.swift_version,
+            engine_version=self.engine.findings.version if self.engine else "",
+            warnings=self.warnings,
         )
 
 
@@ -153,11 +170,11 @@ class Agent:
             parts=Parts(
                 node=settings.name,
                 boot_id=boot,
-                runtime=ProcessRuntime(
-                    python=settings.swift_python,
-                    cache=settings.cache,
-                    plugin_folder=settings.plugin_folder,
-                    base_env=settings.trainer_env,
+                runtime=runtime_make(
+                    settings,
+                    engine=node.engine,
+                    cluster=answer.cluster,
+                    devices=len(node.devices),
                 ),
                 fetcher=self._fetcher,
                 reporter=self.reporter,
@@ -219,11 +236,9 @@ def work(settings: Settings) -> int:
         contextlib.closing(Journal(settings.folder / "journal.sqlite3")) as journal,
         socket.create_server((settings.listen_host, settings.listen_port)) as sock,
     ):
-        if settings.runtime == "process":
-            log.warning(
-                "process runtime: jobs run as plain processes with all that this user may do"
-            )
         node = Node(settings, sock)
+        for warning in node.warnings:
+            log.warning("%s", warning)
         answer = cluster_join(
             server=settings.server,
             token=settings.token,
@@ -251,7 +266,7 @@ def main() -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         return work(settings_read())
-    except (ConfigError, JoinRefused, StartRefused) as error:
+    except (ConfigError, EngineRefused, JoinRefused, StartRefused) as error:
         print(f"nodeagent: {error}", file=sys.stderr)
         return EX_CONFIG
     except KeyboardInterrupt:

@@ -18,6 +18,8 @@ PLUGIN_FOLDER = REPOSITORY / "nodeagent" / "swift_plugin"
 DEFAULT_CPU_SLOTS = 2
 LAST_PORT = 65_535
 
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
+
 # What a trainer inherits from the agent's environment. Everything else, the node token first of all,
 # stays out of it.
 TRAINER_INHERITS = (
@@ -30,19 +32,40 @@ TRAINER_INHERITS = (
     "LD_LIBRARY_PATH",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "NO_PROXY",
+    *PROXIES,
 )
 
+SWIFT_IMAGE = "loraforge/swift:4.6.0"
+JOB_ID = 10_001  # user and group of jobs in containers, where the agent may choose
+JOB_MEMORY_PART = 0.9  # of the machine, for all jobs together
+FEW_CPUS = 4
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?\Z", re.IGNORECASE)
+_SIZE_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 
 
 class ConfigError(ValueError):
     """A setting is missing or wrong; the text says which and what to do."""
+
+
+class Containers(msgspec.Struct, frozen=True, kw_only=True):
+    """What the operator set about jobs' containers; None = made from what the machine has.
+
+    user: (uid, gid). memory_bytes and cpus are for each device of a job. gpus: auto, nvidia or cdi.
+    """
+
+    images: tuple[str, ...] = (SWIFT_IMAGE,)
+    engine_url: str = "unix:///var/run/docker.sock"
+    user: tuple[int, int] | None = None
+    memory_bytes: int | None = None
+    cpus: float | None = None
+    pids: int = 4_096
+    shm_bytes: int = 2 * 1024**3
+    tmp_bytes: int = 1024**3
+    network: str = "none"
+    gpus: str = "auto"
+    proxies: dict[str, str] = {}
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +88,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     model_roots: tuple[Path, ...] = ()
     plugin_folder: Path = PLUGIN_FOLDER
     trainer_env: dict[str, str] = {}
+    containers: Containers = Containers()
 
     @property
     def cache(self) -> Path:
@@ -128,14 +152,58 @@ def _required(value: str, what: str) -> str:
 
 
 def _runtime(value: str) -> str:
-    if value == "process":
-        return value
-    if value == "docker":
-        raise ConfigError("This version has no docker runtime. Use --runtime process.")
-    raise ConfigError(
-        "The runtime must be chosen: a plain process is no boundary between a job and this machine, "
-        "so it is never taken by itself. Use --runtime process (LORAFORGE_RUNTIME=process) if every "
-        "user may do on this machine what the agent may do."
+    if value not in {"auto", "docker", "process"}:
+        raise ConfigError(f"LORAFORGE_RUNTIME is auto, docker or process, not {value!r}.")
+    return value
+
+
+def size_bytes(text: str, *, what: str) -> int:
+    """Bytes of a text like ``16g``, ``512MiB`` or ``1073741824``. Raises ConfigError."""
+    found = _SIZE.match(text.strip())
+    if found is None:
+        raise ConfigError(f"{what} is a size like 16g or 512m, not {text!r}.")
+    return int(float(found[1]) * 1024 ** _SIZE_POWERS[found[2].lower()])
+
+
+def _number(text: str, *, what: str) -> float:
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise ConfigError(f"{what} is a number, not {text!r}.") from error
+    if value <= 0:
+        raise ConfigError(f"{what} is more than 0, not {text!r}.")
+    return value
+
+
+def _job_user(text: str) -> tuple[int, int]:
+    uid, _colon, gid = text.partition(":")
+    if not uid.isdecimal() or not (gid or uid).isdecimal() or int(uid) == 0 or int(gid or uid) == 0:
+        raise ConfigError(f"LORAFORGE_JOB_USER is UID:GID, neither of them 0, not {text!r}.")
+    return int(uid), int(gid or uid)
+
+
+def _containers(env: Mapping[str, str]) -> Containers:
+    def given(name: str, default: str = "") -> str:
+        return env.get(name, "").strip() or default
+
+    image = given("LORAFORGE_SWIFT_IMAGE", SWIFT_IMAGE)
+    allowed = given("LORAFORGE_IMAGE_ALLOW").replace(",", " ").split()
+    user, memory, cpus = (given(f"LORAFORGE_JOB_{name}") for name in ("USER", "MEMORY", "CPUS"))
+    gpus = given("LORAFORGE_GPU_MODE", "auto")
+    if gpus not in {"auto", "nvidia", "cdi"}:
+        raise ConfigError(f"LORAFORGE_GPU_MODE is auto, nvidia or cdi, not {gpus!r}.")
+    return Containers(
+        images=tuple(dict.fromkeys([image, *allowed])),
+        engine_url=given("DOCKER_HOST", Containers().engine_url),
+        user=_job_user(user) if user else None,
+        memory_bytes=size_bytes(memory, what="LORAFORGE_JOB_MEMORY") if memory else None,
+        cpus=_number(cpus, what="LORAFORGE_JOB_CPUS") if cpus else None,
+        pids=int(_number(given("LORAFORGE_JOB_PIDS", "4096"), what="LORAFORGE_JOB_PIDS")),
+        shm_bytes=size_bytes(given("LORAFORGE_JOB_SHM", "2g"), what="LORAFORGE_JOB_SHM"),
+        tmp_bytes=size_bytes(given("LORAFORGE_JOB_TMP", "1g"), what="LORAFORGE_JOB_TMP"),
+        network=given("LORAFORGE_JOB_NETWORK", "none"),
+        gpus=gpus,
+        proxies={key: env[key] for key in PROXIES if key in env},
     )
 
 
@@ -176,4 +244,5 @@ def settings_read(
         cpu_slots=given.cpu_slots,
         model_roots=_roots(given.model_root, env, data),
         trainer_env={key: env[key] for key in TRAINER_INHERITS if key in env},
+        containers=_containers(env),
     )

@@ -38,7 +38,8 @@ class Handle(msgspec.Struct, frozen=True, kw_only=True):
     """How a runtime finds what it started again, also after the agent was killed.
 
     started: the kernel's start time of the pid in clock ticks since boot, so that a reused pid is
-    not mistaken. container: id, for runtimes that have containers.
+    not mistaken. container, spec: its id and the hash it was started with, for runtimes that have
+    containers.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Handle(msgspec.Struct, frozen=True, kw_only=True):
     trainer_pid: int = 0
     started: int = 0
     container: str = ""
+    spec: str = ""
 
 
 class Record(msgspec.Struct, kw_only=True):

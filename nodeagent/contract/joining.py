@@ -15,7 +15,11 @@ class Gpu(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JoinRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What the node is. file_url: where the control plane reaches its file service. clock: seconds since 1970 UTC."""
+    """What the node is. file_url: where the control plane reaches its file service. clock: seconds since 1970 UTC.
+
+    engine_version: of the Docker engine, empty for plain processes. warnings: what an operator should
+    know about how this node runs jobs, one line each.
+    """
 
     node: str
     boot_id: str
@@ -33,6 +37,8 @@ class JoinRequest(msgspec.Struct, frozen=True, kw_only=True):
     model_roots: list[str] = []
     driver_version: str = ""
     swift_version: str = ""
+    engine_version: str = ""
+    warnings: list[str] = []
     v: int = VERSION
 
 

@@ -4,6 +4,7 @@ A runtime starts what it is told and watches nothing; the supervisor asks. What 
 agent. Starting the same name twice never makes two: the second call finds the first.
 """
 
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
@@ -23,14 +24,21 @@ class RuntimeFault(Exception):
         self.detail = detail
 
 
+class RuntimeAway(Exception):
+    """The runtime does not answer now. Nothing is known; the same call may be made again later."""
+
+
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
     """All that a runtime needs to start one attempt.
 
     argv: behind the Python executable, with the paths of the contract. mounts: path of the contract ->
-    real folder. devices: GPU UUIDs or ``cpu-<n>``.
+    real folder. devices: GPU UUIDs or ``cpu-<n>``. spec_hash: tells two starts of one name apart.
     """
 
     name: str
+    instance: int
+    attempt: int
+    spec_hash: str
     folder: JobFolder
     argv: list[str]
     env: dict[str, str]
@@ -66,9 +74,21 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Runtime(Protocol):
-    """See the module's text. Every method may be called from any thread."""
+    """See the module's text. Every method may be called from any thread.
+
+    Each may raise RuntimeAway, `state` alone never does.
+    """
 
     name: str
+
+    def prepare(
+        self, image: str, *, say: Callable[[str], None], cancelled: Callable[[], bool]
+    ) -> None:
+        """Have what the job's image needs on this node; may take minutes. Raises RuntimeFault.
+
+        say: takes a line of progress for people. Returns early when ``cancelled``.
+        """
+        ...
 
     def start(self, launch: Launch) -> Handle:
         """Start it, or find what was started under this name before. Raises RuntimeFault."""
@@ -79,7 +99,7 @@ class Runtime(Protocol):
         ...
 
     def state(self, handle: Handle, folder: JobFolder) -> State:
-        """How it is now."""
+        """How it is now; while the runtime is away, how it was last seen."""
         ...
 
     def signal(self, handle: Handle, folder: JobFolder, signal: Signal) -> None:
@@ -92,4 +112,12 @@ class Runtime(Protocol):
 
     def clean(self, handle: Handle, folder: JobFolder) -> None:
         """After the end: nothing of it may be left running."""
+        ...
+
+    def forget(self, handle: Handle) -> None:
+        """After the end is acknowledged: give back what the runtime itself still keeps of it."""
+        ...
+
+    def running(self, known: Iterable[tuple[str, JobFolder]]) -> list[str]:
+        """Names of all jobs of this node that run. known: names and folders of all that lie here."""
         ...

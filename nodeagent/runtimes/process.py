@@ -11,7 +11,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import psutil
@@ -77,6 +77,11 @@ class ProcessRuntime:
         self._scanned: dict[str, tuple[float, bool]] = {}
 
     # -- starting
+
+    def prepare(
+        self, image: str, *, say: Callable[[str], None], cancelled: Callable[[], bool]
+    ) -> None:
+        """Nothing: this runtime has one training environment and no images."""
 
     def start(self, launch: Launch) -> Handle:
         if not os.access(self._python, os.X_OK):
@@ -179,6 +184,14 @@ class ProcessRuntime:
             started = 0  # ended; `state` reads the exit code
         return Handle(name=name, pid=shim, trainer_pid=trainer, started=started)
 
+    def running(self, known: Iterable[tuple[str, JobFolder]]) -> list[str]:
+        found = []
+        for name, folder in known:
+            handle = self.find(name, folder)
+            if handle is not None and self.state(handle, folder).running:
+                found.append(name)
+        return found
+
     def _is_shim(self, pid: int, folder: JobFolder) -> bool:
         try:
             return str(folder.run) in psutil.Process(pid).cmdline()
@@ -245,6 +258,9 @@ class ProcessRuntime:
         self.signal(handle, folder, Signal.KILL)
         with self._lock:
             self._processes.pop(handle.pid, None)
+
+    def forget(self, handle: Handle) -> None:
+        """Nothing: what it knows lies in the job's folder and goes with it."""
 
     def usage(self, handle: Handle) -> Usage | None:
         if not self._shim_lives(handle):

@@ -9,14 +9,16 @@ from concurrent.futures import ThreadPoolExecutor
 from nodeagent.contract.commands import Checkpoint, Command, Remove, Start, Stop
 from nodeagent.contract.phases import Phase
 from nodeagent.contract.reports import Held, JobSample
-from nodeagent.journal import Journal, Record
+from nodeagent.journal import Handle, Journal, Record
+from nodeagent.runtimes.base import RuntimeAway
 from nodeagent.supervisor.admission import (
     Refusal,
     devices_check,
     mounts_resolve,
     order_check,
 )
-from nodeagent.supervisor.run import Parts, Run
+from nodeagent.supervisor.parts import Parts
+from nodeagent.supervisor.run import Run
 from nodeagent.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -91,16 +93,17 @@ class Supervisor:
 
     def _unknown(self) -> list[str]:
         """Jobs of ours that run without the journal knowing them (its file was lost)."""
-        found = []
-        for key in self._workspace.attempts():
-            if key in self._runs or key in self._removed:
-                continue
-            folder = self._workspace.job(*key)
-            name = f"lf-{key[0]}-a{key[1]}"
-            handle = self._parts.runtime.find(name, folder)
-            if handle is not None and self._parts.runtime.state(handle, folder).running:
-                found.append(name)
-        return found
+        known = {f"lf-{instance}-a{attempt}" for instance, attempt in (*self._runs, *self._removed)}
+        folders = {
+            f"lf-{key[0]}-a{key[1]}": self._workspace.job(*key)
+            for key in self._workspace.attempts()
+        }
+        strange = [(name, folder) for name, folder in folders.items() if name not in known]
+        try:
+            return sorted(set(self._parts.runtime.running(strange)) - known)
+        except RuntimeAway as away:
+            log.warning("what else runs here is not known: %s", away)
+            return []
 
     def _loop(self) -> None:
         while not self._stopping:
@@ -122,6 +125,10 @@ class Supervisor:
     def _step(self, run: Run, now: float) -> None:
         try:
             run.step(now)
+        except RuntimeAway as away:
+            log.warning("%s: %s; again in %.0f s", run.name, away, AFTER_ERROR_S)
+            run.recover()
+            self._held_back[run.record.key] = now + AFTER_ERROR_S
         except Exception:
             # one attempt's trouble must not end the watch over the others
             log.exception("%s: unexpected; again in %.0f s", run.name, AFTER_ERROR_S)
@@ -235,6 +242,8 @@ class Supervisor:
             for run in runs:
                 run.close()
                 self._parts.manifests.forget(run.folder)
+                if run.record.handle is not None:
+                    self._pool.submit(self._forget, run.record.handle)
                 run.record.removed = True
                 self._journal.record_save(run.record)
                 del self._runs[run.record.key]
@@ -242,6 +251,13 @@ class Supervisor:
             self._workspace.discard(command.instance)
             self._parts.reporter.forget(command.instance)
         self._pool.submit(self._workspace.trash_empty)
+
+    def _forget(self, handle: Handle) -> None:
+        """In the pool."""
+        try:
+            self._parts.runtime.forget(handle)
+        except RuntimeAway as away:
+            log.warning("%s is left behind in the runtime: %s", handle.name, away)
 
     def command_result(self, command: Command, kind: str, *, error: str, message: str) -> None:
         """Journal and report what became of a command."""

@@ -44,6 +44,10 @@ class Outbox:
         body = PhaseChange(phase=record.phase, reason=reason, detail=detail)
         self._send("phase", body, record.instance, record.attempt)
 
+    def keep(self, record: Record) -> None:
+        """Journal the record as it is now; nothing of it is for others."""
+        self._journal.record_save(record)
+
     def files(self, record: Record, files: Files) -> None:
         """Report a manifest."""
         self._send("files", files, record.instance, record.attempt)

@@ -3,8 +3,7 @@
 import logging
 import threading
 import time
-from concurrent.futures import Executor, Future
-from pathlib import Path
+from concurrent.futures import Future
 from typing import Any
 
 import msgspec
@@ -12,13 +11,12 @@ import msgspec
 from nodeagent.contract.phases import Outcome, Phase
 from nodeagent.contract.reports import FILE_STREAMS, Chunk, Files, Report, Stream
 from nodeagent.journal import Handle, Record
-from nodeagent.reporter import Reporter
-from nodeagent.runtimes.base import Launch, Runtime, RuntimeFault, Signal
+from nodeagent.runtimes.base import Launch, RuntimeFault, Signal
 from nodeagent.supervisor.admission import Refusal, mounts_resolve
-from nodeagent.supervisor.closing import Manifests, events_of, outcome_read
-from nodeagent.supervisor.outbox import Outbox
+from nodeagent.supervisor.closing import events_of, outcome_read
+from nodeagent.supervisor.parts import Parts
 from nodeagent.tail import Tail
-from nodeagent.transfer.inputs import Fetcher, TransferCancelled, TransferFault
+from nodeagent.transfer.inputs import TransferCancelled, TransferFault
 from nodeagent.workspace import JobFolder
 
 log = logging.getLogger(__name__)
@@ -34,20 +32,6 @@ _TROUBLE = {
     "tail:file_shrank": "{} became shorter; what was written over is not shown.",
     "tail:file_replaced": "{} was replaced by another file.",
 }
-
-
-class Parts(msgspec.Struct, frozen=True, kw_only=True):
-    """What every run needs, given once."""
-
-    node: str
-    boot_id: str
-    runtime: Runtime
-    fetcher: Fetcher
-    reporter: Reporter
-    outbox: Outbox
-    manifests: Manifests
-    pool: Executor
-    model_roots: tuple[Path, ...]
 
 
 class Closing(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +53,7 @@ class Run:
         self._launching: Future[Handle] | None = None
         self._cleaning: Future[None] | None = None
         self._closing: Future[Closing] | None = None
+        self._forgetting: Future[None] | None = None
         self._manifest: Future[Files] | None = None
         self._manifest_wanted = False
         self._tails: dict[Stream, Tail] = {}
@@ -96,6 +81,7 @@ class Run:
     def recover(self) -> None:
         """After an unexpected error: whatever was under way begins anew."""
         self._fetching = self._launching = self._cleaning = self._closing = self._manifest = None
+        self._forgetting = None
 
     def rewind(self, name: str, position: int) -> None:
         """Read the stream of this name again from there."""
@@ -146,6 +132,13 @@ class Run:
         if spec is None:
             raise Refusal("command:no_spec", "The start was never received.")
         self.folder.create()
+        self._parts.runtime.prepare(
+            spec.image,
+            say=lambda detail: self._parts.outbox.note(self.record, reason="", detail=detail),
+            cancelled=self._cancel.is_set,
+        )
+        if self._cancel.is_set():
+            raise TransferCancelled
         for wanted in spec.inputs:
             fetcher.place(wanted, self.folder, cancelled=self._cancel.is_set)
 
@@ -153,7 +146,7 @@ class Run:
         """In the pool: start it, or find what an earlier life of the agent started."""
         spec, runtime = self.record.spec, self._parts.runtime
         found = runtime.find(self.name, self.folder)
-        if found is not None:
+        if found is not None and found.spec in {"", self.record.spec_hash}:
             return found
         if self._cancel.is_set():
             raise TransferCancelled
@@ -162,6 +155,9 @@ class Run:
         return runtime.start(
             Launch(
                 name=self.name,
+                instance=spec.instance,
+                attempt=spec.attempt,
+                spec_hash=spec.spec_hash,
                 folder=self.folder,
                 argv=spec.argv,
                 env=spec.env,
@@ -269,8 +265,8 @@ class Run:
             self._apply_stop(record.handle, now)
             self._manifest_after_checkpoint()
             return
-        unknown = "node:rebooted" if rebooted else state.reason
-        reason = unknown if state.exit_code is None else ""
+        is_cut_off = rebooted and state.exit_code is None
+        reason = "node:rebooted" if is_cut_off else state.reason
         self._ended(state.exit_code, state.killed_by, reason)
 
     def _ended(self, exit_code: int | None, killed_by: int | None, reason: str) -> None:
@@ -284,9 +280,9 @@ class Run:
             return
         runtime = self._parts.runtime
         if self._told != stop.mode:
-            self._told = stop.mode
             gentle = stop.mode == "save"
             runtime.signal(handle, self.folder, Signal.TERM if gentle else Signal.TERM_ALL)
+            self._told = stop.mode
             grace_s = stop.grace_s if gentle else NOW_GRACE_S
             # by the wall clock only across a restart of the agent, and never longer than the grace
             passed_s = min(max(time.time() - self.record.stop_at, 0.0), grace_s)
@@ -377,7 +373,23 @@ class Run:
                 self._tails.pop(stream).close()
         self._hungry = not drained
         self._look_at = now + (SETTLED_EVERY_S if drained else 0.0)
-        self.settled = not self._tails
+        self.settled = not self._tails and self._forgotten()
+
+    def _forgotten(self) -> bool:
+        """Whether the runtime keeps nothing more of it; only once the end is acknowledged."""
+        if self.record.handle is None:
+            return True
+        if self._forgetting is None:
+            if self._parts.reporter.journal_idle():
+                handle = self.record.handle
+                self._forgetting = self._parts.pool.submit(self._parts.runtime.forget, handle)
+            return False
+        if not self._forgetting.done():
+            return False
+        self._forgetting.result()
+        self.record.handle = None
+        self._parts.outbox.keep(self.record)
+        return True
 
     def close(self) -> None:
         """Give descriptors back."""

@@ -1,0 +1,217 @@
+"""What a job's container is: the engine's own JSON for it, made from a launch and this node's policy.
+
+Pure, so that the whole hardening can be read and tested in one place. Source of the names: Docker
+Engine API 1.41, ContainerCreate.
+"""
+
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import msgspec
+
+from nodeagent.contract import paths
+from nodeagent.runtimes.base import Launch
+
+JOB = str(PurePosixPath(paths.OUTPUT).parent)
+HOME = "/lf/home"
+CACHES = f"{JOB}/tmp"  # noqa: S108 - on disk, and the job's own
+LABEL_CLUSTER = "lf.cluster"
+LABEL_NODE = "lf.node"
+LABEL_INSTANCE = "lf.instance"
+LABEL_ATTEMPT = "lf.attempt"
+LABEL_SPEC = "lf.spec"
+LABEL_DEVICES = "lf.devices"
+MIB = 1024**2
+GIB = 1024**3
+# The kernel takes a job before the agent, the engine or the control plane.
+OOM_SCORE = 500
+OPEN_FILES = 65_536
+NO_LIMIT = -1
+MASTER_PORT = 29_500  # free for sure: each container has a network of its own
+
+# The console goes to a file of the job, never into a pipe that somebody must read (design law 3). `exec`
+# leaves no shell between init and the trainer, so that signals reach it.
+ENTRYPOINT = ["/bin/sh", "-c", f'exec "$@" >>{JOB}/{paths.CONSOLE_FILE} 2>&1', "sh"]
+
+GpuMode = Literal["none", "nvidia", "cdi"]
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """What every job on this node gets and may not exceed.
+
+    uid, gid: never 0. images: references that may run, the first where a launch names none.
+    memory_bytes, cpus: for each device of the job; max_cpus: for all of them together. tmp_bytes: /tmp
+    and HOME, each; in memory, within its limit.
+    network: "none", or the name of one that the operator made. gpus: how devices reach a container.
+    python: the interpreter, as the image's PATH finds it.
+    """
+
+    images: tuple[str, ...]
+    memory_bytes: int
+    cpus: float
+    max_cpus: float
+    uid: int = 10_001
+    gid: int = 10_001
+    pids: int = 4_096
+    shm_bytes: int = 2 * GIB
+    tmp_bytes: int = 1 * GIB
+    network: str = "none"
+    gpus: GpuMode = "none"
+    python: str = "python"
+    proxies: dict[str, str] = {}
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose containers these are."""
+
+    cluster: str
+    node: str
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return {LABEL_CLUSTER: self.cluster, LABEL_NODE: self.node}
+
+
+def gpus_of(devices: list[str]) -> list[str]:
+    """The GPUs among a job's devices."""
+    return [device for device in devices if not device.startswith("cpu-")]
+
+
+def container_config(
+    launch: Launch, *, policy: Policy, identity: Identity, plugin: Path, image: str
+) -> dict[str, Any]:
+    """The body of ContainerCreate. plugin: the folder of the trainer's plugin on this machine."""
+    return {
+        "Image": image,
+        "Hostname": launch.name,
+        "User": f"{policy.uid}:{policy.gid}",
+        "Entrypoint": ENTRYPOINT,
+        "Cmd": _command(launch, policy),
+        "Env": [f"{name}={value}" for name, value in _environment(launch, policy).items()],
+        "WorkingDir": f"{JOB}/work",
+        "Labels": labels_of(launch, identity),
+        "Healthcheck": {"Test": ["NONE"]},
+        "StopSignal": "SIGTERM",
+        "HostConfig": _host_config(launch, policy, plugin),
+    }
+
+
+def labels_of(launch: Launch, identity: Identity) -> dict[str, str]:
+    return {
+        **identity.labels,
+        LABEL_INSTANCE: str(launch.instance),
+        LABEL_ATTEMPT: str(launch.attempt),
+        LABEL_SPEC: launch.spec_hash,
+        LABEL_DEVICES: ",".join(launch.devices),
+    }
+
+
+def _command(launch: Launch, policy: Policy) -> list[str]:
+    if launch.processes == 1:
+        return [policy.python, *launch.argv]
+    # `python -m swift.cli.<command>` does not start torchrun by itself (see the process runtime)
+    torchrun = ["-m", "torch.distributed.run", "--nproc_per_node", str(launch.processes)]
+    address = ["--master_addr", "127.0.0.1", "--master_port", str(MASTER_PORT)]
+    return [policy.python, *torchrun, *address, *launch.argv]
+
+
+def _environment(launch: Launch, policy: Policy) -> dict[str, str]:
+    gpus = gpus_of(launch.devices)
+    own = {
+        "HOME": HOME,
+        "TMPDIR": "/tmp",  # noqa: S108 - the container's own, in memory
+        # large, so on disk: a dataset's arrow files lie here too
+        "MODELSCOPE_CACHE": f"{CACHES}/modelscope",
+        "HF_HOME": f"{CACHES}/huggingface",
+        "XDG_CACHE_HOME": f"{HOME}/.cache",
+        "PYTHONUNBUFFERED": "1",
+    }
+    if policy.network != "none":
+        own |= policy.proxies
+    if launch.processes > 1:
+        own["NPROC_PER_NODE"] = str(launch.processes)
+        if policy.network == "none":  # there is no name to find the interface by
+            own |= {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
+    # an image may ask for all GPUs of the machine by this variable
+    fixed = {"NVIDIA_VISIBLE_DEVICES": ",".join(gpus) or "void"}
+    if not gpus:
+        fixed["CUDA_VISIBLE_DEVICES"] = ""
+    return {**own, **launch.env, **fixed}
+
+
+def _host_config(launch: Launch, policy: Policy, plugin: Path) -> dict[str, Any]:
+    memory_bytes = policy.memory_bytes * len(launch.devices)
+    cpus = min(policy.cpus * len(launch.devices), policy.max_cpus)
+    ulimits = [
+        {"Name": "core", "Soft": 0, "Hard": 0},
+        {"Name": "nofile", "Soft": OPEN_FILES, "Hard": OPEN_FILES},
+    ]
+    if gpus_of(launch.devices):  # pinned memory
+        ulimits.append({"Name": "memlock", "Soft": NO_LIMIT, "Hard": NO_LIMIT})
+    return {
+        "Mounts": _mounts(launch, plugin),
+        "Tmpfs": _tmpfs(policy),
+        "ReadonlyRootfs": True,
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges:true"],
+        "Privileged": False,
+        "NetworkMode": policy.network,
+        "IpcMode": "private",
+        "CgroupnsMode": "private",
+        "Init": True,
+        "PidsLimit": policy.pids,
+        "Memory": memory_bytes,
+        "MemorySwap": memory_bytes,  # no swap on top
+        "NanoCpus": int(cpus * 1e9),
+        "ShmSize": min(policy.shm_bytes, memory_bytes),
+        "OomScoreAdj": OOM_SCORE,
+        "Ulimits": ulimits,
+        "RestartPolicy": {"Name": "no"},
+        "AutoRemove": False,  # its exit code must be there until it is acknowledged
+        # only what is said before the console is open, so a few lines
+        "LogConfig": {
+            "Type": "local",
+            "Config": {"max-size": "1m", "max-file": "1", "compress": "false"},
+        },
+        "DeviceRequests": _device_requests(gpus_of(launch.devices), policy),
+    }
+
+
+def _mounts(launch: Launch, plugin: Path) -> list[dict[str, Any]]:
+    places: list[tuple[str, Path, bool]] = [
+        (JOB, launch.folder.path, False),
+        (paths.INPUTS, launch.folder.inputs, True),
+        (f"{JOB}/inputs", launch.folder.inputs, True),
+        (paths.PLUGIN, plugin, True),
+        *((target, path, True) for target, path in sorted(launch.mounts.items())),
+    ]
+    return [
+        {
+            "Type": "bind",
+            "Source": str(source),
+            "Target": target,
+            "ReadOnly": is_read_only,
+            "BindOptions": {"Propagation": "rprivate"},
+        }
+        for target, source, is_read_only in places
+    ]
+
+
+def _tmpfs(policy: Policy) -> dict[str, str]:
+    # exec: torch compiles kernels into both and loads them
+    common = f"rw,exec,nosuid,nodev,size={policy.tmp_bytes}"
+    return {
+        "/tmp": f"{common},mode=1777",  # noqa: S108 - the container's own
+        HOME: f"{common},mode=0700,uid={policy.uid},gid={policy.gid}",
+    }
+
+
+def _device_requests(gpus: list[str], policy: Policy) -> list[dict[str, Any]]:
+    """By UUID, never by index: an index changes with a restart of the machine."""
+    if not gpus:
+        return []
+    if policy.gpus == "cdi":
+        return [{"Driver": "cdi", "DeviceIDs": [f"nvidia.com/gpu={gpu}" for gpu in gpus]}]
+    return [
+        {"Driver": "nvidia", "DeviceIDs": gpus, "Capabilities": [["gpu", "compute", "utility"]]}
+    ]

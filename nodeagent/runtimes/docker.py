@@ -1,0 +1,391 @@
+"""Jobs as hardened containers of a Docker engine. The one door to Docker: nothing else imports it.
+
+What a container is, container.py says; whether an engine is fit, preflight.py. A container outlives the
+agent and, with live-restore, the engine; an agent started later finds it by name and labels.
+"""
+
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import docker
+import docker.errors
+import psutil
+import requests
+from docker.utils import parse_repository_tag
+
+from nodeagent.journal import Handle
+from nodeagent.runtimes.base import Launch, RuntimeAway, RuntimeFault, Signal, State, Usage
+from nodeagent.runtimes.container import (
+    LABEL_CLUSTER,
+    LABEL_DEVICES,
+    LABEL_NODE,
+    LABEL_SPEC,
+    Identity,
+    Policy,
+    container_config,
+    gpus_of,
+)
+from nodeagent.runtimes.ending import state_judge
+from nodeagent.runtimes.ownership import folder_give, unreadable_find
+from nodeagent.runtimes.preflight import EngineRefused, Findings, engine_judge
+from nodeagent.runtimes.progress import PullProgress
+from nodeagent.runtimes.watch import Watch
+from nodeagent.workspace import JobFolder
+
+log = logging.getLogger(__name__)
+
+CALL_TIMEOUT_S = 60
+LOOK_EVERY_S = 2.0  # an event tells of an end at once; this is for events that were lost
+LOOK_BLIND_S = 0.25  # while no events come
+SAY_EVERY_S = 2.0
+NOT_FOUND, CONFLICT = 404, 409
+
+
+@contextmanager
+def _asking() -> Iterator[None]:
+    """Trouble on the way to the engine is no answer of the engine."""
+    try:
+        yield
+    except requests.RequestException as error:
+        raise RuntimeAway(f"The Docker engine does not answer ({type(error).__name__}).") from error
+    except docker.errors.APIError as error:
+        if error.is_server_error() and "shutting down" in str(error.explanation):
+            raise RuntimeAway("The Docker engine is shutting down.") from error
+        raise
+
+
+class Engine:
+    """A Docker engine on a unix socket that passed the preflight."""
+
+    def __init__(self, client: docker.APIClient, findings: Findings) -> None:
+        self.api = client
+        self.findings = findings
+
+    def image_label(self, image: str, label: str) -> str:
+        """A label of an image that is here, else the empty string."""
+        try:
+            found = self.api.inspect_image(image)  # type: ignore[no-untyped-call]
+        except docker.errors.APIError:
+            return ""
+        return str((found["Config"].get("Labels") or {}).get(label, ""))
+
+
+def engine_open(*, url: str, has_gpus: bool) -> Engine:
+    """Connect and judge. Raises EngineRefused."""
+    if not url.startswith("unix://"):
+        raise EngineRefused(
+            f"DOCKER_HOST is {url}: only a unix socket is used, since whoever reaches an engine is root."
+        )
+    try:
+        client = docker.APIClient(base_url=url, version="auto", timeout=CALL_TIMEOUT_S)
+        version, info = client.version(), client.info()
+    except (docker.errors.DockerException, requests.RequestException) as error:
+        raise EngineRefused(
+            f"No Docker engine answers at {url} ({error}). Start it, and let the agent's user into "
+            "the group docker."
+        ) from error
+    findings = engine_judge(version=version, info=info, has_gpus=has_gpus, disk=_disk(info))
+    return Engine(client, findings)
+
+
+def _disk(info: dict[str, Any]) -> tuple[int, int] | None:
+    try:
+        usage = shutil.disk_usage(str(info.get("DockerRootDir", "")))
+    except OSError:
+        return None  # the agent runs in a container and does not see the engine's folder
+    return usage.free, usage.total
+
+
+class _Events:
+    """A client of its own for the events, which are waited for without a limit."""
+
+    def __init__(self, url: str) -> None:
+        self._api = docker.APIClient(base_url=url, version="auto")
+
+    def events(self, filters: dict[str, Any]) -> Iterable[dict[str, Any]]:
+        return self._api.events(filters=filters, decode=True)
+
+    def close(self) -> None:
+        self._api.close()
+
+
+class DockerRuntime:
+    """Implements `nodeagent.runtimes.base.Runtime`.
+
+    plugin: folder with the trainer's plugin, on this machine as the engine sees it.
+    """
+
+    name = "docker"
+
+    def __init__(
+        self, *, engine: Engine, identity: Identity, policy: Policy, plugin: Path, url: str
+    ) -> None:
+        self._engine = engine
+        self._api = engine.api
+        self._identity = identity
+        self._policy = policy
+        self._plugin = plugin
+        self._lock = threading.Lock()
+        self._seen: dict[str, tuple[float, State]] = {}
+        self._told_kill: set[str] = set()
+        self._cpu: dict[str, tuple[float, float]] = {}
+        self._watch = Watch(lambda: _Events(url), identity)
+        self._watch.start()
+
+    # -- the image
+
+    def prepare(
+        self, image: str, *, say: Callable[[str], None], cancelled: Callable[[], bool]
+    ) -> None:
+        image = self._allowed(image)
+        with _asking():
+            if self._has_image(image):
+                return
+            self._pull(image, say, cancelled)
+
+    def _allowed(self, image: str) -> str:
+        wanted = image or self._policy.images[0]
+        if wanted not in self._policy.images:
+            raise RuntimeFault(
+                "image:not_allowed", f"The image {wanted} is not among those that this node runs."
+            )
+        return wanted
+
+    def _has_image(self, image: str) -> bool:
+        try:
+            self._api.inspect_image(image)  # type: ignore[no-untyped-call]
+        except docker.errors.NotFound:
+            return False
+        return True
+
+    def _pull(self, image: str, say: Callable[[str], None], cancelled: Callable[[], bool]) -> None:
+        repository, tag = parse_repository_tag(image)
+        progress, said_at = PullProgress(image), 0.0
+        try:
+            for line in self._api.pull(repository, tag or "latest", stream=True, decode=True):
+                if "error" in line:
+                    raise _image_missing(image, str(line["error"]))
+                progress.take(line)
+                if time.monotonic() - said_at >= SAY_EVERY_S:
+                    said_at = time.monotonic()
+                    say(progress.text)
+                if cancelled():
+                    return
+        except docker.errors.APIError as error:
+            raise _image_missing(image, str(error.explanation)) from error
+
+    # -- starting
+
+    def start(self, launch: Launch) -> Handle:
+        image = self._allowed(launch.image)
+        self._check(launch)
+        folder_give(launch.folder.path, uid=self._policy.uid, gid=self._policy.gid)
+        config = container_config(
+            launch, policy=self._policy, identity=self._identity, plugin=self._plugin, image=image
+        )
+        with _asking():
+            self._gpus_free(launch)
+            container = self._create(launch, config)
+            try:
+                self._api.start(container)
+            except docker.errors.APIError as error:
+                self._remove(container)
+                raise RuntimeFault("container:start_failed", str(error.explanation)) from error
+            return self._handle(launch.name, self._api.inspect_container(container))
+
+    def _check(self, launch: Launch) -> None:
+        """What the engine would take, but the job could not work with."""
+        for target, path in launch.mounts.items():
+            if not target.startswith("/lf/"):
+                raise RuntimeFault("mount:bad_target", f"Nothing is mounted at {target}.")
+            closed = unreadable_find(path, uid=self._policy.uid, gid=self._policy.gid)
+            if closed is not None:
+                raise RuntimeFault(
+                    "model:unreadable",
+                    f"Jobs run as user {self._policy.uid}, who may not read {closed} "
+                    f"(chmod -R a+rX {path}).",
+                )
+
+    def _gpus_free(self, launch: Launch) -> None:
+        """No other container of ours may hold these GPUs, also not one that no journal knows."""
+        wanted = set(gpus_of(launch.devices))
+        if not wanted:
+            return
+        for other in self._api.containers(filters={"label": LABEL_DEVICES}):
+            shared = wanted & set(other["Labels"][LABEL_DEVICES].split(","))
+            if shared and f"/{launch.name}" not in other["Names"]:
+                held_by = other["Names"][0].lstrip("/")
+                raise RuntimeFault("device:busy", f"{min(shared)} is used by {held_by}.")
+
+    def _create(self, launch: Launch, config: dict[str, Any]) -> str:
+        """The id of a new container, or of the one that was made under this name and for this spec."""
+        try:
+            made = self._api.create_container_from_config(config, launch.name)  # type: ignore[no-untyped-call]
+            return str(made["Id"])
+        except docker.errors.ImageNotFound as error:
+            raise _image_missing(config["Image"], str(error.explanation)) from error
+        except docker.errors.APIError as error:
+            if error.status_code != CONFLICT:
+                raise RuntimeFault("container:create_failed", str(error.explanation)) from error
+        found = self._inspect(launch.name)
+        if found is None:
+            raise RuntimeAway(f"{launch.name} is just being removed.")
+        if (
+            not self._is_ours(found)
+            or found["Config"]["Labels"].get(LABEL_SPEC) != launch.spec_hash
+        ):
+            raise RuntimeFault(
+                "container:name_taken", f"Another container is called {launch.name} on this engine."
+            )
+        return str(found["Id"])
+
+    def _handle(self, name: str, found: dict[str, Any]) -> Handle:
+        pid = int(found["State"]["Pid"])
+        return Handle(
+            name=name,
+            pid=pid,
+            trainer_pid=pid,  # of init, which forwards signals; the trainer is its child
+            container=str(found["Id"]),
+            spec=str(found["Config"]["Labels"].get(LABEL_SPEC, "")),
+        )
+
+    # -- finding and looking
+
+    def _inspect(self, container: str) -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = self._api.inspect_container(container)
+        except docker.errors.NotFound:
+            return None
+        return found
+
+    def _is_ours(self, found: dict[str, Any]) -> bool:
+        labels = found["Config"].get("Labels") or {}
+        return (labels.get(LABEL_CLUSTER), labels.get(LABEL_NODE)) == (
+            self._identity.cluster,
+            self._identity.node,
+        )
+
+    def find(self, name: str, folder: JobFolder) -> Handle | None:
+        with _asking():
+            found = self._inspect(name)
+        # one that was created and never started is for `start` to go on with
+        if found is None or not self._is_ours(found) or found["State"]["Status"] == "created":
+            return None
+        return self._handle(name, found)
+
+    def running(self, known: Iterable[tuple[str, JobFolder]]) -> list[str]:
+        labels = [f"{key}={value}" for key, value in self._identity.labels.items()]
+        with _asking():
+            return [
+                one["Names"][0].lstrip("/")
+                for one in self._api.containers(filters={"label": labels})
+            ]
+
+    def state(self, handle: Handle, folder: JobFolder) -> State:
+        container, now = handle.container, time.monotonic()
+        with self._lock:
+            at, known = self._seen.get(container, (0.0, State(running=True)))
+        patience_s = LOOK_EVERY_S if self._watch.is_watching else LOOK_BLIND_S
+        if at and now - at < patience_s and not self._watch.happened(container):
+            return known
+        try:
+            with _asking():
+                found = self._inspect(container)
+        except (RuntimeAway, docker.errors.APIError) as error:
+            # not knowing is no end: the container may well run on (live-restore)
+            log.warning("%s: %s", handle.name, error)
+        else:
+            known = self._state_of(container, found)
+        with self._lock:
+            self._seen[container] = (now, known)
+        return known
+
+    def _state_of(self, container: str, found: dict[str, Any] | None) -> State:
+        with self._lock:
+            was_told = container in self._told_kill
+        was_cut_off = not was_told and self._watch.was_cut_off(container)
+        return state_judge(found, boot=psutil.boot_time(), was_cut_off=was_cut_off)
+
+    # -- telling
+
+    def signal(self, handle: Handle, folder: JobFolder, signal: Signal) -> None:
+        """TERM_ALL is TERM: init has one child, and torchrun passes it on to its processes."""
+        name = "SIGKILL" if signal is Signal.KILL else "SIGTERM"
+        if signal is Signal.KILL:
+            with self._lock:
+                self._told_kill.add(handle.container)
+        with _asking():
+            self._kill(handle.container, name)
+
+    def _kill(self, container: str, name: str) -> None:
+        try:
+            self._api.kill(container, name)
+        except docker.errors.APIError as error:
+            # it has ended meanwhile, or is gone
+            if error.status_code not in {NOT_FOUND, CONFLICT}:
+                raise
+
+    def clean(self, handle: Handle, folder: JobFolder) -> None:
+        """The kernel ends every process of a container with its init; what is left is temporary files."""
+        with _asking():
+            self._kill(handle.container, "SIGKILL")
+        for path in (folder.path / "tmp").iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)  # relative to descriptors, so a planted link is not followed
+            else:
+                path.unlink()
+
+    def forget(self, handle: Handle) -> None:
+        with _asking():
+            self._remove(handle.container)
+        with self._lock:
+            self._seen.pop(handle.container, None)
+            self._cpu.pop(handle.container, None)
+            self._told_kill.discard(handle.container)
+        self._watch.forget(handle.container)
+
+    def _remove(self, container: str) -> None:
+        try:
+            self._api.remove_container(container, v=True, force=True)
+        except docker.errors.APIError as error:
+            # gone already, or its removal goes on
+            if error.status_code not in {NOT_FOUND, CONFLICT}:
+                raise RuntimeAway(f"A container cannot be removed: {error.explanation}") from error
+
+    def usage(self, handle: Handle) -> Usage | None:
+        try:
+            with _asking():
+                stats = self._api.stats(handle.container, decode=None, stream=False, one_shot=True)
+        except (RuntimeAway, docker.errors.APIError):
+            return None
+        if not stats.get("pids_stats"):
+            return None
+        now, used_s = time.monotonic(), stats["cpu_stats"]["cpu_usage"]["total_usage"] / 1e9
+        with self._lock:
+            before_at, before_s = self._cpu.get(handle.container, (now, used_s))
+            self._cpu[handle.container] = (now, used_s)
+        passed_s = now - before_at
+        memory = stats["memory_stats"]
+        cached = memory.get("stats", {})
+        idle_bytes = cached.get("total_inactive_file", cached.get("inactive_file", 0))
+        return Usage(
+            cpu_percent=100 * (used_s - before_s) / passed_s if passed_s > 0 else 0.0,
+            memory_bytes=max(int(memory.get("usage", 0)) - int(idle_bytes), 0),
+            processes=int(stats["pids_stats"].get("current", 0)),
+        )
+
+
+def _image_missing(image: str, said: str) -> RuntimeFault:
+    return RuntimeFault(
+        "image:missing",
+        f"The image {image} is not on this node and cannot be pulled: {said.strip()[:300]}",
+    )
+
+
+__all__ = ["DockerRuntime", "Engine", "engine_open"]
