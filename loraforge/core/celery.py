@@ -1,11 +1,13 @@
 """The control plane's Celery app. Tasks last milliseconds; SQL, not a message, remembers what is to be done."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery
-from celery.app.task import Task
 from django.conf import settings
+
+if TYPE_CHECKING:
+    from celery.app.task import Task
 
 VISIBILITY_TIMEOUT_S = 600
 

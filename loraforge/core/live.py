@@ -1,12 +1,14 @@
 """Live frames: one Redis stream, `lf:live`, that every web process reads once (design.md "Fan-out")."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import redis
 
 from nodeagent.contract.channels import LIVE_STREAM
+
+if TYPE_CHECKING:
+    import redis
 
 # About a minute of a busy platform; a reader that is further behind closes its gap by GET.
 MAX_ENTRIES = 20_000

@@ -71,10 +71,11 @@ class PostgresAlarm:
     """LISTEN on a connection of its own; `core.outbox` notifies inside the transaction."""
 
     def __init__(self) -> None:
-        parameters = connection.get_connection_params()
+        wrapper: Any = connection  # the PostgreSQL one, which has what follows
+        parameters = wrapper.get_connection_params()
         for name in ("pool", "cursor_factory", "context", "server_side_binding"):
             parameters.pop(name, None)
-        self._connection = connection.Database.connect(**parameters, autocommit=True)
+        self._connection = wrapper.Database.connect(**parameters, autocommit=True)
         self._connection.execute(f"LISTEN {NOTIFY_CHANNEL}")
 
     def wait(self, timeout_s: float) -> None:
@@ -197,5 +198,6 @@ class Relay:
 
 def _database_error() -> type[Exception]:
     """The driver's own error: the alarm's connection is not Django's, so nothing translates it."""
-    error: Any = connection.Database.Error
+    wrapper: Any = connection
+    error: Any = wrapper.Database.Error
     return error if isinstance(error, type) and issubclass(error, Exception) else DatabaseError

@@ -6,7 +6,7 @@ from unfold.admin import ModelAdmin
 from loraforge.gateway.models import DeadLetter, JournalPosition
 
 
-class _ReadOnly(ModelAdmin):  # type: ignore[misc]
+class _ReadOnly(ModelAdmin):
     """Written by ingest only."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:

@@ -188,7 +188,7 @@ def attempt_fail(*, attempt: Attempt, reason: str, detail: str) -> bool:
         return False
     Attempt.objects.filter(pk=attempt.pk, ended_at=None).update(ended_at=timezone.now())
     target = State.STOPPED if attempt.stop_requested else State.FAILED
-    fields = (
+    fields: dict[str, Any] = (
         {} if target is State.STOPPED else {"failure_reason": reason[:60], "failure_detail": detail}
     )
     instance_move(

@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import redis
@@ -182,8 +182,9 @@ class Ingest:
             pending = self._redis.xpending_range(key, GROUP, "-", "+", BATCH, consumername=consumer)
             if not pending:
                 break
-            ids = [one["message_id"] for one in pending]
-            self._entries_process(key, self._redis.xclaim(key, GROUP, self._consumer, 0, ids))
+            ids: list[Any] = [one["message_id"] for one in pending]
+            entries = self._redis.xclaim(key, GROUP, self._consumer, 0, ids)
+            self._entries_process(key, cast("RawEntries", entries))
             # Deleted entries are not given by XCLAIM of Redis 6; they need no reader any more.
             self._redis.xack(key, GROUP, *ids)
         self._redis.xgroup_delconsumer(key, GROUP, consumer)
@@ -290,7 +291,7 @@ class Ingest:
             live.publish(self._redis, frames)
         pipeline = self._redis.pipeline(transaction=False)
         for node, fields in (ack for outcome in kept for ack in outcome.acks.items()):
-            pipeline.hset(ack_key(node), mapping=fields)
+            pipeline.hset(ack_key(node), mapping=cast("dict[Any, Any]", fields))
         if ids:
             pipeline.xack(key, GROUP, *ids)
             pipeline.xdel(key, *ids)

@@ -11,7 +11,7 @@ from loraforge.nodes.models import Device, Node
 from loraforge.nodes.services import node_cordon, node_uncordon
 
 
-class DeviceInline(TabularInline):  # type: ignore[misc]
+class DeviceInline(TabularInline):
     model = Device
     fields = readonly_fields = ("index", "kind", "uuid", "name", "memory_bytes", "present")
     extra = 0
@@ -23,7 +23,7 @@ class DeviceInline(TabularInline):  # type: ignore[misc]
 
 
 @admin.register(Node)
-class NodeAdmin(ModelAdmin):  # type: ignore[misc]
+class NodeAdmin(ModelAdmin):
     """To look, and to cordon; nodes are added by ``manage.py node_add``, which shows the token once."""
 
     list_display = ("name", "state", "cordoned", "runtime", "hostname", "seen_at", "swift_version")

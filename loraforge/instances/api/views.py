@@ -61,7 +61,7 @@ class NodeViewset(Viewset):
         "cordon": Action.OPERATE,
         "uncordon": Action.OPERATE,
     }
-    filter_backends: ClassVar[list[Any]] = []
+    filter_backends = ()
 
     def get_queryset(self) -> QuerySet[Node]:
         """Nodes belong to nobody; all who are signed in see that they exist."""

@@ -9,137 +9,286 @@ import loraforge.instances.states
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('nodes', '0001_initial'),
+        ("nodes", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Instance',
+            name="Instance",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('job', 'Job')], default='job', max_length=12)),
-                ('name', models.CharField(max_length=120, verbose_name='name')),
-                ('state', models.CharField(choices=[('draft', 'Not started'), ('queued', 'Queued'), ('assigned', 'Assigned'), ('preparing', 'Preparing'), ('running', 'Running'), ('finishing', 'Finishing'), ('succeeded', 'Succeeded'), ('stopping', 'Stopping'), ('stopped', 'Stopped'), ('failed', 'Failed'), ('unknown', 'Node unreachable'), ('lost', 'Lost')], default=loraforge.instances.states.State['DRAFT'], max_length=12, verbose_name='state')),
-                ('attempt', models.PositiveIntegerField(default=0)),
-                ('priority', models.SmallIntegerField(default=0, verbose_name='priority')),
-                ('gpus', models.PositiveSmallIntegerField(default=1)),
-                ('processes', models.PositiveSmallIntegerField(default=1)),
-                ('wanted_devices', models.JSONField(blank=True, default=list)),
-                ('wait_reason', models.CharField(blank=True, max_length=40)),
-                ('wait_detail', models.JSONField(blank=True, default=dict)),
-                ('failure_reason', models.CharField(blank=True, max_length=60)),
-                ('failure_detail', models.TextField(blank=True)),
-                ('exit_code', models.IntegerField(blank=True, null=True)),
-                ('saved_step', models.PositiveBigIntegerField(blank=True, null=True)),
-                ('step', models.PositiveBigIntegerField(default=0)),
-                ('max_steps', models.PositiveBigIntegerField(default=0)),
-                ('loss', models.FloatField(blank=True, null=True)),
-                ('eta_s', models.PositiveBigIntegerField(blank=True, null=True)),
-                ('tags', models.JSONField(blank=True, default=list)),
-                ('notes', models.TextField(blank=True, verbose_name='notes')),
-                ('keep', models.BooleanField(default=False, verbose_name='keep')),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('queued_at', models.DateTimeField(blank=True, null=True)),
-                ('started_at', models.DateTimeField(blank=True, null=True)),
-                ('ended_at', models.DateTimeField(blank=True, null=True)),
-                ('deleted_at', models.DateTimeField(blank=True, null=True)),
-                ('node', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='instances', to='nodes.node')),
-                ('owner', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='instances', to=settings.AUTH_USER_MODEL)),
-                ('wanted_node', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='wanted_by', to='nodes.node')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("kind", models.CharField(choices=[("job", "Job")], default="job", max_length=12)),
+                ("name", models.CharField(max_length=120, verbose_name="name")),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("draft", "Not started"),
+                            ("queued", "Queued"),
+                            ("assigned", "Assigned"),
+                            ("preparing", "Preparing"),
+                            ("running", "Running"),
+                            ("finishing", "Finishing"),
+                            ("succeeded", "Succeeded"),
+                            ("stopping", "Stopping"),
+                            ("stopped", "Stopped"),
+                            ("failed", "Failed"),
+                            ("unknown", "Node unreachable"),
+                            ("lost", "Lost"),
+                        ],
+                        default=loraforge.instances.states.State["DRAFT"],
+                        max_length=12,
+                        verbose_name="state",
+                    ),
+                ),
+                ("attempt", models.PositiveIntegerField(default=0)),
+                ("priority", models.SmallIntegerField(default=0, verbose_name="priority")),
+                ("gpus", models.PositiveSmallIntegerField(default=1)),
+                ("processes", models.PositiveSmallIntegerField(default=1)),
+                ("wanted_devices", models.JSONField(blank=True, default=list)),
+                ("wait_reason", models.CharField(blank=True, max_length=40)),
+                ("wait_detail", models.JSONField(blank=True, default=dict)),
+                ("failure_reason", models.CharField(blank=True, max_length=60)),
+                ("failure_detail", models.TextField(blank=True)),
+                ("exit_code", models.IntegerField(blank=True, null=True)),
+                ("saved_step", models.PositiveBigIntegerField(blank=True, null=True)),
+                ("step", models.PositiveBigIntegerField(default=0)),
+                ("max_steps", models.PositiveBigIntegerField(default=0)),
+                ("loss", models.FloatField(blank=True, null=True)),
+                ("eta_s", models.PositiveBigIntegerField(blank=True, null=True)),
+                ("tags", models.JSONField(blank=True, default=list)),
+                ("notes", models.TextField(blank=True, verbose_name="notes")),
+                ("keep", models.BooleanField(default=False, verbose_name="keep")),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now()),
+                ),
+                ("queued_at", models.DateTimeField(blank=True, null=True)),
+                ("started_at", models.DateTimeField(blank=True, null=True)),
+                ("ended_at", models.DateTimeField(blank=True, null=True)),
+                ("deleted_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "node",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="instances",
+                        to="nodes.node",
+                    ),
+                ),
+                (
+                    "owner",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="instances",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "wanted_node",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="wanted_by",
+                        to="nodes.node",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('-id',),
-                'permissions': [('download_instance', "Can download the instance's files")],
+                "ordering": ("-id",),
+                "permissions": [("download_instance", "Can download the instance's files")],
             },
         ),
         migrations.CreateModel(
-            name='Attempt',
+            name="Attempt",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.PositiveIntegerField()),
-                ('devices', models.JSONField(default=list)),
-                ('spec_hash', models.CharField(blank=True, max_length=64)),
-                ('phase', models.CharField(blank=True, max_length=12)),
-                ('phase_seq', models.PositiveBigIntegerField(default=0)),
-                ('exit_code', models.IntegerField(blank=True, null=True)),
-                ('killed_by', models.PositiveSmallIntegerField(blank=True, null=True)),
-                ('outcome', models.CharField(blank=True, max_length=12)),
-                ('pid', models.PositiveIntegerField(blank=True, null=True)),
-                ('stop_requested', models.CharField(blank=True, max_length=6)),
-                ('assigned_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('preparing_at', models.DateTimeField(blank=True, null=True)),
-                ('running_at', models.DateTimeField(blank=True, null=True)),
-                ('first_step_at', models.DateTimeField(blank=True, null=True)),
-                ('ended_at', models.DateTimeField(blank=True, null=True)),
-                ('node', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='attempts', to='nodes.node')),
-                ('instance', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='attempts', to='instances.instance')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("number", models.PositiveIntegerField()),
+                ("devices", models.JSONField(default=list)),
+                ("spec_hash", models.CharField(blank=True, max_length=64)),
+                ("phase", models.CharField(blank=True, max_length=12)),
+                ("phase_seq", models.PositiveBigIntegerField(default=0)),
+                ("exit_code", models.IntegerField(blank=True, null=True)),
+                ("killed_by", models.PositiveSmallIntegerField(blank=True, null=True)),
+                ("outcome", models.CharField(blank=True, max_length=12)),
+                ("pid", models.PositiveIntegerField(blank=True, null=True)),
+                ("stop_requested", models.CharField(blank=True, max_length=6)),
+                (
+                    "assigned_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now()),
+                ),
+                ("preparing_at", models.DateTimeField(blank=True, null=True)),
+                ("running_at", models.DateTimeField(blank=True, null=True)),
+                ("first_step_at", models.DateTimeField(blank=True, null=True)),
+                ("ended_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "node",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="attempts",
+                        to="nodes.node",
+                    ),
+                ),
+                (
+                    "instance",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="attempts",
+                        to="instances.instance",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('instance_id', 'number'),
+                "ordering": ("instance_id", "number"),
             },
         ),
         migrations.CreateModel(
-            name='InstanceEvent',
+            name="InstanceEvent",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('attempt', models.PositiveIntegerField(default=0)),
-                ('source', models.CharField(blank=True, max_length=12)),
-                ('target', models.CharField(blank=True, max_length=12)),
-                ('reason', models.CharField(blank=True, max_length=60)),
-                ('detail', models.TextField(blank=True)),
-                ('at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('actor', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('instance', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='events', to='instances.instance')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("attempt", models.PositiveIntegerField(default=0)),
+                ("source", models.CharField(blank=True, max_length=12)),
+                ("target", models.CharField(blank=True, max_length=12)),
+                ("reason", models.CharField(blank=True, max_length=60)),
+                ("detail", models.TextField(blank=True)),
+                ("at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                (
+                    "actor",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "instance",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="events",
+                        to="instances.instance",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('id',),
+                "ordering": ("id",),
             },
         ),
         migrations.CreateModel(
-            name='DeviceLease',
+            name="DeviceLease",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('device_uuid', models.CharField(max_length=80)),
-                ('leased_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('released_at', models.DateTimeField(blank=True, null=True)),
-                ('attempt', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='leases', to='instances.attempt')),
-                ('node', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='leases', to='nodes.node')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("device_uuid", models.CharField(max_length=80)),
+                (
+                    "leased_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now()),
+                ),
+                ("released_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "attempt",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="leases",
+                        to="instances.attempt",
+                    ),
+                ),
+                (
+                    "node",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="leases",
+                        to="nodes.node",
+                    ),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(condition=models.Q(('released_at__isnull', True)), fields=('node', 'device_uuid'), name='instances_lease_exclusive')],
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("released_at__isnull", True)),
+                        fields=("node", "device_uuid"),
+                        name="instances_lease_exclusive",
+                    )
+                ],
             },
         ),
         migrations.AddIndex(
-            model_name='instance',
-            index=models.Index(fields=['owner', '-id'], name='instances_owner_newest'),
+            model_name="instance",
+            index=models.Index(fields=["owner", "-id"], name="instances_owner_newest"),
         ),
         migrations.AddIndex(
-            model_name='instance',
-            index=models.Index(fields=['state', '-priority', 'queued_at'], name='instances_queue'),
+            model_name="instance",
+            index=models.Index(fields=["state", "-priority", "queued_at"], name="instances_queue"),
         ),
         migrations.AddIndex(
-            model_name='instance',
-            index=models.Index(fields=['node', 'state'], name='instances_on_node'),
+            model_name="instance",
+            index=models.Index(fields=["node", "state"], name="instances_on_node"),
         ),
         migrations.AddConstraint(
-            model_name='instance',
-            constraint=models.CheckConstraint(condition=models.Q(('gpus__gte', 1)), name='instances_gpus_at_least_one'),
+            model_name="instance",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("gpus__gte", 1)), name="instances_gpus_at_least_one"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='instance',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['draft', 'queued', 'assigned', 'preparing', 'running', 'finishing', 'succeeded', 'stopping', 'stopped', 'failed', 'unknown', 'lost'])), name='instances_state_known'),
+            model_name="instance",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    (
+                        "state__in",
+                        [
+                            "draft",
+                            "queued",
+                            "assigned",
+                            "preparing",
+                            "running",
+                            "finishing",
+                            "succeeded",
+                            "stopping",
+                            "stopped",
+                            "failed",
+                            "unknown",
+                            "lost",
+                        ],
+                    )
+                ),
+                name="instances_state_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='attempt',
-            constraint=models.UniqueConstraint(fields=('instance', 'number'), name='instances_attempt_once'),
+            model_name="attempt",
+            constraint=models.UniqueConstraint(
+                fields=("instance", "number"), name="instances_attempt_once"
+            ),
         ),
         migrations.AddIndex(
-            model_name='instanceevent',
-            index=models.Index(fields=['instance', 'id'], name='instances_event_order'),
+            model_name="instanceevent",
+            index=models.Index(fields=["instance", "id"], name="instances_event_order"),
         ),
     ]

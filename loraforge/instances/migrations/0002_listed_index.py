@@ -5,16 +5,19 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('instances', '0001_initial'),
-        ('nodes', '0001_initial'),
+        ("instances", "0001_initial"),
+        ("nodes", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.AddIndex(
-            model_name='instance',
-            index=models.Index(condition=models.Q(('deleted_at', None)), fields=['kind', '-id', 'owner'], name='instances_listed'),
+            model_name="instance",
+            index=models.Index(
+                condition=models.Q(("deleted_at", None)),
+                fields=["kind", "-id", "owner"],
+                name="instances_listed",
+            ),
         ),
     ]

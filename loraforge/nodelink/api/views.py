@@ -1,7 +1,7 @@
 """Where node agents come in."""
 
 import time
-from typing import Any, ClassVar
+from typing import Any, cast
 
 import msgspec
 from django.conf import settings
@@ -23,7 +23,7 @@ from nodeagent.contract.joining import JoinAnswer, JoinRequest
 class AgentJoin(APIView):
     """A node agent says what its node is, and learns what it needs to work."""
 
-    authentication_classes: ClassVar[list[Any]] = [NodeTokenAuthentication]
+    authentication_classes = (NodeTokenAuthentication,)
     permission_classes = (NodeOnly,)
     throttle_scope = "join"
 
@@ -37,7 +37,7 @@ class AgentJoin(APIView):
                 _("The node agent's description of its node is not valid: %(error)s")
                 % {"error": error},
             ) from error
-        node = node_join(node=request.auth, request=wanted)
+        node = node_join(node=cast("Any", request.auth), request=wanted)
         answer = JoinAnswer(
             cluster=cluster_id(),
             redis_url=settings.AGENT_REDIS_URL,

@@ -1,12 +1,15 @@
 import json
 import threading
 import time
+from typing import TYPE_CHECKING
 
 import pytest
-import redis
 
 from loraforge.core import beat
 from tests.control.gateway.conftest import broker, client
+
+if TYPE_CHECKING:
+    import redis
 
 __all__ = ["broker", "client"]
 pytestmark = pytest.mark.redis

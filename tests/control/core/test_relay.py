@@ -6,15 +6,20 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import redis
+from django.conf import settings
+from django.db import connection
 
 from loraforge.core import live, outbox, relay
 from loraforge.core import redis as core_redis
 from loraforge.core.models import OutboxMessage
 from nodeagent.contract.channels import LIVE_STREAM
 from tests.control.gateway.conftest import broker, broker_use, client
+
+if TYPE_CHECKING:
+    import redis
 
 __all__ = ["broker", "client"]
 pytestmark = [pytest.mark.django_db, pytest.mark.redis]
@@ -31,7 +36,8 @@ def test_tasks_and_frames_leave_in_order_and_are_gone(broker: str, client: "redi
     outbox.task_enqueue("a.two")
     assert relay.outbox_drain() == 4
     assert control_queue(client) == ["a.one", "a.two"]
-    frames = [json.loads(fields[b"f"])["n"] for _entry, fields in client.xrange(LIVE_STREAM)]
+    entries: Any = client.xrange(LIVE_STREAM)
+    frames = [json.loads(fields[b"f"])["n"] for _entry, fields in entries]
     assert frames == [1, 2]
     assert not OutboxMessage.objects.exists()
     assert relay.outbox_drain() == 0
@@ -39,7 +45,7 @@ def test_tasks_and_frames_leave_in_order_and_are_gone(broker: str, client: "redi
 
 @pytest.fixture
 def dead_redis(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, broker: str) -> Iterator[None]:
-    monkeypatch.setattr(core_redis.settings, "REDIS_URL", f"unix://{tmp_path}/none.sock?db=0")
+    monkeypatch.setattr(settings, "REDIS_URL", f"unix://{tmp_path}/none.sock?db=0")
     core_redis.connection.cache_clear()
     broker_use(f"redis+socket://{tmp_path}/none.sock?virtual_host=0")
     yield
@@ -88,7 +94,7 @@ def test_the_alarm_sees_a_commit_within_milliseconds(tmp_path: Path) -> None:
 
 
 def test_a_second_relay_stands_by(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(relay.connection.settings_dict, "NAME", str(tmp_path / "db.sqlite3"))
+    monkeypatch.setitem(connection.settings_dict, "NAME", str(tmp_path / "db.sqlite3"))
     stopping = threading.Event()
     with relay._only_one(threading.Event()) as first:
         assert first

@@ -51,10 +51,11 @@ def broker(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def broker_use(url: str) -> None:
     """Celery keeps its connections in pools of the process: have it make new ones, to this broker."""
-    app.conf.broker_url = app.conf.broker_write_url = app.conf.broker_read_url = url
+    app.conf.update(broker_url=url, broker_write_url=url, broker_read_url=url)
     pools.reset()
-    app._pool = None
-    app.amqp._producer_pool = None
+    celery: Any = app
+    celery._pool = None
+    celery.amqp._producer_pool = None
 
 
 @dataclass
@@ -102,9 +103,17 @@ class Agent:
     def phase(self, attempt: Attempt, phase: Phase, **facts: Any) -> Report:
         return self.journal(attempt, PhaseChange(phase=phase, **facts))
 
-    def end(self, attempt: Attempt, *, exit_code: int | None = 0, outcome: Outcome = Outcome.NONE, **facts: Any) -> None:  # fmt: skip
+    def end(
+        self,
+        attempt: Attempt,
+        *,
+        exit_code: int | None = 0,
+        outcome: Outcome = Outcome.NONE,
+        **facts: Any,
+    ) -> None:
+        file = File(path="console.log", size_bytes=1, sha256="0" * 64, modified_at=1.0)
         self.phase(attempt, Phase.FINISHING, exit_code=exit_code, **facts)
-        self.journal(attempt, Files(files=[File(path="console.log", size_bytes=1, sha256="0" * 64, modified_at=1.0)], complete=True))  # fmt: skip
+        self.journal(attempt, Files(files=[file], complete=True))
         self.phase(attempt, Phase.ENDED, exit_code=exit_code, outcome=outcome, **facts)
 
     def result(self, attempt: Attempt, command: str, **facts: Any) -> None:
@@ -115,10 +124,8 @@ class Agent:
         self.write(Report(node=self.node.name, stream="heartbeat", body=body, at=time.time()))
 
     def acks(self) -> dict[str, str]:
-        return {
-            key.decode(): value.decode()
-            for key, value in self.client.hgetall(ack_key(self.node.name)).items()
-        }
+        fields: Any = self.client.hgetall(ack_key(self.node.name))
+        return {key.decode(): value.decode() for key, value in fields.items()}
 
     def left(self) -> int:
         return int(self.client.xlen(report_stream(self.node.name)))

@@ -2,11 +2,10 @@
 
 import base64
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-import redis
 from django.utils import timezone
 
 from loraforge.gateway import dispatch, starting
@@ -17,6 +16,9 @@ from nodeagent.contract.channels import COMMAND_TASK, command_queue
 from nodeagent.contract.commands import Command, Start, Stop, command_load
 from tests.control.gateway.conftest import state_of
 from tests.factories.training import JobDatasetFactory, ReadyDatasetFactory
+
+if TYPE_CHECKING:
+    import redis
 
 pytestmark = [pytest.mark.django_db, pytest.mark.redis]
 

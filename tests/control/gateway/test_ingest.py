@@ -1,11 +1,10 @@
 """Reports of a real Redis stream into SQLite: in order, once, and through every outage."""
 
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import redis
-from django.db import OperationalError
+from django.db import OperationalError, connection
 
 from loraforge.artifacts.models import OutputFile
 from loraforge.gateway import ingest as ingest_module
@@ -16,12 +15,16 @@ from loraforge.instances.models import Attempt, InstanceEvent
 from loraforge.instances.services import instance_assign, instance_queue
 from loraforge.instances.states import State
 from loraforge.nodes.models import Node, NodeState
+from loraforge.telemetry import services as telemetry
 from loraforge.telemetry.models import LogChunk, StreamPosition
 from nodeagent.contract.channels import LIVE_STREAM, report_stream
 from nodeagent.contract.phases import Outcome, Phase
 from nodeagent.contract.reports import report_pack
 from tests.control.gateway.conftest import Agent, state_of
 from tests.factories.training import OnlineNodeFactory
+
+if TYPE_CHECKING:
+    import redis
 
 pytestmark = [pytest.mark.django_db, pytest.mark.redis]
 
@@ -156,14 +159,14 @@ def test_poison_is_put_aside_and_holds_up_nobody(
     agent.client.xadd(report_stream("n1"), {"x": b"no body"})
     agent.chunk(attempt, "event", b"bad\n")
     agent.phase(attempt, Phase.RUNNING)
-    real = store_module.telemetry.chunks_store
+    real = telemetry.chunks_store
 
     def fail(**facts: Any) -> Any:
         if facts["stream"] == "event":
             raise ValueError("cannot be stored")
         return real(**facts)
 
-    monkeypatch.setattr(store_module.telemetry, "chunks_store", fail)
+    monkeypatch.setattr(telemetry, "chunks_store", fail)
     ingest.turn(block_ms=1)
     assert log_of(attempt) == b"good\n"
     assert state_of(attempt).state == State.RUNNING
@@ -217,7 +220,7 @@ def test_a_database_outage_loses_nothing(
 
     monkeypatch.setattr(store_module.Store, "batch_store", away)
     monkeypatch.setattr(ingest_module, "close_old_connections", lambda: None)
-    monkeypatch.setattr(ingest_module.connection, "close", lambda: None)
+    monkeypatch.setattr(connection, "close", lambda: None)
     ingest.run()
     assert log_of(attempt) == b"one\n"
     assert DeadLetter.objects.count() == 0

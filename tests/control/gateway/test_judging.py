@@ -49,22 +49,38 @@ TRACEBACK = [
 ]
 
 
+OUT_OF_MEMORY = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB"
+UNKNOWN_ARGUMENT = "ValueError: remaining_argv: ['--foo']"
+BAD_ARGUMENT = "sft.py: error: argument --seed: invalid int value: 'x'"
+DISK_FULL = "OSError: [Errno 28] No space left on device"
+
+
 @pytest.mark.parametrize(
     ("ending", "lines", "reason", "detail"),
     [
-        (Ending(exit_code=1), ["a", "torch.OutOfMemoryError: CUDA out of memory. Tried 2 GiB", "b"], "user:gpu_out_of_memory", "torch.OutOfMemoryError: CUDA out of memory. Tried 2 GiB"),
-        (Ending(exit_code=1), [*TRACEBACK[:2], "ValueError: remaining_argv: ['--foo']"], "user:unknown_argument", "ValueError: remaining_argv: ['--foo']"),
-        (Ending(exit_code=2), ["sft.py: error: argument --seed: invalid int value: 'x'"], "user:bad_argument", "sft.py: error: argument --seed: invalid int value: 'x'"),
+        (Ending(exit_code=1), ["a", OUT_OF_MEMORY, "b"], "user:gpu_out_of_memory", OUT_OF_MEMORY),
+        (
+            Ending(exit_code=1),
+            [*TRACEBACK[:2], UNKNOWN_ARGUMENT],
+            "user:unknown_argument",
+            UNKNOWN_ARGUMENT,
+        ),
+        (Ending(exit_code=2), [BAD_ARGUMENT], "user:bad_argument", BAD_ARGUMENT),
         (Ending(exit_code=1), TRACEBACK, "code:exception", "KeyError: 'messages'"),
         (Ending(exit_code=137), ["step 7"], "node:killed", "step 7"),
         (Ending(exit_code=247), ["step 7"], "node:killed", "step 7"),
         (Ending(killed_by=9), [], "node:killed", ""),
         (Ending(killed_by=11), ["x"], "code:crashed", "signal 11. x"),
         (Ending(exit_code=3), ["bye", ""], "code:exit", "exit code 3. bye"),
-        (Ending(exit_code=1), ["OSError: [Errno 28] No space left on device"], "node:disk_full", "OSError: [Errno 28] No space left on device"),
-        (Ending(reason="input:hash_differs", detail="x.jsonl"), TRACEBACK, "input:hash_differs", "x.jsonl"),
+        (Ending(exit_code=1), [DISK_FULL], "node:disk_full", DISK_FULL),
+        (
+            Ending(reason="input:hash_differs", detail="x.jsonl"),
+            TRACEBACK,
+            "input:hash_differs",
+            "x.jsonl",
+        ),
     ],
-)  # fmt: skip
+)
 def test_failure_find(ending: Ending, lines: list[str], reason: str, detail: str) -> None:
     failure = failure_find(ending=ending, lines=lines)
     assert (failure.reason, failure.detail) == (reason, detail)

@@ -66,7 +66,10 @@ def test_node_add_command_prints_the_join_command() -> None:
 
 def test_join_takes_over_what_the_node_is_and_answers_what_it_needs() -> None:
     node, token = services.node_add(actor=None, name="n1")
-    gpus = [Gpu(uuid="GPU-a", index=0, name="H100", memory_bytes=80), Gpu(uuid="GPU-b", index=1, name="H100", memory_bytes=80)]  # fmt: skip
+    gpus = [
+        Gpu(uuid=uuid, index=place, name="H100", memory_bytes=80)
+        for place, uuid in enumerate(("GPU-a", "GPU-b"))
+    ]
     answer = msgspec.convert(join(token, request_of("n1", gpus=gpus)).json(), JoinAnswer)
     node.refresh_from_db()
     assert (node.state, node.hostname) == (NodeState.ONLINE, "host-a")
@@ -95,7 +98,8 @@ def test_join_refusals() -> None:
     assert join(token, request_of("n2")).status_code == 403
     late = join(token, request_of("n1", clock=time.time() - 10))
     assert (late.status_code, late.json()["error"]["id"]) == (409, "nodes:clock_skew")
-    assert APIClient(HTTP_AUTHORIZATION=f"Bearer {token}").post("/api/v1/agent/join/", {"node": "n1"}, format="json").status_code == 400  # fmt: skip
+    agent = APIClient(HTTP_AUTHORIZATION=f"Bearer {token}")
+    assert agent.post("/api/v1/agent/join/", {"node": "n1"}, format="json").status_code == 400
 
 
 def test_a_second_agent_elsewhere_is_refused_a_restart_is_not() -> None:

@@ -21,7 +21,19 @@ def want(number: int, **changes: Any) -> Want:
 def place(number: int, free: int, busy: int = 0, **changes: Any) -> Place:
     is_gpu = changes.pop("is_gpu", True)
     slots = [Slot(f"g{number}-{index}", is_gpu, index < free) for index in range(free + busy)]
-    return Place(**{"id": number, "name": f"n{number}", "takes": True, "cordoned": False, "slots": tuple(slots), **changes})  # fmt: skip
+    facts = {
+        "id": number,
+        "name": f"n{number}",
+        "takes": True,
+        "cordoned": False,
+        "slots": tuple(slots),
+    }
+    return Place(**{**facts, **changes})
+
+
+def place_of_four(number: int, held: set[tuple[int, str]]) -> Place:
+    slots = tuple(Slot(f"g{index}", True, (number, f"g{index}") not in held) for index in range(4))
+    return Place(number, f"n{number}", True, False, slots)
 
 
 def run(wants: list[Want], places: list[Place], caps: Caps = ROOMY, active: Any = None) -> Decision:
@@ -111,7 +123,13 @@ wants_st = st.lists(
 
 
 @settings(max_examples=300, deadline=None)
-@given(wants=wants_st, places=places_st, total=st.integers(0, 6), own=st.integers(0, 3), active=st.dictionaries(st.integers(0, 3), st.integers(0, 3)))  # fmt: skip
+@given(
+    wants=wants_st,
+    places=places_st,
+    total=st.integers(0, 6),
+    own=st.integers(0, 3),
+    active=st.dictionaries(st.integers(0, 3), st.integers(0, 3)),
+)
 def test_no_device_twice_and_no_cap_exceeded(
     wants: list[Want], places: list[Place], total: int, own: int, active: dict[int, int]
 ) -> None:
@@ -144,7 +162,10 @@ def test_no_device_twice_and_no_cap_exceeded(
 
 
 @settings(max_examples=40, deadline=None)
-@given(sizes=st.lists(st.integers(1, 4), min_size=1, max_size=10), lengths=st.lists(st.integers(1, 5), min_size=10, max_size=10))  # fmt: skip
+@given(
+    sizes=st.lists(st.integers(1, 4), min_size=1, max_size=10),
+    lengths=st.lists(st.integers(1, 5), min_size=10, max_size=10),
+)
 def test_nobody_starves_while_small_jobs_keep_coming(sizes: list[int], lengths: list[int]) -> None:
     """Two nodes of 4; a small newcomer each round. Every one of the first is placed in bounded time."""
     waiting = [want(number, gpus=gpus) for number, gpus in enumerate(sizes)]
@@ -154,10 +175,7 @@ def test_nobody_starves_while_small_jobs_keep_coming(sizes: list[int], lengths: 
     for tick in range(200):
         running = [one for one in running if one[0] > tick]
         held = {(node, device) for _end, node, devices in running for device in devices}
-        places = [
-            Place(node, f"n{node}", True, False, tuple(Slot(f"g{i}", True, (node, f"g{i}") not in held) for i in range(4)))
-            for node in (1, 2)
-        ]  # fmt: skip
+        places = [place_of_four(node, held) for node in (1, 2)]
         waiting.append(want(next_id, gpus=1))
         next_id += 1
         decision = run(waiting, places)
