@@ -1,9 +1,12 @@
-"""Whose the rows of this app are; imported once by AppConfig.ready()."""
+"""Whose the rows of this app are, and its periodic work; imported once by AppConfig.ready()."""
 
 from loraforge.accounts import access
+from loraforge.core import beat
 from loraforge.datasets.models import Dataset, Upload
 
 SHARE_PERMISSION = "use_dataset"
 
 access.register(Dataset, access.Ownership(owner="owner", share_permission=SHARE_PERMISSION))
 access.register(Upload, access.Ownership(owner="owner"))
+
+beat.every(60, "datasets.uploads_sweep")

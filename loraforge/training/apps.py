@@ -1,3 +1,5 @@
+from importlib import import_module
+
 from django.apps import AppConfig, apps
 
 from loraforge.accounts.ownership import Ownership, register
@@ -8,7 +10,7 @@ class TrainingConfig(AppConfig):
     label = "training"
 
     def ready(self) -> None:
-        """A job is its instance's owner's, and shared with it."""
+        """A job is its instance's owner's, and shared with it; datasets in use are kept."""
         ownership = Ownership(
             owner="instance__owner",
             anchor="instance",
@@ -16,3 +18,4 @@ class TrainingConfig(AppConfig):
             share_permission="download_instance",
         )
         register(self.get_model("Job"), ownership)
+        import_module("loraforge.training.wiring")

@@ -161,7 +161,7 @@ def test_every_file_arrives_as_it_is(
 
 
 @pytest.mark.parametrize(
-    ("header", "status", "begin", "end"),
+    "case",
     [
         ("bytes=0-0", 206, 0, 1),
         ("bytes=1000000-2000000", 206, 1_000_000, 2_000_001),
@@ -175,15 +175,10 @@ def test_every_file_arrives_as_it_is(
 )
 @pytest.mark.parametrize("is_running", [False, True])
 def test_ranges(
-    client_of: ClientOf,
-    alice: User,
-    attempt: Attempt,
-    header: str,
-    status: int,
-    begin: int,
-    end: int,
-    is_running: bool,
+    client_of: ClientOf, attempt: Attempt, case: tuple[str, int, int, int], is_running: bool
 ) -> None:
+    alice = attempt.instance.owner
+    header, status, begin, end = case
     if is_running:
         Attempt.objects.update(ended_at=None)
     answer = client_of(alice).get(address(attempt, ADAPTER), headers={"Range": header})
@@ -244,13 +239,9 @@ def test_only_the_owner_and_his_guests_download(
 )  # fmt: skip
 @pytest.mark.parametrize("is_running", [False, True])
 def test_what_is_no_output_file_is_not_there(
-    client_of: ClientOf,
-    alice: User,
-    attempt: Attempt,
-    workspace: Workspace,
-    path: str,
-    is_running: bool,
+    client_of: ClientOf, attempt: Attempt, workspace: Workspace, path: str, is_running: bool
 ) -> None:
+    alice = attempt.instance.owner
     put(workspace.job(attempt.instance_id, 1), {"inputs/train.jsonl": b"secret", "run/exit": b"0"})
     if is_running:
         Attempt.objects.update(ended_at=None)

@@ -18,8 +18,12 @@ from loraforge.datasets.models import Dataset
 from loraforge.datasets.selectors import INPUT_SALT
 from loraforge.datasets.services import datasets_sweep, input_url
 from loraforge.datasets.streaming import Unsatisfiable, range_parse
+from loraforge.instances.models import Instance
+from loraforge.instances.states import TERMINAL, State
 from loraforge.nodes.models import Node
+from loraforge.training.models import JobDataset
 from tests.factories.datasets import DatasetFactory, jsonl
+from tests.factories.training import JobFactory
 
 ClientOf = Callable[[User | None], APIClient]
 CONTENT = jsonl(30)
@@ -84,7 +88,7 @@ SIZE = len(CONTENT)
 
 
 @pytest.mark.parametrize(
-    ("header", "status", "begin", "end"),
+    "case",
     [
         ("", 200, 0, SIZE),
         ("bytes=0-0", 206, 0, 1),
@@ -102,14 +106,9 @@ SIZE = len(CONTENT)
     ],
 )
 def test_ranges(
-    client_of: ClientOf,
-    alice: User,
-    dataset: Dataset,
-    header: str,
-    status: int,
-    begin: int,
-    end: int,
+    client_of: ClientOf, alice: User, dataset: Dataset, case: tuple[str, int, int, int]
 ) -> None:
+    header, status, begin, end = case
     headers = {"Range": header} if header else {}
     answer = client_of(alice).get(f"/api/v1/datasets/{dataset.pk}/download/", headers=headers)
     assert answer.status_code == status
@@ -274,7 +273,7 @@ def test_inputs_are_for_that_node_alone(
 def test_inputs_end(dataset: Dataset, node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     url = input_url(dataset=dataset, node=node)
     with monkeypatch.context() as later:
-        later.setattr(signing.time, "time", lambda: timezone.now().timestamp() + 3700)
+        later.setattr("django.core.signing.time.time", lambda: timezone.now().timestamp() + 3700)
         assert APIClient().get(url, headers=as_node("n1")).status_code == 403
     Dataset.objects.update(deleted_at=timezone.now())
     assert APIClient().get(url, headers=as_node("n1")).status_code == 410
@@ -284,3 +283,19 @@ def test_inputs_end(dataset: Dataset, node: Node, monkeypatch: pytest.MonkeyPatc
     claims = {"node": "n1", "dataset": dataset.pk, "sha256": "0" * 64}
     other = f"/api/v1/agent/inputs/{signing.dumps(claims, salt=INPUT_SALT)}/"
     assert APIClient().get(other, headers=as_node("n1")).status_code == 410
+
+
+def test_jobs_that_have_not_ended_keep_their_datasets(
+    client_of: ClientOf, alice: User, dataset: Dataset
+) -> None:
+    job = JobFactory.create(owner=alice)
+    JobDataset.objects.create(job=job, dataset=dataset, sha256=dataset.sha256)
+    client, path = client_of(alice), f"/api/v1/datasets/{dataset.pk}/"
+    for state in State:
+        Instance.objects.filter(pk=job.pk).update(state=state)
+        if state not in TERMINAL:
+            refused = client.delete(path)
+            assert (refused.status_code, refused.json()["error"]["id"]) == (409, "datasets:in_use")
+            assert f"#{job.pk} (alice)" in refused.json()["error"]["message"]
+    Instance.objects.filter(pk=job.pk).update(state=State.SUCCEEDED)
+    assert client.delete(path).status_code == 204

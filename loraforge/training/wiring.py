@@ -1,0 +1,33 @@
+"""What this app does when a lower one asks; imported once by AppConfig.ready()."""
+
+from django.utils.translation import gettext as _
+
+from loraforge.core import events
+from loraforge.core.errors import Conflict
+from loraforge.datasets.models import Dataset
+from loraforge.instances.states import TERMINAL
+from loraforge.training.models import Job
+
+SHOWN = 5
+
+
+def dataset_keep(*, dataset: Dataset) -> None:
+    """Refuse to delete a dataset while a job that has not ended needs it. Raises Conflict."""
+    jobs = (
+        Job.objects.filter(job_datasets__dataset=dataset, instance__deleted_at=None)
+        .exclude(instance__state__in=[str(state) for state in TERMINAL])
+        .distinct()
+        .order_by("pk")
+        .values_list("pk", "instance__owner__username")
+    )
+    found = [f"#{number} ({owner})" for number, owner in jobs[: SHOWN + 1]]
+    if found:
+        shown = ", ".join(found[:SHOWN]) + (" ..." if len(found) > SHOWN else "")
+        raise Conflict(
+            "datasets:in_use",
+            _("Jobs that have not ended use this dataset: %(jobs)s. Delete or end them first.")
+            % {"jobs": shown},
+        )
+
+
+events.subscribe(events.DATASET_DELETING, dataset_keep)
