@@ -237,7 +237,7 @@ def _metric_write(attempt: Attempt, start: int, data: bytes) -> _Written:
         )
         rows.append(
             MetricRow(
-                attempt=attempt,
+                attempt_id=attempt.pk,
                 start=row.start,
                 end=row.end,
                 step=progress.step,
@@ -285,7 +285,7 @@ def _progress_apply(attempt: Attempt, progress: policy.Progress) -> Frames:
 def _event_write(attempt: Attempt, start: int, data: bytes) -> _Written:
     rows = [
         TrainerEvent(
-            attempt=attempt,
+            attempt_id=attempt.pk,
             start=row.start,
             end=row.end,
             name=str(row.values.get("event", ""))[:30],

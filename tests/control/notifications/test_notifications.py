@@ -1,8 +1,9 @@
 """What a user is told about own jobs, and in which language."""
 
+from typing import TYPE_CHECKING
+
 import pytest
 from django.utils.translation import override
-from rest_framework.test import APIClient
 
 from loraforge.accounts.models import User
 from loraforge.core import events
@@ -12,6 +13,9 @@ from loraforge.notifications.models import Notification
 from loraforge.notifications.texts import TITLES, body_of
 from tests.control.conftest import ClientOf
 from tests.factories.telemetry import AttemptFactory
+
+if TYPE_CHECKING:
+    from rest_framework.test import APIClient
 
 pytestmark = pytest.mark.django_db
 

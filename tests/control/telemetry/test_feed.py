@@ -3,11 +3,10 @@
 import asyncio
 import random
 from contextlib import aclosing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-import redis
 
 from loraforge.core import live
 from loraforge.core.fanout import Frame, Subscriber, fanout, join_logs
@@ -17,7 +16,14 @@ from loraforge.telemetry import services
 from loraforge.telemetry.feed import JobFeed
 from loraforge.telemetry.policy import START, Cursor
 from nodeagent.contract.normalise import normalise
+from tests.control.telemetry.waiting import until
 from tests.factories.telemetry import AttemptFactory, pieces_of
+
+if TYPE_CHECKING:
+    import redis
+
+    from loraforge.telemetry.services import Piece
+    from nodeagent.contract.reports import Stream
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.redis]
 
@@ -41,15 +47,16 @@ def metric_of(rng: random.Random) -> bytes:
 async def write(client: "redis.Redis", attempt: Attempt, rng: random.Random) -> tuple[bytes, bytes]:
     """Store and publish a training's output; now and then a frame is lost or comes twice."""
     log, metric = log_of(rng), metric_of(rng)
-    pieces = [("log", piece) for piece in pieces_of(log, rng.sample(range(len(log)), 60))]
-    pieces += [("metric", piece) for piece in pieces_of(metric, [metric.find(b"\n", cut) + 1 for cut in range(0, len(metric), 300)])]  # fmt: skip
-    pieces.sort(
-        key=lambda one: (one[1].start / (len(log) if one[0] == "log" else len(metric)), one[0])
-    )
+    line_ends = [metric.find(b"\n", cut) + 1 for cut in range(0, len(metric), 300)]
+    log_pieces = pieces_of(log, rng.sample(range(len(log)), 60))
+    pieces: list[tuple[Stream, Piece]] = [("log", piece) for piece in log_pieces]
+    pieces += [("metric", piece) for piece in pieces_of(metric, line_ends)]
+    size = {"log": len(log), "metric": len(metric)}
+    pieces.sort(key=lambda one: one[1].start / size[one[0]])
     for stream, piece in pieces:
         stored = await in_thread(services.chunk_store)(
             attempt=attempt, stream=stream, **piece._asdict()
-        )  # type: ignore[arg-type]
+        )
         if rng.random() < 0.8:
             live.publish(client, stored.frames)
         if rng.random() < 0.2:
@@ -103,7 +110,7 @@ async def test_nothing_is_repeated_and_nothing_missed(
     watchers = [
         asyncio.create_task(watch(attempt, random.Random(seed + n), ended)) for n in range(3)
     ]
-    log, metric = await write(redis_client, attempt, rng)
+    log, _metric = await write(redis_client, attempt, rng)
     ended.set()
     for lines, steps in await asyncio.gather(*watchers):
         assert lines == normalise(log)
@@ -120,8 +127,7 @@ async def test_a_lost_redis_costs_latency_only(
         assert read(await anext(frames))["type"] == "train_status"
         waiting = asyncio.ensure_future(anext(frames))
         await asyncio.sleep(0)
-        while not redis_client.client_list(_type="normal")[1:]:
-            await asyncio.sleep(0.01)
+        await until(lambda: len(redis_client.client_list(_type="normal")) > 1)
         await in_thread(services.chunk_store)(
             attempt=attempt, stream="log", start=0, end=2, data=b"a\n"
         )
@@ -159,7 +165,9 @@ async def test_a_slow_subscriber_is_given_up_and_keeps_no_memory() -> None:
 async def test_frames_that_wait_are_joined_only_where_they_touch() -> None:
     late = Subscriber(behind=asyncio.Event())
     status = Frame.of({"type": "train_status"})
-    for frame in [*(log_frame(n, str(n)) for n in range(12)), log_frame(20, "gap"), status, *(log_frame(21 + n, "z") for n in range(9))]:  # fmt: skip
+    touching = [log_frame(n, str(n)) for n in range(12)]
+    later = [log_frame(21 + n, "z") for n in range(9)]
+    for frame in [*touching, log_frame(20, "gap"), status, *later]:
         late.put(frame)
     first = await late.next()
     assert first is not None

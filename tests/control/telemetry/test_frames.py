@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from django.utils import timezone
 
 from loraforge.accounts.models import User
 from loraforge.instances.frames import status_frame
@@ -59,7 +60,7 @@ def test_log(attempt: Attempt) -> None:
 def test_metric_and_the_status_that_follows(
     attempt: Attempt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(services.timezone, "now", lambda: AT)
+    monkeypatch.setattr(timezone, "now", lambda: AT)
     stored = services.chunk_store(
         attempt=attempt, stream="metric", start=0, end=len(METRIC), data=METRIC
     )

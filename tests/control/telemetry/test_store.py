@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from loraforge.instances.models import Attempt
 from loraforge.telemetry import selectors, services
 from loraforge.telemetry.models import LogChunk, MetricRow, Sample, TrainerEvent
-from loraforge.telemetry.policy import START
+from loraforge.telemetry.policy import START, Cursor
 from nodeagent.contract.normalise import normalise
 from nodeagent.contract.reports import GpuSample, HostSample, JobSample
 from nodeagent.contract.reports import Sample as NodeSample
@@ -84,7 +84,7 @@ def test_the_tail_goes_back_page_by_page(attempt: Attempt) -> None:
     page = selectors.log_tail(instance=attempt.instance, lines=30)
     lines = page.lines
     while page.more:
-        before = selectors.Cursor(page.attempt, page.start)
+        before = Cursor(page.attempt, page.start)
         page = selectors.log_tail(instance=attempt.instance, lines=30, before=before)
         assert page.end == before.position
         lines = page.lines + lines
@@ -92,9 +92,11 @@ def test_the_tail_goes_back_page_by_page(attempt: Attempt) -> None:
 
 
 def test_overlap_is_trimmed_and_a_gap_is_reported_not_stored(attempt: Attempt) -> None:
-    store = lambda start, data: services.chunk_store(  # noqa: E731
-        attempt=attempt, stream="log", start=start, end=start + len(data), data=data
-    )
+    def store(start: int, data: bytes) -> services.Stored:
+        return services.chunk_store(
+            attempt=attempt, stream="log", start=start, end=start + len(data), data=data
+        )
+
     assert store(0, b"one\ntw").committed_end == 6
     again = store(0, b"one\ntw")
     assert (again.committed_end, again.frames) == (6, [])
