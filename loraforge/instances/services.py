@@ -16,7 +16,7 @@ from loraforge.core.errors import Conflict, Invalid
 from loraforge.instances.models import Attempt, DeviceLease, Instance, Kind
 from loraforge.instances.states import ACTIVE, RESTING, State
 from loraforge.instances.transitions import instance_move
-from loraforge.nodes.models import Node
+from loraforge.nodes.models import Node, NodeState
 
 StopMode = Literal["save", "now"]
 
@@ -161,6 +161,29 @@ def _stop_ask(*, instance: Instance, mode: StopMode) -> None:
         rows = rows.exclude(stop_requested="now")
     if rows.update(stop_requested=mode):
         outbox.task_enqueue(STOP_TASK, instance_id=instance.pk, attempt=instance.attempt, mode=mode)
+
+
+@transaction.atomic
+def instance_give_up(*, actor: User, instance: Instance) -> Instance:
+    """UNKNOWN -> LOST: nobody waits for its node any more, its devices count as free.
+
+    Operators may at any time, the owner once the node itself counts as lost. Should the node return
+    with it still running, it is stopped there. Raises Conflict for any other state.
+    """
+    access.require(actor, Action.CHANGE, instance)
+    instance.refresh_from_db()
+    if instance.node is None or instance.node.state != NodeState.LOST:
+        access.require(actor, Action.OPERATE)
+    moved = instance_move(
+        instance=instance,
+        target=State.LOST,
+        sources=frozenset({State.UNKNOWN}),
+        actor=actor,
+        reason="node:given_up",
+        failure_reason="node:given_up",
+    )
+    audit.record(actor=actor, target=moved, what="instances:give_up")
+    return moved
 
 
 @transaction.atomic

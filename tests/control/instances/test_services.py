@@ -8,7 +8,7 @@ from loraforge.core.models import OutboxMessage
 from loraforge.instances import selectors, services
 from loraforge.instances.models import Attempt, DeviceLease, Instance, InstanceEvent
 from loraforge.instances.states import State
-from loraforge.nodes.models import Node
+from loraforge.nodes.models import Node, NodeState
 from tests.factories.training import JobInstanceFactory, OnlineNodeFactory
 
 pytestmark = pytest.mark.django_db
@@ -143,3 +143,20 @@ def test_update_never_touches_the_state(alice: User, node: Node) -> None:
     services.instance_update(actor=alice, instance=stale, name="new", tags=["x"], keep=True)
     stale.refresh_from_db()
     assert (stale.state, stale.name, stale.keep) == (State.RUNNING, "new", True)
+
+
+def test_only_an_operator_gives_up_before_the_node_is_lost(
+    alice: User, olga: User, node: Node
+) -> None:
+    first = assigned(alice, node)
+    Instance.objects.filter(pk=first.pk).update(state=State.UNKNOWN)
+    with pytest.raises(Denied):
+        services.instance_give_up(actor=alice, instance=first)
+    assert services.instance_give_up(actor=olga, instance=first).state == State.LOST
+    assert not DeviceLease.objects.filter(released_at=None).exists()
+    second = assigned(alice, node)
+    Instance.objects.filter(pk=second.pk).update(state=State.UNKNOWN)
+    Node.objects.filter(pk=node.pk).update(state=NodeState.LOST)
+    assert services.instance_give_up(actor=alice, instance=second).state == State.LOST
+    with pytest.raises(Conflict):
+        services.instance_give_up(actor=alice, instance=second)
