@@ -1,6 +1,6 @@
 """What a list of jobs can be narrowed and ordered by."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import django_filters
 from django.db.models import Q, QuerySet
@@ -39,10 +39,6 @@ class JobFilter(django_filters.FilterSet):
             ("state", "state"),
         )
     )
-
-    class Meta:
-        model = Instance
-        fields: ClassVar[list[str]] = []
 
     def by_words(self, rows: QuerySet[Instance], _name: str, value: str) -> QuerySet[Instance]:
         """Every word somewhere in name or model; ``#41`` is the job of that number."""
