@@ -95,6 +95,7 @@ def test_the_alarm_sees_a_commit_within_milliseconds(tmp_path: Path) -> None:
 
 def test_a_second_relay_stands_by(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(connection.settings_dict, "NAME", str(tmp_path / "db.sqlite3"))
+    monkeypatch.setattr(connection, "vendor", "sqlite")  # PostgreSQL skips locked rows instead
     stopping = threading.Event()
     with relay._only_one(threading.Event()) as first:
         assert first
