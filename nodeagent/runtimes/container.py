@@ -25,7 +25,6 @@ MIB = 1024**2
 GIB = 1024**3
 # The kernel takes a job before the agent, the engine or the control plane.
 OOM_SCORE = 500
-OPEN_FILES = 65_536
 NO_LIMIT = -1
 MASTER_PORT = 29_500  # free for sure: each container has a network of its own
 
@@ -142,10 +141,8 @@ def _environment(launch: Launch, policy: Policy) -> dict[str, str]:
 def _host_config(launch: Launch, policy: Policy, plugin: Path) -> dict[str, Any]:
     memory_bytes = policy.memory_bytes * len(launch.devices)
     cpus = min(policy.cpus * len(launch.devices), policy.max_cpus)
-    ulimits = [
-        {"Name": "core", "Soft": 0, "Hard": 0},
-        {"Name": "nofile", "Soft": OPEN_FILES, "Hard": OPEN_FILES},
-    ]
+    # open files stay as the engine has them: raising them fails where the engine itself may not
+    ulimits = [{"Name": "core", "Soft": 0, "Hard": 0}]
     if gpus_of(launch.devices):  # pinned memory
         ulimits.append({"Name": "memlock", "Soft": NO_LIMIT, "Hard": NO_LIMIT})
     return {

@@ -44,6 +44,7 @@ CALL_TIMEOUT_S = 60
 LOOK_EVERY_S = 2.0  # an event tells of an end at once; this is for events that were lost
 LOOK_BLIND_S = 0.25  # while no events come
 SAY_EVERY_S = 2.0
+NAME_PATIENCE_S = 5.0
 NOT_FOUND, CONFLICT = 404, 409
 
 
@@ -225,21 +226,26 @@ class DockerRuntime:
 
     def _create(self, launch: Launch, config: dict[str, Any]) -> str:
         """The id of a new container, or of the one that was made under this name and for this spec."""
-        try:
-            made = self._api.create_container_from_config(config, launch.name)  # type: ignore[no-untyped-call]
-            return str(made["Id"])
-        except docker.errors.ImageNotFound as error:
-            raise _image_missing(config["Image"], str(error.explanation)) from error
-        except docker.errors.APIError as error:
-            if error.status_code != CONFLICT:
-                raise RuntimeFault("container:create_failed", str(error.explanation)) from error
-        found = self._inspect(launch.name)
-        if found is None:
-            raise RuntimeAway(f"{launch.name} is just being removed.")
-        if (
-            not self._is_ours(found)
-            or found["Config"]["Labels"].get(LABEL_SPEC) != launch.spec_hash
-        ):
+        deadline = time.monotonic() + NAME_PATIENCE_S
+        while True:
+            try:
+                made = self._api.create_container_from_config(config, launch.name)  # type: ignore[no-untyped-call]
+                return str(made["Id"])
+            except docker.errors.ImageNotFound as error:
+                raise _image_missing(config["Image"], str(error.explanation)) from error
+            except docker.errors.APIError as error:
+                if error.status_code != CONFLICT:
+                    raise RuntimeFault("container:create_failed", str(error.explanation)) from error
+            found = self._inspect(launch.name)
+            if found is not None:
+                return self._adopt(launch, found)
+            # the name is taken before there is anything to see of it, and still while it is removed
+            if time.monotonic() >= deadline:
+                raise RuntimeAway(f"The engine is busy with another {launch.name}.")
+            time.sleep(0.05)
+
+    def _adopt(self, launch: Launch, found: dict[str, Any]) -> str:
+        if not self._is_ours(found) or found["Config"]["Labels"].get(LABEL_SPEC) != launch.spec_hash:
             raise RuntimeFault(
                 "container:name_taken", f"Another container is called {launch.name} on this engine."
             )

@@ -1,279 +1,264 @@
-"""What every runtime must do, as one suite; a runtime joins by one line in RUNTIMES."""
+"""What every runtime promises, tried on each: real processes, real containers."""
 
-import functools
-import json
 import os
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
+import msgspec
 import pytest
 
+from nodeagent.config import Settings
+from nodeagent.contract import paths
 from nodeagent.journal import Handle
 from nodeagent.runtimes.base import Launch, Runtime, RuntimeFault, Signal, State
-from nodeagent.runtimes.paths import real_paths
-from nodeagent.runtimes.process import MARKER, ProcessRuntime, process_started
-from nodeagent.workspace import JobFolder, Workspace
+from nodeagent.runtimes.choice import engine_choose, runtime_make
+from nodeagent.workspace import JobFolder
+from tests.agent.engine import IMAGE, containers_remove, engine_client, some_instance
 from tests.agent.plane import wait_for
 
-
-def process_runtime(tmp_path: Path) -> ProcessRuntime:
-    return ProcessRuntime(
-        python=Path(sys.executable),
-        cache=tmp_path / "cache",
-        plugin_folder=tmp_path / "plugin",
-        base_env={"PATH": os.environ["PATH"]},
-    )
-
-
-RUNTIMES: dict[str, Callable[[Path], Runtime]] = {"process": process_runtime}
+WAITS = """
+import os, signal, sys, time
+told = []
+signal.signal(signal.SIGTERM, lambda *_: told.append(1))
+print("up", os.getpid(), flush=True)
+while not told and not os.path.exists(sys.argv[1] + "/go"): time.sleep(0.01)
+print("end", flush=True)
+sys.exit(75 if told else 0)
+"""
+STUBBORN = """
+import signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+subprocess.Popen([sys.executable, "-c", "import signal,time\\n"
+    "signal.signal(signal.SIGTERM, signal.SIG_IGN)\\nprint('up', flush=True)\\n"
+    "while True: time.sleep(0.05); print('lives', flush=True)"], start_new_session=True)
+time.sleep(60)
+"""
 
 
 class Bench:
-    """A runtime with a job folder, and the means to start scripts in it."""
+    """One runtime with a job folder, and what it takes to play an agent."""
 
-    def __init__(self, make: Callable[[Path], Runtime], tmp_path: Path) -> None:
-        self._make: Callable[[], Runtime] = functools.partial(make, tmp_path)
-        self.runtime = self._make()
-        self.folder: JobFolder = Workspace(tmp_path / "node").job(1, 1)
-        self.folder.create()
-        self.handle: Handle | None = None
+    def __init__(self, kind: str, folder: Path) -> None:
+        self.kind = kind
+        self.cluster = uuid.uuid4().hex
+        self.instance = some_instance()
+        self.name = f"lf-{self.instance}-a1"
+        self.job = JobFolder(folder / "jobs" / str(self.instance) / "a1")
+        self.job.create()
+        self.settings = Settings(
+            name="n1",
+            token="t",
+            server="http://127.0.0.1",
+            folder=folder,
+            runtime=kind,
+            swift_python=Path(sys.executable),
+            trainer_env={"PATH": os.environ["PATH"]},
+        )
+        self.handles: list[Handle] = []
+        self.runtime = self.new_runtime()
 
-    def restart(self) -> None:
-        """As after a restart of the agent."""
-        self.runtime = self._make()
+    def new_runtime(self) -> Runtime:
+        """As an agent makes it that was just started."""
+        engine = engine_choose(self.settings, has_gpus=False)
+        return runtime_make(self.settings, engine=engine, cluster=self.cluster, devices=2)
 
-    def start(self, script: str, *more: str, **facts: Any) -> Handle:
+    def launch(self, script: str, *arguments: str, **more: Any) -> Launch:
         given: dict[str, Any] = {
+            "name": self.name,
+            "instance": self.instance,
+            "attempt": 1,
+            "spec_hash": "s1",
+            "folder": self.job,
+            "argv": ["-c", script, *arguments],
             "env": {},
             "devices": ["cpu-0"],
             "mounts": {},
-            **facts,
+            "image": IMAGE if self.kind == "docker" else "",
+            **more,
         }
-        self.handle = self.runtime.start(
-            Launch(name="lf-1-a1", folder=self.folder, argv=["-c", script, *more], **given)
-        )
-        return self.handle
+        return Launch(**given)
 
-    def state(self) -> State:
-        assert self.handle is not None
-        return self.runtime.state(self.handle, self.folder)
-
-    def ended(self) -> State:
-        state: State = wait_for(lambda: None if (now := self.state()).running else now)
-        return state
+    def start(self, script: str, *arguments: str, **more: Any) -> Handle:
+        handle = self.runtime.start(self.launch(script, *arguments, **more))
+        self.handles.append(handle)
+        return handle
 
     def console(self) -> str:
-        return (self.folder.path / "console.log").read_text()
+        path = self.job.path / "console.log"
+        return path.read_text() if path.exists() else ""
 
-    def signal(self, signal: Signal) -> None:
-        assert self.handle is not None
-        self.runtime.signal(self.handle, self.folder, signal)
+    def state(self) -> State:
+        return self.runtime.state(self.handles[-1], self.job)
+
+    def ended(self, *, timeout_s: float = 20.0) -> State:
+        wait_for(lambda: not self.state().running, timeout_s=timeout_s, what="the end")
+        return self.state()
+
+    def close(self) -> None:
+        for handle in self.handles:
+            self.runtime.clean(handle, self.job)
+            self.runtime.forget(handle)
 
 
-@pytest.fixture(params=RUNTIMES)
+@pytest.fixture(
+    params=["process", pytest.param("docker", marks=[pytest.mark.docker, pytest.mark.xdist_group("docker")])]
+)
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
-    bench = Bench(RUNTIMES[request.param], tmp_path)
+    client = engine_client() if request.param == "docker" else None
+    bench = Bench(request.param, tmp_path)
     yield bench
-    if bench.handle is not None:
-        bench.runtime.clean(bench.handle, bench.folder)
-        wait_for(lambda: not bench.state().running)
+    bench.close()
+    if client is not None:
+        containers_remove(client, bench.cluster)
+        client.close()
 
 
-def test_output_and_exit_code(bench: Bench) -> None:
-    bench.start("import sys;print('out');print('err',file=sys.stderr);sys.exit(7)")
-    state = bench.ended()
-    assert (state.exit_code, state.killed_by, state.reason) == (7, None, "")
-    assert bench.console().split() == ["out", "err"]
+CONTROL = paths.CONTROL
 
 
-def test_starting_twice_makes_one(bench: Bench) -> None:
-    script = "import time;print('once',flush=True);time.sleep(30)"
-    first = bench.start(script)
-    bench.restart()
-    second = bench.start(script)
-    assert (first.pid, first.trainer_pid) == (second.pid, second.trainer_pid)
-    wait_for(bench.console)
-    assert bench.console() == "once\n"
+@pytest.mark.parametrize("code", [0, 3])
+def test_it_runs_and_tells_its_code(bench: Bench, code: int) -> None:
+    bench.start(f"import sys; print('out'); print('err', file=sys.stderr); sys.exit({code})")
+    assert bench.ended() == State(running=False, exit_code=code)
+    assert sorted(bench.console().split()) == ["err", "out"]
 
 
-def test_found_again_after_a_restart(bench: Bench) -> None:
-    first = bench.start("import time;time.sleep(30)")
-    bench.restart()
-    assert bench.runtime.find("lf-1-a1", bench.folder) == first
-    assert bench.state().running
-    bench.signal(Signal.KILL)
-    assert bench.ended().killed_by == 9
+def test_a_signal_that_killed_it_is_told(bench: Bench) -> None:
+    bench.start("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    assert bench.ended() == State(running=False, exit_code=137, killed_by=9)
 
 
-def test_nothing_is_found_where_nothing_was_started(bench: Bench) -> None:
-    assert bench.runtime.find("lf-1-a1", bench.folder) is None
+def test_started_twice_it_runs_once(bench: Bench) -> None:
+    handles: list[Handle] = []
+    threads = [
+        threading.Thread(target=lambda: handles.append(bench.start(WAITS, CONTROL))) for _ in range(6)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(handles) == 6
+    assert len({(handle.container, handle.pid) for handle in handles}) == 1
+    wait_for(lambda: "up" in bench.console())
+    (bench.job.control / "go").touch()
+    assert bench.ended().exit_code == 0
+    assert bench.console().count("up") == 1
 
 
-def test_found_after_its_end_with_the_exit_code(bench: Bench) -> None:
-    bench.start("raise SystemExit(5)")
+def test_a_later_agent_finds_it(bench: Bench) -> None:
+    first = bench.start(WAITS, CONTROL)
+    wait_for(lambda: "up" in bench.console())
+    later = bench.new_runtime()
+    found = later.find(bench.name, bench.job)
+    assert found is not None
+    assert (found.name, found.pid, found.container) == (first.name, first.pid, first.container)
+    assert later.state(found, bench.job).running
+    assert later.running([(bench.name, bench.job)]) == [bench.name]
+    (bench.job.control / "go").touch()
+    wait_for(lambda: not later.state(found, bench.job).running)
+    assert later.state(found, bench.job).exit_code == 0
+    assert later.running([(bench.name, bench.job)]) == []
+
+
+def test_an_end_that_nobody_watched_is_known_later(bench: Bench) -> None:
+    bench.start("raise SystemExit(7)")
     bench.ended()
-    bench.restart()
-    bench.handle = bench.runtime.find("lf-1-a1", bench.folder)
-    assert bench.ended().exit_code == 5
+    later = bench.new_runtime()
+    found = later.find(bench.name, bench.job)
+    assert found is not None
+    assert later.state(found, bench.job).exit_code == 7
 
 
-def test_term_reaches_the_trainer_alone(bench: Bench) -> None:
-    bench.start(
-        "import signal,subprocess,sys,time\n"
-        "child=subprocess.Popen([sys.executable,'-c','import time;time.sleep(30)'])\n"
-        "def term(*_):\n"
-        "  print('child lives', child.poll() is None, flush=True); child.kill(); sys.exit(75)\n"
-        "signal.signal(signal.SIGTERM, term)\n"
-        "print('ready',flush=True)\n"
-        "while True: time.sleep(0.01)"
+def test_what_was_never_started_is_not_found(bench: Bench) -> None:
+    assert bench.runtime.find(bench.name, bench.job) is None
+    assert bench.runtime.running([(bench.name, bench.job)]) == []
+
+
+def test_term_reaches_the_trainer(bench: Bench) -> None:
+    handle = bench.start(WAITS, CONTROL)
+    wait_for(lambda: "up" in bench.console())
+    bench.runtime.signal(handle, bench.job, Signal.TERM)
+    assert bench.ended() == State(running=False, exit_code=75)
+    assert bench.console().endswith("end\n")
+
+
+def test_kill_ends_all_its_processes(bench: Bench) -> None:
+    handle = bench.start(STUBBORN)
+    wait_for(lambda: "lives" in bench.console())
+    bench.runtime.signal(handle, bench.job, Signal.TERM_ALL)
+    size = len(bench.console())
+    wait_for(lambda: len(bench.console()) > size + 20, what="a sign of life after TERM")
+    bench.runtime.signal(handle, bench.job, Signal.KILL)
+    state = bench.ended()
+    assert (state.exit_code, state.killed_by) == (137, 9)
+    bench.runtime.clean(handle, bench.job)
+    size = len(bench.console())
+    time.sleep(0.2)
+    assert len(bench.console()) == size
+    bench.runtime.signal(handle, bench.job, Signal.TERM)  # one that has ended is not told
+
+
+def test_its_end_is_noticed_at_once(bench: Bench) -> None:
+    bench.start(WAITS, CONTROL)
+    wait_for(lambda: "up" in bench.console())
+    assert bench.state().running
+    (bench.job.control / "go").touch()
+    wait_for(lambda: "end" in bench.console())
+    begin = time.monotonic()
+    bench.ended()
+    assert time.monotonic() - begin < 1.0
+
+
+def test_usage_while_it_runs(bench: Bench) -> None:
+    script = "import os, sys, time\nhog = bytearray(60_000_000)\nprint('up', flush=True)\n"
+    handle = bench.start(
+        script + "while not os.path.exists(sys.argv[1] + '/go'): sum(range(1000))", CONTROL
     )
-    wait_for(bench.console)
-    bench.signal(Signal.TERM)
-    assert bench.ended().exit_code == 75
-    assert "child lives True" in bench.console()
-
-
-def test_usage(bench: Bench) -> None:
-    handle = bench.start("while True: pass")
-
-    def busy() -> bool:
-        usage = bench.runtime.usage(handle)
-        return usage is not None and usage.cpu_percent > 20 and usage.memory_bytes > 10**6
-
-    wait_for(busy)
-    bench.signal(Signal.KILL)
+    wait_for(lambda: "up" in bench.console())
+    assert bench.runtime.usage(handle) is not None
+    time.sleep(0.5)
+    usage = bench.runtime.usage(handle)
+    assert usage is not None
+    assert usage.memory_bytes > 55_000_000
+    assert usage.cpu_percent > 10
+    assert usage.processes >= 1
+    (bench.job.control / "go").touch()
     bench.ended()
     assert bench.runtime.usage(handle) is None
 
 
-def test_clean_leaves_nothing(bench: Bench) -> None:
-    handle = bench.start(
-        "import subprocess,sys\n"
-        "subprocess.Popen([sys.executable,'-c','import time;time.sleep(60)'],start_new_session=True)"
-    )
-    assert bench.ended().exit_code == 0
-    marker = f"{MARKER}={bench.folder.path}".encode()
-
-    def left() -> list[int]:
-        found = []
-        for pid in psutil.pids():
-            try:
-                environ = Path(f"/proc/{pid}/environ").read_bytes()
-            except OSError:
-                continue
-            if marker in environ.split(b"\0") and process_started(pid):
-                found.append(pid)
-        return found
-
-    assert left()
-    bench.runtime.clean(handle, bench.folder)
-    wait_for(lambda: not left())
-
-
-def test_paths_and_environment(bench: Bench, tmp_path: Path) -> None:
-    script = "import json,os,sys;print(json.dumps([sys.argv[1:], dict(os.environ)]))"
+def test_it_sees_its_inputs_and_its_model(bench: Bench, tmp_path: Path) -> None:
+    (bench.job.inputs / "data.jsonl").write_text("rows")
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "weights").write_text("w")
+    script = "import sys; print([open(path).read() for path in sys.argv[1:]])"
     bench.start(
         script,
-        "/lf/job/output",
-        "/lf/model/sub",
-        "/lf/inputs/d.jsonl#500",
-        "text /lf/model",
-        "/lf/modelling",
-        json.dumps({"a": ["/lf/model", "see /lf/model"]}),
-        mounts={"/lf/model": tmp_path / "base"},
-        env={"CB_CONTROL_DIR": "/lf/job/control"},
-        devices=["GPU-a", "GPU-b"],
+        f"{paths.INPUTS}/data.jsonl",
+        f"{paths.MODEL}/weights",
+        mounts={paths.MODEL: model},
     )
-    bench.ended()
-    argv, environ = json.loads(bench.console())
-    folder = bench.folder.path
-    assert argv == [
-        str(folder / "output"),
-        str(tmp_path / "base/sub"),
-        str(folder / "inputs/d.jsonl") + "#500",
-        "text /lf/model",
-        "/lf/modelling",
-        json.dumps({"a": [str(tmp_path / "base"), "see /lf/model"]}),
-    ]
-    assert environ["CB_CONTROL_DIR"] == str(folder / "control")
-    assert environ["CUDA_VISIBLE_DEVICES"] == "GPU-a,GPU-b"
+    assert bench.ended().exit_code == 0
+    assert bench.console() == "['rows', 'w']\n"
 
 
-# -- the process runtime's own
+def test_it_finds_the_plugin_and_what_the_job_set(bench: Bench) -> None:
+    script = "import os, sys; print(os.environ['MINE'], os.path.exists(sys.argv[1]), os.environ.get('TOKEN'))"
+    bench.start(script, f"{paths.PLUGIN}/platform_callback.py", env={"MINE": "x"})
+    assert bench.ended().exit_code == 0
+    assert bench.console() == "x True None\n"
 
 
-def test_a_reused_pid_is_not_mistaken(tmp_path: Path) -> None:
-    bench = Bench(process_runtime, tmp_path)
-    other = Handle(name="lf-1-a1", pid=os.getpid(), started=process_started(os.getpid()) - 1)
-    state = bench.runtime.state(other, bench.folder)
-    assert (state.running, state.exit_code, state.reason) == (False, None, "process:exit_unknown")
-    bench.runtime.signal(other, bench.folder, Signal.TERM)  # would end this test run
-
-
-def test_pids_of_another_are_not_believed(tmp_path: Path) -> None:
-    bench = Bench(process_runtime, tmp_path)
-    (bench.folder.run / "pids").write_text(f"{os.getpid()} {os.getpid()}")
-    handle = bench.runtime.find("lf-1-a1", bench.folder)
-    assert handle is not None
-    assert not bench.runtime.state(handle, bench.folder).running
-
-
-def test_a_zombie_has_ended() -> None:
-    pid = os.fork()
-    if pid == 0:
-        os._exit(0)
-    try:
-        deadline = time.monotonic() + 5
-        while psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-            assert time.monotonic() < deadline
-        assert process_started(pid) == 0
-    finally:
-        os.waitpid(pid, 0)
-
-
-def test_python_that_is_not_there(tmp_path: Path) -> None:
-    bench = Bench(process_runtime, tmp_path)
-    bench.runtime._python = tmp_path / "none"  # type: ignore[attr-defined]
-    with pytest.raises(RuntimeFault) as fault:
-        bench.start("pass")
-    assert fault.value.reason == "runtime:python_missing"
-
-
-def test_several_processes_go_through_torchrun(tmp_path: Path) -> None:
-    runtime = process_runtime(tmp_path)
-    folder = Workspace(tmp_path / "node").job(1, 1)
-    launch = Launch(
-        name="lf-1-a1",
-        folder=folder,
-        argv=["-m", "swift.cli.sft", "--output_dir", "/lf/job/output"],
-        env={},
-        devices=["GPU-a", "GPU-b"],
-        mounts={},
-        processes=2,
-    )
-    argv = runtime._argv(launch)
-    assert argv[:5] == ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port"]
-    assert argv[6:] == ["-m", "swift.cli.sft", "--output_dir", str(folder.output)]
-    assert runtime._environment(launch)["NPROC_PER_NODE"] == "2"
-
-
-@pytest.mark.parametrize(
-    ("value", "real"),
-    [
-        ("/lf/model", "/m"),
-        ("/lf/model/", "/m/"),
-        ("/lf/model#10", "/m#10"),
-        ("/lf/models", "/lf/models"),
-        ("x/lf/model", "x/lf/model"),
-        ('["/lf/model#3", 1, null]', '["/m#3", 1, null]'),
-        ('{"a": "b /lf/model"}', '{"a": "b /lf/model"}'),
-        ("[not json /lf/model", "[not json /lf/model"),
-        ("", ""),
-    ],
-)
-def test_real_paths(value: str, real: str) -> None:
-    assert real_paths(value, {"/lf/model": Path("/m")}) == real
+def test_what_cannot_run_is_refused(bench: Bench) -> None:
+    if bench.kind == "process":
+        bench.settings = msgspec.structs.replace(bench.settings, swift_python=Path("/none/python"))
+        bench.runtime = bench.new_runtime()
+    with pytest.raises(RuntimeFault) as caught:
+        bench.start("pass", image="loraforge/none:0")
+    assert caught.value.reason in {"image:not_allowed", "runtime:python_missing"}
