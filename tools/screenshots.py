@@ -87,14 +87,18 @@ def shoot(browser: Browser, arguments: argparse.Namespace, shot: Shot) -> list[s
     page.on("pageerror", lambda error: complaints.append(f"{shot.folder} {here}: {error}"))
     page.on(
         "console",
-        lambda message: complaints.append(f"{shot.folder} {here}: {message.text}")
-        if message.type == "error" and "404" not in message.text
-        else None,
+        lambda message: (
+            complaints.append(f"{shot.folder} {here}: {message.text}")
+            if message.type == "error" and "404" not in message.text
+            else None
+        ),
     )
     page.goto(f"{arguments.base}/login/")
     page.screenshot(path=folder / "login.png")
     sign_in(page, arguments.base, arguments.user, os.environ["LORAFORGE_PASSWORD"])
-    context.add_cookies([{"name": "django_language", "value": shot.language, "url": arguments.base}])
+    context.add_cookies(
+        [{"name": "django_language", "value": shot.language, "url": arguments.base}]
+    )
     wanted = set(arguments.only.split(",")) if arguments.only else set()
     for name, path in addresses(arguments.job, arguments.node, arguments.dataset):
         if wanted and name not in wanted:
@@ -122,7 +126,9 @@ def main() -> int:
     parser.add_argument("--widths", default=",".join(map(str, WIDTHS)))
     arguments = parser.parse_args()
     looks = product(
-        arguments.themes.split(","), arguments.languages.split(","), map(int, arguments.widths.split(","))
+        arguments.themes.split(","),
+        arguments.languages.split(","),
+        map(int, arguments.widths.split(",")),
     )
     complaints: list[str] = []
     with sync_playwright() as playwright:

@@ -59,6 +59,7 @@ class TokenForm(forms.Form):
         label=_("Expires"),
         choices=DAYS,
         required=False,
+        initial="90",
         widget=forms.Select(attrs={"class": "form-select"}),
     )
 

@@ -33,7 +33,9 @@ RETRIED = frozenset({"node", "platform"})
 FAILURES: dict[str, tuple[Promise, Promise]] = {
     "user:out_of_memory": (
         gettext_lazy("The GPU ran out of memory."),
-        gettext_lazy("Halve the batch size per GPU and double the gradient accumulation steps, or lower the max length."),
+        gettext_lazy(
+            "Halve the batch size per GPU and double the gradient accumulation steps, or lower the max length."
+        ),
     ),
     "user:bad_arguments": (
         gettext_lazy("SWIFT refused an argument."),
@@ -41,7 +43,9 @@ FAILURES: dict[str, tuple[Promise, Promise]] = {
     ),
     "user:model_not_found": (
         gettext_lazy("The base model was not found."),
-        gettext_lazy("Check the path or id of the model, and that the node can reach the model hub."),
+        gettext_lazy(
+            "Check the path or id of the model, and that the node can reach the model hub."
+        ),
     ),
     "user:dataset": (
         gettext_lazy("The dataset could not be used."),
@@ -71,7 +75,9 @@ GENERAL: dict[str, tuple[Promise, Promise]] = {
     ),
     "code": (
         gettext_lazy("The training ended with an error."),
-        gettext_lazy("The last lines of the log tell where. Correct the settings in a new job from this one."),
+        gettext_lazy(
+            "The last lines of the log tell where. Correct the settings in a new job from this one."
+        ),
     ),
     "node": (
         gettext_lazy("The node could not run the job."),

@@ -19,7 +19,9 @@ from loraforge.swift.catalogue import catalogue_load
 from loraforge.training.models import Job
 from nodeagent.contract.phases import Phase
 
-_STOPPABLE = frozenset({State.ASSIGNED, State.PREPARING, State.RUNNING, State.FINISHING, State.UNKNOWN})
+_STOPPABLE = frozenset(
+    {State.ASSIGNED, State.PREPARING, State.RUNNING, State.FINISHING, State.UNKNOWN}
+)
 _RETRIED = frozenset({State.FAILED, State.STOPPED, State.LOST})
 
 
@@ -78,7 +80,9 @@ def _preparing(attempt: Attempt | None) -> str:
 
 def _stopped(instance: Instance) -> str:
     if instance.saved_step is not None:
-        return _("The checkpoint of step %(step)s is among the files.") % {"step": instance.saved_step}
+        return _("The checkpoint of step %(step)s is among the files.") % {
+            "step": instance.saved_step
+        }
     return _("Nothing was saved after the last checkpoint.")
 
 
@@ -101,7 +105,9 @@ def below_of(instance: Instance, attempt: Attempt | None) -> Below:
         State.STOPPING: grace,
         State.STOPPED: _stopped(instance),
         State.FAILED: "",
-        State.UNKNOWN: _("The node does not answer. The training may still go on; this page renews itself when it is back."),
+        State.UNKNOWN: _(
+            "The node does not answer. The training may still go on; this page renews itself when it is back."
+        ),
         State.LOST: _("The node did not come back. Retry on another node."),
     }
     return Below(text=texts[state])
@@ -124,7 +130,12 @@ def settings_of(job: Job) -> list[Setting]:
     for name, value in job.arguments.items():
         argument = command.argument(name) if command else None
         found.append(
-            Setting(name=name, value=value, default=argument.default if argument else None, known=argument is not None)
+            Setting(
+                name=name,
+                value=value,
+                default=argument.default if argument else None,
+                known=argument is not None,
+            )
         )
     return found
 

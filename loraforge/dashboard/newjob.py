@@ -54,27 +54,86 @@ PRECISIONS = (
 )
 
 DATA_FIELDS = (
-    Field("split_dataset_ratio", gettext_lazy("Validation split"), gettext_lazy("Part of the rows that is kept for validation"), "0", step="0.01", minimum="0", maximum="0.99"),
-    Field("max_length", gettext_lazy("Max length"), gettext_lazy("In tokens; over-length rows are left out"), step="1", minimum="1"),
+    Field(
+        "split_dataset_ratio",
+        gettext_lazy("Validation split"),
+        gettext_lazy("Part of the rows that is kept for validation"),
+        "0",
+        step="0.01",
+        minimum="0",
+        maximum="0.99",
+    ),
+    Field(
+        "max_length",
+        gettext_lazy("Max length"),
+        gettext_lazy("In tokens; over-length rows are left out. Empty = what the model allows"),
+        step="1",
+        minimum="1",
+    ),
 )
 TRAINING_FIELDS = (
     Field("learning_rate", gettext_lazy("Learning rate"), minimum="0"),
     Field("num_train_epochs", gettext_lazy("Epochs"), placeholder="3", minimum="0"),
-    Field("per_device_train_batch_size", gettext_lazy("Batch size per GPU"), placeholder="1", step="1", minimum="1"),
-    Field("gradient_accumulation_steps", gettext_lazy("Gradient accumulation steps"), step="1", minimum="1"),
+    Field(
+        "per_device_train_batch_size",
+        gettext_lazy("Batch size per GPU"),
+        placeholder="1",
+        step="1",
+        minimum="1",
+    ),
+    Field(
+        "gradient_accumulation_steps",
+        gettext_lazy("Gradient accumulation steps"),
+        step="1",
+        minimum="1",
+    ),
 )
 LORA_FIELDS = (
     Field("lora_rank", gettext_lazy("LoRA rank"), placeholder="8", step="1", minimum="1"),
     Field("lora_alpha", gettext_lazy("LoRA alpha"), placeholder="32", minimum="0"),
-    Field("target_modules", gettext_lazy("Target modules"), gettext_lazy("Names, separated by spaces"), "all-linear", widget="list"),
+    Field(
+        "target_modules",
+        gettext_lazy("Target modules"),
+        gettext_lazy("Names, separated by spaces"),
+        "all-linear",
+        widget="list",
+    ),
 )
 MORE_FIELDS = (
     Field("torch_dtype", gettext_lazy("Precision"), widget="select", options=PRECISIONS),
     Field("seed", gettext_lazy("Seed"), placeholder="42", step="1"),
-    Field("warmup_ratio", gettext_lazy("Warm-up"), gettext_lazy("Part of all steps"), "0", step="0.01", minimum="0", maximum="1"),
-    Field("logging_steps", gettext_lazy("Log every"), gettext_lazy("In steps"), "5", step="1", minimum="1"),
-    Field("eval_steps", gettext_lazy("Validate every"), gettext_lazy("In steps; empty = at every saved step"), step="1", minimum="1"),
-    Field("save_steps", gettext_lazy("Save a checkpoint every"), gettext_lazy("In steps"), "500", step="1", minimum="1"),
+    Field(
+        "warmup_ratio",
+        gettext_lazy("Warm-up"),
+        gettext_lazy("Part of all steps"),
+        "0",
+        step="0.01",
+        minimum="0",
+        maximum="1",
+    ),
+    Field(
+        "logging_steps",
+        gettext_lazy("Log every"),
+        gettext_lazy("In steps"),
+        "5",
+        step="1",
+        minimum="1",
+    ),
+    Field(
+        "eval_steps",
+        gettext_lazy("Validate every"),
+        gettext_lazy("In steps; empty = at every saved step"),
+        step="1",
+        minimum="1",
+    ),
+    Field(
+        "save_steps",
+        gettext_lazy("Save a checkpoint every"),
+        gettext_lazy("In steps"),
+        "500",
+        step="1",
+        minimum="1",
+    ),
 )
 # Arguments that the form sets by other controls.
 CONTROLLED = ("tuner_type", "quant_method", "quant_bits", "system", "model_type", "template")
@@ -132,7 +191,11 @@ def _source_plain(user: User, source: Job) -> dict[str, Any]:
 
 def form_context(*, user: User, source: Job | None) -> dict[str, Any]:
     """What the template and the JavaScript of the page need."""
-    datasets = [row for row in dataset_list(user=user)[:DATASETS_SHOWN] if access.allowed(user, Action.DOWNLOAD, row)]
+    datasets = [
+        row
+        for row in dataset_list(user=user)[:DATASETS_SHOWN]
+        if access.allowed(user, Action.DOWNLOAD, row)
+    ]
     nodes = selectors.node_rows(user=user)
     preview = placement_preview(user=user, gpus=1)
     registry = models_load(DEFAULT_VERSION)

@@ -42,7 +42,11 @@ def job_search(*, user: User, query: str, group: str, only_own: bool) -> QuerySe
     words = query.strip()
     if words:
         number = words.removeprefix("#")
-        found = Q(name__icontains=words) | Q(job__model__icontains=words) | Q(owner__username__iexact=words)
+        found = (
+            Q(name__icontains=words)
+            | Q(job__model__icontains=words)
+            | Q(owner__username__iexact=words)
+        )
         rows = rows.filter(found | Q(pk=int(number))) if number.isdecimal() else rows.filter(found)
     return rows
 
@@ -99,7 +103,9 @@ def home_data(*, user: User) -> dict[str, Any]:
     active = [str(state) for state in ACTIVE]
     rows = job_rows(user=user)
     running = list(rows.filter(state__in=active)[:20])
-    queued = list(rows.filter(state=State.QUEUED, owner=user).order_by("-priority", "queued_at")[:20])
+    queued = list(
+        rows.filter(state=State.QUEUED, owner=user).order_by("-priority", "queued_at")[:20]
+    )
     recent = list(rows.filter(owner=user, state__in=[str(state) for state in RESTING])[:8])
     nodes = node_rows(user=user)
     return {
@@ -107,7 +113,9 @@ def home_data(*, user: User) -> dict[str, Any]:
         "queued": queued,
         "recent": recent,
         "nodes": nodes,
-        "own_running": Instance.objects.filter(owner=user, state__in=active, deleted_at=None).count(),
+        "own_running": Instance.objects.filter(
+            owner=user, state__in=active, deleted_at=None
+        ).count(),
         "all_running": Instance.objects.filter(state__in=active, deleted_at=None).count(),
         "cap_own": settings.MAX_RUNNING_PER_USER,
         "cap_all": settings.MAX_RUNNING,

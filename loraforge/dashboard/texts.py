@@ -78,17 +78,25 @@ def _job() -> dict[str, str]:
         "job_memory": _("Memory of the job"),
         "readings_at": _("Readings of {time}"),
         "stop_title": _("Stop #{id} and save?"),
-        "stop_body": _("A checkpoint is saved at the next step, then the job stops. It can go on from there later."),
+        "stop_body": _(
+            "A checkpoint is saved at the next step, then the job stops. It can go on from there later."
+        ),
         "stop_ok": _("Stop and save"),
         "cancel_title": _("Cancel #{id} now?"),
-        "cancel_body": _("Nothing is saved. What was trained since the last checkpoint is lost: {steps} steps."),
+        "cancel_body": _(
+            "Nothing is saved. What was trained since the last checkpoint is lost: {steps} steps."
+        ),
         "cancel_body_queued": _("The job has not started, so nothing is lost."),
         "cancel_ok": _("Cancel now"),
         "withdraw_title": _("Take #{id} out of the queue?"),
-        "withdraw_body": _("It keeps its settings and can be started again. Its place in the queue is lost."),
+        "withdraw_body": _(
+            "It keeps its settings and can be started again. Its place in the queue is lost."
+        ),
         "withdraw_ok": _("Withdraw"),
         "delete_title": _("Delete #{id}?"),
-        "delete_body": _("The job, its log and its curves go from all lists. This cannot be undone."),
+        "delete_body": _(
+            "The job, its log and its curves go from all lists. This cannot be undone."
+        ),
         "delete_files": _("Also delete the output files on the node (weights, checkpoints, log)"),
         "delete_ok": _("Delete"),
         "checkpoint_asked": _("A checkpoint is saved at the next step."),
@@ -150,7 +158,9 @@ def _datasets() -> dict[str, str]:
     return {
         **_upload(),
         "delete_title": _("Delete “{name}”?"),
-        "delete_body": _("The rows are removed from the platform. Jobs that trained on them keep their results."),
+        "delete_body": _(
+            "The rows are removed from the platform. Jobs that trained on them keep their results."
+        ),
         "delete_ok": _("Delete"),
     }
 

@@ -1,6 +1,5 @@
 """Composed pages: home, jobs, one job, a new job, nodes."""
 
-from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any, ClassVar
 
@@ -65,7 +64,9 @@ class LivePage(DashboardPage):
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """The page, or for htmx the part alone."""
         html, version = self.part()
-        if request.headers.get("HX-Request") != "true" or request.headers.get("HX-History-Restore-Request"):
+        if request.headers.get("HX-Request") != "true" or request.headers.get(
+            "HX-History-Restore-Request"
+        ):
             return self.render_to_response(self.get_context_data(live=html, **kwargs))
         if request.headers.get("LF-Version") == version:
             return HttpResponse(status=NO_CONTENT)
@@ -108,7 +109,7 @@ class JobListPage(LivePage):
     part_id = "job-list"
 
     def _asked(self) -> dict[str, Any]:
-        asked: Mapping[str, str] = self.request.GET
+        asked = self.request.GET
         group = asked.get("state", "")
         return {
             "q": asked.get("q", "")[:200],
@@ -172,9 +173,13 @@ class JobPage(JobBase):
         view = self.view_data()
         tab = self.request.GET.get("tab", "overview")
         tab = tab if tab in TABS else "overview"
-        labels = {"overview": _("Overview"), "files": _("Output files"), "settings": _("Settings"), "history": _("History")}
+        names = (_("Overview"), _("Output files"), _("Settings"), _("History"))
         return super().get_context_data(
-            view=view, tab=tab, tabs=list(labels.items()), **self.tab_context(tab, view), **kwargs
+            view=view,
+            tab=tab,
+            tabs=list(zip(TABS, names, strict=True)),
+            **self.tab_context(tab, view),
+            **kwargs,
         )
 
 
@@ -197,7 +202,9 @@ class JobTabPartial(JobBase):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         view = self.view_data()
-        return super().get_context_data(view=view, **self.tab_context(self.kwargs["tab"], view), **kwargs)
+        return super().get_context_data(
+            view=view, **self.tab_context(self.kwargs["tab"], view), **kwargs
+        )
 
 
 class JobNewPage(DashboardPage):
@@ -209,7 +216,9 @@ class JobNewPage(DashboardPage):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         source = self.request.GET.get("from", "")
         job = job_get(user=self.person, job_id=int(source)) if source.isdecimal() else None
-        return super().get_context_data(**newjob.form_context(user=self.person, source=job), **kwargs)
+        return super().get_context_data(
+            **newjob.form_context(user=self.person, source=job), **kwargs
+        )
 
 
 class JobPlacementPartial(DashboardPage):
@@ -221,7 +230,8 @@ class JobPlacementPartial(DashboardPage):
         asked = request.GET.get("gpus", "1")
         gpus = min(max(int(asked), 1), GPUS_MAX) if asked.isdecimal() else 1
         preview = placement_preview(user=self.person, gpus=gpus)
-        return HttpResponse(preview.text, content_type="text/plain; charset=utf-8")
+        said = preview.text if preview.starts_now else f"{_('Would wait:')} {preview.text}"
+        return HttpResponse(said, content_type="text/plain; charset=utf-8")
 
 
 class NodeListPage(LivePage):
@@ -248,8 +258,12 @@ class NodePage(LivePage):
         return {
             "row": selectors.node_rows(user=self.person, nodes=[node])[0],
             "node": node,
-            "running": _rows_dress(list(on_node.filter(state__in=[str(state) for state in ACTIVE])[:20])),
+            "running": _rows_dress(
+                list(on_node.filter(state__in=[str(state) for state in ACTIVE])[:20])
+            ),
         }
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        return super().get_context_data(node=node_get(user=self.person, name=self.kwargs["name"]), **kwargs)
+        return super().get_context_data(
+            node=node_get(user=self.person, name=self.kwargs["name"]), **kwargs
+        )

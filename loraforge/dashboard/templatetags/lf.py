@@ -41,6 +41,8 @@ NODE_LOOKS: dict[str, str] = {
     NodeState.LOST: "is-red is-dashed",
     NodeState.MAINTENANCE: "",
 }
+# From here on seconds are no news.
+WHOLE_MINUTES = 10
 BAR_LOOKS: dict[str, str] = {
     State.SUCCEEDED: "is-green",
     State.FAILED: "is-red",
@@ -64,7 +66,7 @@ def icon(name: str, classes: str = "") -> SafeString:
 @register.simple_tag
 def state_chip(state: str, size: str = "", *, saved_step: int | None = None) -> SafeString:
     """The chip of an instance's state. A stopped one says which of the two stops it was."""
-    label = STATE_LABELS[State(state)]
+    label = str(STATE_LABELS[State(state)])
     if state == State.STOPPED:
         label = (
             _("Cancelled (not saved)")
@@ -83,7 +85,8 @@ def state_chip(state: str, size: str = "", *, saved_step: int | None = None) -> 
 @register.simple_tag
 def state_chip_plain(state: str) -> SafeString:
     """The chip of a state that was passed through, by its plain name."""
-    return format_html('<span class="lf-chip {}">{}</span>', STATE_LOOKS[state].replace("is-moving", ""), STATE_LABELS[State(state)])
+    look = STATE_LOOKS[state].replace("is-moving", "")
+    return format_html('<span class="lf-chip {}">{}</span>', look, STATE_LABELS[State(state)])
 
 
 @register.filter
@@ -95,7 +98,9 @@ def bar_look(state: str) -> str:
 @register.simple_tag
 def node_chip(state: str, label: str) -> SafeString:
     """The chip of a node's state."""
-    return format_html('<span class="lf-chip {}" data-state="{}">{}</span>', NODE_LOOKS[state], state, label)
+    return format_html(
+        '<span class="lf-chip {}" data-state="{}">{}</span>', NODE_LOOKS[state], state, label
+    )
 
 
 @register.simple_tag
@@ -120,8 +125,10 @@ def duration(seconds: float | None) -> str:
     minutes, left = divmod(rest, 60)
     if hours:
         return _("%(h)s h %(m)s min") % {"h": hours, "m": minutes}
+    if minutes >= WHOLE_MINUTES:
+        return _("%(m)s min") % {"m": minutes}
     if minutes:
-        return _("%(m)s min %(s)s s") % {"m": minutes, "s": left} if minutes < 10 else _("%(m)s min") % {"m": minutes}
+        return _("%(m)s min %(s)s s") % {"m": minutes, "s": left}
     return _("%(s)s s") % {"s": left}
 
 

@@ -13,6 +13,15 @@ const ACCEPTED = /\.(jsonl|ndjson|json)$/i;
 
 const pause = (ms) => new Promise((resolve) => window.setTimeout(resolve, ms));
 
+/** What the server said; its status when it said nothing that can be read. */
+function refusal(response) {
+  try {
+    return JSON.parse(response.getBody()).error.message;
+  } catch {
+    return text("error_status", { status: response.getStatus() });
+  }
+}
+
 class Item {
   constructor(uploader, file) {
     this.uploader = uploader;
@@ -59,13 +68,13 @@ class Item {
 
   progress(sent, total) {
     this.bar.value = total ? sent / total : 1;
-    this.at = { sent: bytes(sent), total: bytes(total) };
-    this.status.textContent = text("upload_sending", this.at);
+    this.shown = { sent: bytes(sent), total: bytes(total) };
+    this.status.textContent = text("upload_sending", this.shown);
   }
 
   async pause() {
     await this.upload.abort();
-    this.status.textContent = text("upload_paused", this.at || { sent: bytes(0), total: bytes(this.file.size) });
+    this.status.textContent = text("upload_paused", this.shown || { sent: bytes(0), total: bytes(this.file.size) });
     this.buttonsSet("resume", "cancel");
   }
 
@@ -76,14 +85,7 @@ class Item {
 
   failed(error) {
     const response = error.originalResponse;
-    let reason = error.message;
-    if (response) {
-      try {
-        reason = JSON.parse(response.getBody()).error.message;
-      } catch {
-        reason = text("error_status", { status: response.getStatus() });
-      }
-    } else reason = text("error_network");
+    const reason = response ? refusal(response) : text("error_network");
     this.status.textContent = "";
     this.more.replaceChildren(element("p", { class: "lf-error", role: "alert" }, text("upload_failed", { reason })));
     this.buttonsSet("retry", "cancel");

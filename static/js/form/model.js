@@ -15,7 +15,7 @@ export class ModelField {
     this.template = form.querySelector("#template");
     this.onChange = onChange;
     this.firstNote = this.note.textContent;
-    this.at = -1;
+    this.marked = -1;
     this.asked = 0;
     this.listen();
   }
@@ -42,16 +42,16 @@ export class ModelField {
     const moves = { ArrowDown: 1, ArrowUp: -1 };
     if (event.key in moves && options.length) {
       event.preventDefault();
-      this.mark(options, (this.at + moves[event.key] + options.length) % options.length);
+      this.mark(options, (this.marked + moves[event.key] + options.length) % options.length);
     } else if (event.key === "Enter" && !this.list.hidden) {
       event.preventDefault();
-      if (this.at >= 0) this.choose(options[this.at].dataset.id);
+      if (this.marked >= 0) this.choose(options[this.marked].dataset.id);
       this.close();
     } else if (event.key === "Escape") this.close();
   }
 
   mark(options, at) {
-    this.at = at;
+    this.marked = at;
     options.forEach((option, index) => option.setAttribute("aria-selected", String(index === at)));
     this.input.setAttribute("aria-activedescendant", options[at].id);
     options[at].scrollIntoView({ block: "nearest" });
@@ -67,7 +67,7 @@ export class ModelField {
 
   close() {
     this.list.hidden = true;
-    this.at = -1;
+    this.marked = -1;
     this.input.setAttribute("aria-expanded", "false");
     this.input.removeAttribute("aria-activedescendant");
   }
@@ -94,7 +94,7 @@ export class ModelField {
     this.list.replaceChildren(...(options.length ? options : [element("li", { class: "lf-option lf-muted" }, none)]));
     this.list.hidden = options.length === 1 && rows[0].id === this.input.value;
     this.input.setAttribute("aria-expanded", String(!this.list.hidden));
-    this.at = -1;
+    this.marked = -1;
   }
 
   /** What the server makes of the model; shown as the placeholder of the two fields that override it. */

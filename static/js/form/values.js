@@ -1,22 +1,27 @@
 // Between what stands in a field and what the API takes. What cannot be read goes out as it is typed, so
 // that the server says what is wrong with it, at its field.
 
+const number = (typed) => (Number.isFinite(Number(typed)) ? Number(typed) : typed);
+const bool = (typed) => ({ true: true, false: false })[typed] ?? typed;
+
+function json(typed) {
+  try {
+    return JSON.parse(typed);
+  } catch {
+    return typed;
+  }
+}
+
+const words = (typed) => typed.split(/\s+/);
+const numbers = (typed) => typed.split(/[\s,]+/).map(number);
+const READERS = { bool, number, int: number, float: number, json, list: words, list_str: words, list_int: numbers, list_float: numbers };
+
+/** The value that a field holds; undefined when it is empty, which means the default. */
 export function valueRead(raw, kind) {
   const typed = raw.trim();
   if (typed === "") return undefined;
   if (kind === "text") return raw;
-  if (kind === "bool") return typed === "true" ? true : typed === "false" ? false : typed;
-  if (kind === "number" || kind === "int" || kind === "float") return Number.isFinite(Number(typed)) ? Number(typed) : typed;
-  if (kind === "json") {
-    try {
-      return JSON.parse(typed);
-    } catch {
-      return typed;
-    }
-  }
-  if (kind === "list" || kind === "list_str") return typed.split(/\s+/);
-  if (kind === "list_int" || kind === "list_float") return typed.split(/[\s,]+/).map((one) => (Number.isFinite(Number(one)) ? Number(one) : one));
-  return typed;
+  return READERS[kind] ? READERS[kind](typed) : typed;
 }
 
 export function valueShow(value) {

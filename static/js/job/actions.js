@@ -6,64 +6,61 @@ import { text } from "../core/texts.js";
 
 const ACTIVE = ["assigned", "preparing", "running", "finishing", "stopping", "unknown"];
 
-/** Listens on root; status() gives the newest step and state, reload() shows the header again. */
-export function actionsListen(root, { status, reload, lastSaved }) {
-  const id = root.dataset.id;
-  const post = (what) => api(`jobs/${id}/${what}/`, { method: "POST", body: {} });
+const PLAIN = { start: "started", retry: "retried", checkpoint: "checkpoint_asked" };
+const ASKED = {
+  stop: { message: "stop_asked" },
+  cancel: { message: "stop_asked", danger: true },
+  withdraw: { message: "withdrawn" },
+};
 
-  async function done(message) {
+/** status() gives the newest figures, reload() shows the header again, lastSaved() the last saved step. */
+class Actions {
+  constructor(root, { status, reload, lastSaved }) {
+    Object.assign(this, { root, status, reload, lastSaved, id: root.dataset.id });
+  }
+
+  post(what) {
+    return api(`jobs/${this.id}/${what}/`, { method: "POST", body: {} });
+  }
+
+  async done(message) {
     notice(message);
-    await reload();
+    await this.reload();
   }
 
-  function cancelBody() {
-    if (!ACTIVE.includes(root.dataset.state) || !status().step) return text("cancel_body_queued");
-    return text("cancel_body", { steps: integer(Math.max(0, status().step - lastSaved())) });
+  cancelBody() {
+    if (!ACTIVE.includes(this.root.dataset.state) || !this.status().step) return text("cancel_body_queued");
+    return text("cancel_body", { steps: integer(Math.max(0, this.status().step - this.lastSaved())) });
   }
 
-  const asks = {
-    stop: { ask: "stop", message: "stop_asked", path: "stop" },
-    cancel: { ask: "cancel", message: "stop_asked", path: "cancel", danger: true, body: cancelBody },
-    withdraw: { ask: "withdraw", message: "withdrawn", path: "withdraw" },
-  };
-  const plain = { start: "started", retry: "retried", checkpoint: "checkpoint_asked" };
-
-  async function asked({ ask, message, path, danger, body }) {
+  async ask(name) {
     const went = await dialog({
-      title: text(`${ask}_title`, { id }),
-      body: body ? body() : text(`${ask}_body`),
-      ok: text(`${ask}_ok`),
-      danger,
-      work: () => post(path),
+      title: text(`${name}_title`, { id: this.id }),
+      body: name === "cancel" ? this.cancelBody() : text(`${name}_body`),
+      ok: text(`${name}_ok`),
+      danger: ASKED[name].danger,
+      work: () => this.post(name),
     });
-    if (went) await done(text(message));
+    if (went) await this.done(text(ASKED[name].message));
   }
 
-  async function remove() {
+  async remove() {
     const went = await dialog({
-      title: text("delete_title", { id }),
+      title: text("delete_title", { id: this.id }),
       body: text("delete_body"),
       ok: text("delete_ok"),
-      choice: root.dataset.attempt === "0" ? "" : text("delete_files"),
+      choice: this.root.dataset.attempt === "0" ? "" : text("delete_files"),
       danger: true,
-      work: ({ choice }) => api(`jobs/${id}/?files=${choice}`, { method: "DELETE" }),
+      work: ({ choice }) => api(`jobs/${this.id}/?files=${choice}`, { method: "DELETE" }),
     });
-    if (went) window.location.href = root.dataset.list;
+    if (went) window.location.href = this.root.dataset.list;
   }
 
-  function rename(on) {
-    const form = root.querySelector("[data-rename]");
-    form.hidden = !on;
-    root.querySelector("[data-name]").hidden = on;
-    root.querySelector('[data-act="rename"]').hidden = on;
-    if (on) form.elements.name.select();
-  }
-
-  async function run(button, name) {
+  async run(button, name) {
     button.setAttribute("aria-busy", "true");
     try {
-      await post(name);
-      await done(text(plain[name]));
+      await this.post(name);
+      await this.done(text(PLAIN[name]));
     } catch (error) {
       notice(error.message, "error");
     } finally {
@@ -71,28 +68,45 @@ export function actionsListen(root, { status, reload, lastSaved }) {
     }
   }
 
-  root.addEventListener("click", (event) => {
-    const button = event.target.closest("[data-act]");
-    if (!button) return;
-    const name = button.dataset.act;
-    if (asks[name]) asked(asks[name]);
-    else if (plain[name]) run(button, name);
-    else if (name === "delete") remove();
-    else rename(name === "rename");
-  });
-  root.addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && event.target.closest("[data-rename]")) rename(false);
-  });
-  root.addEventListener("submit", async (event) => {
-    if (!event.target.matches("[data-rename]")) return;
-    event.preventDefault();
+  rename(on) {
+    const form = this.root.querySelector("[data-rename]");
+    form.hidden = !on;
+    this.root.querySelector("[data-name]").hidden = on;
+    this.root.querySelector('[data-act="rename"]').hidden = on;
+    if (on) form.elements.name.select();
+  }
+
+  async renameSend(form) {
     try {
-      const job = await api(`jobs/${id}/`, { method: "PATCH", body: { name: event.target.elements.name.value } });
-      root.querySelector("[data-name]").textContent = job.name;
-      rename(false);
-      await done(text("renamed"));
+      await api(`jobs/${this.id}/`, { method: "PATCH", body: { name: form.elements.name.value } });
+      this.rename(false);
+      await this.done(text("renamed"));
     } catch (error) {
       notice(error.message, "error");
     }
+  }
+
+  press(button) {
+    const name = button.dataset.act;
+    if (ASKED[name]) this.ask(name);
+    else if (PLAIN[name]) this.run(button, name);
+    else if (name === "delete") this.remove();
+    else this.rename(name === "rename");
+  }
+}
+
+export function actionsListen(root, given) {
+  const actions = new Actions(root, given);
+  root.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-act]");
+    if (button) actions.press(button);
+  });
+  root.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && event.target.closest("[data-rename]")) actions.rename(false);
+  });
+  root.addEventListener("submit", (event) => {
+    if (!event.target.matches("[data-rename]")) return;
+    event.preventDefault();
+    actions.renameSend(event.target);
   });
 }

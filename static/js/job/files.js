@@ -99,7 +99,7 @@ class FileList {
     const title = element("span", { class: "lf-item-body lf-row" }, element("strong", {}, `checkpoint-${checkpoint.step}`));
     if (checkpoint.is_latest) title.append(this.badge(this.t.textLatest));
     if (checkpoint.is_best) title.append(this.badge(this.t.textBest));
-    const summary = element("summary", { class: "lf-item" }, icon("folder"), title, element("span", { class: "lf-small lf-muted lf-number" }, bytes(total)), this.zip(checkpoint));
+    const summary = element("summary", { class: "lf-item" }, icon("chevron-right"), icon("folder"), title, element("span", { class: "lf-small lf-muted lf-number" }, bytes(total)), this.zip(checkpoint));
     return element("details", { class: "lf-details" }, summary, ...checkpoint.rows.map((row) => this.row(row, `${checkpoint.path}/`)));
   }
 

@@ -1,6 +1,6 @@
 // Readings of the node, of this job's GPUs and of its own processes; a short line behind each figure.
 import { element } from "../core/dom.js";
-import { gibibytes, percent } from "../core/format.js";
+import { gibibytes, momentOf, percent } from "../core/format.js";
 import { text } from "../core/texts.js";
 
 const POINTS = 90;
@@ -42,7 +42,7 @@ class Meter {
 export class Hardware {
   constructor(box, at) {
     this.box = box;
-    this.at = at;
+    this.readAt = at;
     this.meters = new Map();
     this.last = "";
   }
@@ -58,16 +58,17 @@ export class Hardware {
   }
 
   add(row) {
-    if (row.at <= this.last) return;
-    this.last = row.at;
+    const moment = momentOf(row);
+    if (moment <= this.last) return;
+    this.last = moment;
     const empty = this.box.querySelector('[data-hardware="empty"]');
     if (empty) empty.remove();
     row.gpus.forEach((gpu, index) => this.gpu(gpu, row.gpus.length > 1 ? ` ${index}` : ""));
     this.host(row.host);
     if (row.job) this.job(row.job, row.host);
-    if (this.at) {
-      const time = new Date(row.at).toLocaleTimeString(document.documentElement.lang, { hour12: false });
-      this.at.textContent = text("readings_at", { time });
+    if (this.readAt) {
+      const time = new Date(moment).toLocaleTimeString(document.documentElement.lang, { hour12: false });
+      this.readAt.textContent = text("readings_at", { time });
     }
   }
 

@@ -2,19 +2,22 @@
 const TAB = 4;
 
 // East Asian wide characters and emoji take two cells.
+const FIRST_WIDE = 0x1100;
+const WIDE = [
+  [0x1100, 0x115f],
+  [0x2e80, 0xa4cf],
+  [0xac00, 0xd7a3],
+  [0xf900, 0xfaff],
+  [0xfe30, 0xfe6f],
+  [0xff00, 0xff60],
+  [0xffe0, 0xffe6],
+  [0x1f300, 0x1faff],
+  [0x20000, 0x3fffd],
+];
+
 function cells(code) {
-  if (code < 0x1100) return 1;
-  const wide =
-    code <= 0x115f ||
-    (code >= 0x2e80 && code <= 0xa4cf) ||
-    (code >= 0xac00 && code <= 0xd7a3) ||
-    (code >= 0xf900 && code <= 0xfaff) ||
-    (code >= 0xfe30 && code <= 0xfe6f) ||
-    (code >= 0xff00 && code <= 0xff60) ||
-    (code >= 0xffe0 && code <= 0xffe6) ||
-    (code >= 0x1f300 && code <= 0x1faff) ||
-    (code >= 0x20000 && code <= 0x3fffd);
-  return wide ? 2 : 1;
+  if (code < FIRST_WIDE) return 1;
+  return WIDE.some(([from, to]) => code >= from && code <= to) ? 2 : 1;
 }
 
 /** Rows that a text takes when it breaks anywhere after `columns` cells. */
@@ -33,7 +36,7 @@ export function rowsOf(line, columns) {
   return rows;
 }
 
-/** Rows before each line; ends.at(i) is the first row behind line i. */
+/** Rows before each line; ends[i] is the first row behind line i. */
 export class Layout {
   constructor() {
     this.ends = new Float64Array(1024);

@@ -1,8 +1,10 @@
 // Metric rows as points of series. A row is {attempt, from, to, step, at, values}.
 
+import { momentOf } from "../core/format.js";
+
 /** Where a row stands on an axis; null when it has no such place. */
 export function place(row, axis) {
-  if (axis === "time") return new Date(row.at).getTime();
+  if (axis === "time") return new Date(momentOf(row)).getTime();
   if (axis === "epoch") return typeof row.values.epoch === "number" ? row.values.epoch : null;
   return row.step === null || row.step === undefined ? null : row.step;
 }
