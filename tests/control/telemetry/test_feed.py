@@ -126,16 +126,18 @@ async def test_a_lost_redis_costs_latency_only(
     async with aclosing(feed.frames()) as frames:
         assert read(await anext(frames))["type"] == "train_status"
         waiting = asyncio.ensure_future(anext(frames))
-        await asyncio.sleep(0)
         await until(lambda: len(redis_client.client_list(_type="normal")) > 1)
+        live.publish(redis_client, [(live.topic_job(attempt.instance_id), {"type": "marker"})])
+        assert (
+            read(await asyncio.wait_for(waiting, 10))["type"] == "marker"
+        )  # it reads live frames now
         await in_thread(services.chunk_store)(
             attempt=attempt, stream="log", start=0, end=2, data=b"a\n"
         )
         redis_client.client_kill_filter(skipme=True)
-        kinds = [read(await asyncio.wait_for(waiting, 10))]
-        while kinds[-1]["type"] != "log":
-            kinds.append(read(await asyncio.wait_for(anext(frames), 10)))
-        assert kinds[-1]["lines"] == ["a"]
+        seen = [read(await asyncio.wait_for(anext(frames), 10)) for _ in range(2)]
+        assert [frame["type"] for frame in seen] == ["train_status", "log"]
+        assert seen[1]["lines"] == ["a"]
     await fanout().stop()
 
 
