@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from django.contrib.auth.mixins import LoginRequiredMixin
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest
 from django.shortcuts import get_object_or_404
 from django.views.generic import TemplateView
 from rest_framework.request import Request
@@ -79,9 +79,7 @@ class Viewset(GenericViewSet[Any]):
     def get_object(self) -> Any:
         """The row of the address. 404 when the user may not see it, 403 when only that."""
         # Not the generic way: filters are for lists, and would hide the row at ?state=...
-        row: Model = get_object_or_404(
-            self.get_queryset(), pk=self.kwargs[self.lookup_url_kwarg or "pk"]
-        )
+        row: Model = _row_or_404(self.get_queryset(), pk=self.kwargs[self.lookup_url_kwarg or "pk"])
         needed = self.needs[self.action]
         if needed in ROW_ACTIONS:
             access.require(self.request.user, needed, row)
@@ -93,6 +91,13 @@ def _complete(cls: type, handlers: set[str]) -> None:
     if missing:
         message = f"{cls.__name__}.needs does not say who may {', '.join(missing)}"
         raise TypeError(message)
+
+
+def _row_or_404(rows: QuerySet[Any], **key: Any) -> Any:
+    try:
+        return get_object_or_404(rows, **key)
+    except OverflowError as error:  # a number that no database can hold
+        raise Http404 from error
 
 
 def _ask_platform(request: Request, needed: Action | None) -> None:

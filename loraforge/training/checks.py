@@ -143,4 +143,17 @@ def _arguments_check(draft: JobDraft, room: Room, findings: Findings) -> dict[st
         facts=facts,
     )
     findings.add_swift(checked.problems, overridden=frozenset(overrides))
-    return dict(checked.arguments)
+    readable = {name: one for name, one in checked.arguments.items() if not _has_nul(one)}
+    for name in checked.arguments.keys() - readable.keys():
+        text = _("--%(name)s holds a zero byte. Remove it.")
+        findings.refuse(f"arguments.{name}", text % {"name": name})
+    return readable
+
+
+def _has_nul(value: object) -> bool:
+    """True for a zero byte at any depth: no program takes it, and PostgreSQL stores no JSON with it."""
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, dict):
+        return any(_has_nul(one) for pair in value.items() for one in pair)
+    return isinstance(value, list) and any(_has_nul(one) for one in value)

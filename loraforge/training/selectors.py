@@ -63,7 +63,7 @@ def job_get(*, user: Asker, job_id: int) -> Job:
         job_list(user=user)
         .select_related("instance__wanted_node", "parent")
         .prefetch_related(Prefetch("job_datasets", queryset=datasets))
-        .filter(pk=job_id)
+        .filter(instance__id=job_id)
         .first()
     )
     if job is None:
