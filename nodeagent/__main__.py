@@ -182,6 +182,7 @@ class Agent:
                 manifests=Manifests(),
                 pool=pool,
                 model_roots=settings.model_roots,
+                cpu_slots=node.slots,
             ),
             journal=journal,
             workspace=workspace,

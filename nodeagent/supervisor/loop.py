@@ -86,6 +86,7 @@ class Supervisor:
         self._pool.shutdown(wait=False, cancel_futures=True)
         for run in self._runs.values():
             run.close()
+        self._parts.runtime.close()
 
     def _run(self, record: Record) -> Run:
         folder = self._workspace.job(record.instance, record.attempt)

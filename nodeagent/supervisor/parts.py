@@ -4,7 +4,9 @@ from concurrent.futures import Executor
 from pathlib import Path
 
 import msgspec
+import psutil
 
+from nodeagent.contract.commands import Start
 from nodeagent.reporter import Reporter
 from nodeagent.runtimes.base import Runtime
 from nodeagent.supervisor.closing import Manifests
@@ -24,3 +26,17 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     manifests: Manifests
     pool: Executor
     model_roots: tuple[Path, ...]
+    cpu_slots: int = 0
+
+
+def cpu_share(spec: Start, *, slots: int) -> dict[str, str]:
+    """OMP_NUM_THREADS for a job on CPU slots, so that each slot uses its share of the cores.
+
+    Without it every trainer starts a thread on every core, and their spinning waits make two jobs side
+    by side many times slower than one after the other. Empty for a job on GPUs.
+    """
+    held = sum(device.startswith("cpu-") for device in spec.devices)
+    if not held or not slots:
+        return {}
+    cores = psutil.cpu_count() or 1
+    return {"OMP_NUM_THREADS": str(max(1, cores * held // slots // max(1, spec.processes)))}

@@ -14,7 +14,7 @@ from nodeagent.journal import Handle, Record
 from nodeagent.runtimes.base import Launch, RuntimeFault, Signal
 from nodeagent.supervisor.admission import Refusal, mounts_resolve
 from nodeagent.supervisor.closing import events_of, outcome_read
-from nodeagent.supervisor.parts import Parts
+from nodeagent.supervisor.parts import Parts, cpu_share
 from nodeagent.tail import Tail
 from nodeagent.transfer.inputs import TransferCancelled, TransferFault
 from nodeagent.workspace import JobFolder
@@ -160,7 +160,7 @@ class Run:
                 spec_hash=spec.spec_hash,
                 folder=self.folder,
                 argv=spec.argv,
-                env=spec.env,
+                env={**cpu_share(spec, slots=self._parts.cpu_slots), **spec.env},
                 devices=spec.devices,
                 mounts=mounts_resolve(spec, self._parts.model_roots),
                 processes=spec.processes,

@@ -22,7 +22,7 @@ from tests.e2e.driver import (
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e")]
 
-STEPS = 250
+STEPS = 120
 
 
 @pytest.fixture
