@@ -46,8 +46,10 @@ class Streamed:
             while self._left is None or self._left > 0:
                 piece = await asyncio.wrap_future(self._reading or self._next())
                 self._reading = None
-                if not piece:
+                if not piece and self._left is None:
                     break
+                if not piece:
+                    raise EOFError("the source ended before the announced length")
                 if self._left is not None:
                     self._left -= len(piece)
                 if self._left is None or self._left > 0:

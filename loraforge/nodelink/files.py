@@ -1,16 +1,19 @@
 """Files of a node's jobs, through the node's file service (HTTP; one signed token for each file).
 
-Blocking on purpose: API views run in threads, and bodies are read in threads of their own. Redirects
-are never followed and the environment's proxies never used: the node said where it is when it joined.
+http.client, not httpx: measured over a local node it takes a fourth of the CPU for the same bytes,
+because it reads a megabyte at a time instead of 64 KiB through a parser. One connection a file; the
+bytes dwarf its set-up. Blocking on purpose: API views run in threads, and bodies are read in threads
+of their own. Redirects are never followed, proxies of the environment never used: the node said where
+it is when it joined.
 """
 
-from collections.abc import Iterator, Mapping
-from functools import cache
+import http.client
+import ssl
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 from urllib.parse import quote, urlsplit
 
-import httpx
 from django.utils.translation import gettext as _
 
 from loraforge.core.errors import NotFound, Unavailable
@@ -18,8 +21,8 @@ from loraforge.nodelink.tokens import file_token
 from loraforge.nodes.models import Node
 
 PIECE_BYTES = 1024**2
-_TIMEOUT = httpx.Timeout(connect=3.0, read=20.0, write=5.0, pool=5.0)
-_LIMITS = httpx.Limits(max_connections=128, max_keepalive_connections=16, keepalive_expiry=30)
+CONNECT_TIMEOUT_S = 3.0
+READ_TIMEOUT_S = 20.0
 _FORWARDED = frozenset({"range", "if-range", "if-none-match"})
 
 _OK = 200
@@ -27,18 +30,6 @@ _PARTIAL = 206
 _NOT_MODIFIED = 304
 _MISSING = 404
 _UNSATISFIABLE = 416
-
-
-@cache
-def _client() -> httpx.Client:
-    """One pool of connections for this process; httpx.Client is safe to share between threads."""
-    return httpx.Client(
-        timeout=_TIMEOUT,
-        limits=_LIMITS,
-        follow_redirects=False,
-        trust_env=False,
-        headers={"Accept-Encoding": "identity"},
-    )
 
 
 def _unreachable(node: Node) -> Unavailable:
@@ -72,32 +63,41 @@ def _missing(path: str) -> NotFound:
 class NodeFile:
     """A file being fetched: status 200, 206, 304 or 416, the node's headers, and the body to read."""
 
-    def __init__(self, node: Node, response: httpx.Response) -> None:
+    def __init__(
+        self, node: Node, connection: http.client.HTTPConnection, response: http.client.HTTPResponse
+    ) -> None:
         self._node = node
+        self._connection = connection
         self._response = response
-        self._pieces: Iterator[bytes] = response.iter_raw(PIECE_BYTES)
-        self.status = response.status_code
+        self._left = self.length
+        self.status = response.status
 
     def header(self, name: str) -> str:
         """A header of the node's answer; empty when it is not there."""
-        return str(self._response.headers.get(name, ""))
+        return self._response.getheader(name, "") or ""
 
     @property
     def length(self) -> int | None:
         """How many bytes the body has; None when the node does not say."""
         text = self.header("content-length")
-        return int(text) if text.isdecimal() else None
+        return int(text) if text.isascii() and text.isdecimal() else None
 
-    def read(self, _size: int = PIECE_BYTES, /) -> bytes:
-        """The next piece, PIECE_BYTES or the rest; b"" at the end. Raises Unavailable."""
+    def read(self, size: int = PIECE_BYTES, /) -> bytes:
+        """The next piece; b"" at the end. Raises Unavailable, also when the node ends too early."""
         try:
-            return next(self._pieces, b"")
-        except httpx.TransportError as error:
+            piece = self._response.read(size)
+        except (OSError, http.client.HTTPException) as error:
             raise _unreachable(self._node) from error
+        if self._left is not None:
+            self._left -= len(piece)
+            if not piece and self._left > 0:
+                raise _unreachable(self._node)
+        return piece
 
     def close(self) -> None:
-        """End the fetch; an unread body closes the connection to the node."""
+        """End the fetch and the connection to the node."""
         self._response.close()
+        self._connection.close()
 
     def __enter__(self) -> Self:
         return self
@@ -120,6 +120,44 @@ def file_path(*, instance_id: int, attempt: int, path: str) -> str:
     return f"/jobs/{instance_id}/a{attempt}/{path}"
 
 
+def _connect(node: Node) -> http.client.HTTPConnection:
+    """A connection to the node's file service. Raises OSError, ValueError for a senseless address."""
+    address = urlsplit(node.file_url)
+    if address.scheme not in {"http", "https"} or not address.hostname:
+        message = f"node {node.name} has no usable file address"
+        raise ValueError(message)
+    if address.scheme == "https":
+        connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+            address.hostname,
+            address.port,
+            timeout=CONNECT_TIMEOUT_S,
+            context=ssl.create_default_context(),
+        )
+    else:
+        connection = http.client.HTTPConnection(
+            address.hostname, address.port, timeout=CONNECT_TIMEOUT_S
+        )
+    connection.connect()
+    connection.sock.settimeout(READ_TIMEOUT_S)
+    return connection
+
+
+def _ask(
+    node: Node, method: str, target: str, headers: Mapping[str, str]
+) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+    """Send a request and read the head of its answer. Raises Unavailable."""
+    try:
+        connection = _connect(node)
+    except (OSError, ValueError) as error:
+        raise _unreachable(node) from error
+    try:
+        connection.request(method, target, headers=dict(headers))
+        return connection, connection.getresponse()
+    except (OSError, http.client.HTTPException) as error:
+        connection.close()
+        raise _unreachable(node) from error
+
+
 def file_open(
     *,
     node: Node,
@@ -136,27 +174,19 @@ def file_open(
     If-None-Match are passed on, nothing else. Raises NotFound, Unavailable (with the remedy).
     """
     address = file_path(instance_id=instance_id, attempt=attempt, path=path)
-    scheme = urlsplit(node.file_url).scheme
-    if scheme not in {"http", "https"}:
-        raise _unreachable(node)
     # The node's tokens speak of GET for HEAD too: both give the same file away.
     token = file_token(node=node, method="GET", path=address, user=user)
     passed = {name: text for name, text in (headers or {}).items() if name.lower() in _FORWARDED}
-    request = _client().build_request(
-        method,
-        node.file_url.rstrip("/") + quote(address, safe="/"),
-        headers={**passed, "Authorization": f"Bearer {token}"},
+    target = urlsplit(node.file_url).path.rstrip("/") + quote(address, safe="/")
+    connection, response = _ask(
+        node, method, target, {**passed, "Authorization": f"Bearer {token}"}
     )
-    try:
-        response = _client().send(request, stream=True)
-    except httpx.TransportError as error:
-        raise _unreachable(node) from error
-    if response.status_code in {_OK, _PARTIAL, _NOT_MODIFIED, _UNSATISFIABLE}:
-        return NodeFile(node, response)
-    response.close()
-    if response.status_code == _MISSING:
+    if response.status in {_OK, _PARTIAL, _NOT_MODIFIED, _UNSATISFIABLE}:
+        return NodeFile(node, connection, response)
+    connection.close()
+    if response.status == _MISSING:
         raise _missing(path)
-    raise _refused(node, response.status_code)
+    raise _refused(node, response.status)
 
 
 def file_read(*, node: Node, instance_id: int, attempt: int, path: str, limit_bytes: int) -> bytes:

@@ -7,10 +7,14 @@ from typing import Any
 
 import msgspec
 
-from tests.benchmarks import fanout, ingest
+from tests.benchmarks import fanout, files, ingest
 from tests.benchmarks.stage import ROOT, Stage, stage
 
-PARTS: dict[str, Callable[[Stage], dict[str, Any]]] = {"ingest": ingest.run, "fanout": fanout.run}
+PARTS: dict[str, Callable[[Stage], dict[str, Any]]] = {
+    "ingest": ingest.run,
+    "fanout": fanout.run,
+    "files": files.run,
+}
 
 
 def main() -> None:
