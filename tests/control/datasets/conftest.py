@@ -10,7 +10,8 @@ import pytest
 
 from loraforge.accounts.models import ApiToken, User
 from loraforge.asgi import application
-from tests.control.webserver import served
+from loraforge.datasets.models import Dataset, Upload
+from tests.control.webserver import served, wait_until
 from tests.factories.accounts import ApiTokenFactory, UserFactory
 
 TUS = {"Tus-Resumable": "1.0.0"}
@@ -72,3 +73,15 @@ def owner(transactional_db: None) -> User:
 def tus(web: str, owner: User) -> Iterator[TusClient]:
     with TusClient(url=web, user=owner) as client:
         yield client
+
+
+def row_of(address: str) -> Upload:
+    return Upload.objects.get(pk=address.rstrip("/").rpartition("/")[2])
+
+
+def dataset_of(address: str) -> Dataset:
+    """The dataset that an upload became, once it is checked."""
+    wait_until(lambda: row_of(address).dataset_id and row_of(address).lock_token == "")
+    dataset = row_of(address).dataset
+    assert dataset is not None
+    return dataset
