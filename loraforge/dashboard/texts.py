@@ -119,6 +119,7 @@ def _job_new() -> dict[str, str]:
         "search_none": _("No model matches. A path or an id can be typed all the same."),
         "search_failed": _("The list of models could not be loaded: {reason}"),
         "model_unknown": _("Not a known model: choose the model type and the chat template."),
+        "folder": _("Folder on a node"),
         "model_certain": _("Model type and chat template follow from the model."),
         "model_guess": _("Several types fit; this is the likeliest. Check it."),
         "automatic": _("Automatic"),

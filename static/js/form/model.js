@@ -23,6 +23,7 @@ export class ModelField {
   listen() {
     const search = debounce(() => this.search(), WAIT_MS);
     this.input.addEventListener("input", () => {
+      this.close(); // what is listed answers an older question
       search();
       this.describeSoon();
     });
@@ -79,7 +80,7 @@ export class ModelField {
     let problem = "";
     try {
       const answer = await api(`swift/models/?search=${encodeURIComponent(this.input.value.trim())}&page_size=${SHOWN}`);
-      rows = answer.results || answer.models || [];
+      rows = answer.results;
     } catch (error) {
       problem = text("search_failed", { reason: error.message });
     }
@@ -89,10 +90,10 @@ export class ModelField {
 
   show(rows, none) {
     const options = rows.map((row, index) =>
-      element("li", { class: "lf-option", role: "option", id: `model-${index}`, "data-id": row.id, "aria-selected": "false" }, element("span", { class: "lf-cut", title: row.id }, row.id), element("small", {}, row.type || row.model_type || "")),
+      element("li", { class: "lf-option", role: "option", id: `model-${index}`, "data-id": row.model, "aria-selected": "false" }, element("span", { class: "lf-cut", title: row.model }, row.model), element("small", {}, [row.model_type, row.kind === "path" ? text("folder") : ""].filter(Boolean).join(" · "))),
     );
     this.list.replaceChildren(...(options.length ? options : [element("li", { class: "lf-option lf-muted" }, none)]));
-    this.list.hidden = options.length === 1 && rows[0].id === this.input.value;
+    this.list.hidden = options.length === 1 && rows[0].model === this.input.value;
     this.input.setAttribute("aria-expanded", String(!this.list.hidden));
     this.marked = -1;
   }
@@ -102,10 +103,20 @@ export class ModelField {
     this.type.placeholder = modelType || text("automatic");
     this.template.placeholder = template || text("automatic");
     if (!this.input.value.trim()) this.note.textContent = this.firstNote;
-    else this.note.textContent = text(modelType && template ? "model_certain" : "model_unknown");
+    else if (!modelType || !template) this.note.textContent = text("model_unknown");
+    else this.note.textContent = text(this.certain === false ? "model_guess" : "model_certain");
   }
 
-  describe() {
+  /** Whether SWIFT itself would find the same, or the platform has guessed. */
+  async describe() {
+    const model = this.input.value.trim();
+    if (!model || model === this.described) return;
+    this.described = model;
+    try {
+      this.certain = (await api(`swift/models/describe/?model=${encodeURIComponent(model)}`)).is_certain;
+    } catch {
+      this.certain = undefined; // the preview says what is wrong with it
+    }
     this.onChange();
   }
 }
