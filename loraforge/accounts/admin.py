@@ -27,7 +27,7 @@ class PasswordForm(AdminPasswordChangeForm):
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin, ModelAdmin):
+class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[misc, type-arg]
     """Administrators add and change people; operators look."""
 
     form = UserChangeForm
@@ -42,7 +42,7 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):
         (_("Person"), {"fields": ("first_name", "last_name", "email", "language")}),
         (_("Rights and dates"), {"fields": readonly_fields}),
     )
-    add_fieldsets = (
+    add_fieldsets: Any = (
         (None, {"classes": ("wide",), "fields": ("username", "role", "password1", "password2")}),
     )
 
@@ -65,7 +65,7 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):
     def save_model(
         self,
         request: HttpRequest,
-        obj: User,
+        obj: Any,
         form: Any,
         change: bool,  # noqa: FBT001
     ) -> None:

@@ -32,14 +32,14 @@ class _Seen:
         return False
 
 
-class ReadOnlyModelAdmin(_Seen, ModelAdmin):
+class ReadOnlyModelAdmin(_Seen, ModelAdmin):  # type: ignore[misc]
     """For rows that only a service may write."""
 
     list_per_page = 50
     show_full_result_count = False
 
 
-class ReadOnlyInline(_Seen, TabularInline):
+class ReadOnlyInline(_Seen, TabularInline):  # type: ignore[misc]
     """The same inside another page."""
 
     extra = 0

@@ -65,7 +65,7 @@ def tokens_issue(*, request: HttpRequest, username: str, password: str) -> dict[
     user = authenticate(request=request, username=username, password=password)
     if not isinstance(user, User):
         raise AuthenticationFailed(_("Wrong user name or password."))
-    return _pair(RefreshToken.for_user(user))  # type: ignore[arg-type]
+    return _pair(RefreshToken.for_user(user))
 
 
 def tokens_renew(*, refresh: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ class SignedIn(BasePermission):
     """The default of the whole API: known and active. Rows are filtered further down."""
 
     def has_permission(self, request: Request, view: "APIView") -> bool:
-        return bool(request.user and request.user.is_authenticated and request.user.is_active)
+        return request.user.is_authenticated and request.user.is_active
 
 
 class Public(BasePermission):

@@ -1,12 +1,12 @@
 from django.contrib import admin
 from django.http import HttpRequest
-from unfold.admin import ModelAdmin
 
+from loraforge.accounts.admin_base import ReadOnlyModelAdmin
 from loraforge.artifacts.models import OutputFile
 
 
 @admin.register(OutputFile)
-class OutputFileAdmin(ModelAdmin):
+class OutputFileAdmin(ReadOnlyModelAdmin):
     """What lies on the nodes, as their manifests say; only manifests change it."""
 
     list_display = ("path", "attempt", "size_bytes", "modified_at", "removed_at")

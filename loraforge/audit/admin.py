@@ -26,7 +26,7 @@ class AuditAdmin(ReadOnlyModelAdmin):
     def has_module_permission(self, request: HttpRequest) -> bool:
         return access.may(request.user, Action.AUDIT)
 
-    def has_view_permission(self, request: HttpRequest, obj: LogEntry | None = None) -> bool:  # type: ignore[override]
+    def has_view_permission(self, request: HttpRequest, obj: LogEntry | None = None) -> bool:
         return access.may(request.user, Action.AUDIT)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[LogEntry]:

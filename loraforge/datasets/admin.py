@@ -1,27 +1,13 @@
 from typing import ClassVar
 
 from django.contrib import admin
-from django.http import HttpRequest
-from unfold.admin import ModelAdmin
 
+from loraforge.accounts.admin_base import ReadOnlyModelAdmin
 from loraforge.datasets.models import Dataset, Upload
 
 
-class _ReadOnly(ModelAdmin):
-    """Seen here, changed through the services that check and record it."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return False
-
-
 @admin.register(Dataset)
-class DatasetAdmin(_ReadOnly):
+class DatasetAdmin(ReadOnlyModelAdmin):
     """What datasets there are; their rows are the owner's and not shown."""
 
     list_display = ("id", "name", "owner", "kind", "state", "rows", "size_bytes", "created_at")
@@ -32,7 +18,7 @@ class DatasetAdmin(_ReadOnly):
 
 
 @admin.register(Upload)
-class UploadAdmin(_ReadOnly):
+class UploadAdmin(ReadOnlyModelAdmin):
     """Unfinished and recent uploads."""
 
     list_display = (

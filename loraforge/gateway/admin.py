@@ -1,12 +1,12 @@
 from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest
-from unfold.admin import ModelAdmin
 
+from loraforge.accounts.admin_base import ReadOnlyModelAdmin
 from loraforge.gateway.models import DeadLetter, JournalPosition
 
 
-class _ReadOnly(ModelAdmin):
+class _ReadOnly(ReadOnlyModelAdmin):
     """Written by ingest only."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:

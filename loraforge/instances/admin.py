@@ -1,25 +1,12 @@
 from django.contrib import admin
-from django.db.models import Model, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest
-from unfold.admin import ModelAdmin, TabularInline
 
+from loraforge.accounts.admin_base import ReadOnlyInline, ReadOnlyModelAdmin
 from loraforge.instances.models import Attempt, DeviceLease, Instance, InstanceEvent
 
 
-class _ReadOnly:
-    """Looking only: each change of these rows has a service that keeps them consistent."""
-
-    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-
-class AttemptInline(_ReadOnly, TabularInline):  # type: ignore[misc]
+class AttemptInline(ReadOnlyInline):
     model = Attempt
     fields = (
         "number",
@@ -34,14 +21,14 @@ class AttemptInline(_ReadOnly, TabularInline):  # type: ignore[misc]
     extra = 0
 
 
-class EventInline(_ReadOnly, TabularInline):  # type: ignore[misc]
+class EventInline(ReadOnlyInline):
     model = InstanceEvent
     fields = ("at", "attempt", "source", "target", "reason", "detail", "actor")
     extra = 0
 
 
 @admin.register(Instance)
-class InstanceAdmin(_ReadOnly, ModelAdmin):  # type: ignore[misc]
+class InstanceAdmin(ReadOnlyModelAdmin):
     list_display = (
         "id",
         "name",
@@ -63,7 +50,7 @@ class InstanceAdmin(_ReadOnly, ModelAdmin):  # type: ignore[misc]
 
 
 @admin.register(DeviceLease)
-class DeviceLeaseAdmin(_ReadOnly, ModelAdmin):  # type: ignore[misc]
+class DeviceLeaseAdmin(ReadOnlyModelAdmin):
     list_display = ("node", "device_uuid", "attempt", "leased_at", "released_at")
     list_filter = ("node",)
 

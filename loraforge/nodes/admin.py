@@ -3,15 +3,15 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
-from unfold.admin import ModelAdmin, TabularInline
 
 from loraforge.accounts import access
 from loraforge.accounts.access import Action
+from loraforge.accounts.admin_base import ReadOnlyInline, ReadOnlyModelAdmin
 from loraforge.nodes.models import Device, Node
 from loraforge.nodes.services import node_cordon, node_uncordon
 
 
-class DeviceInline(TabularInline):
+class DeviceInline(ReadOnlyInline):
     model = Device
     fields = readonly_fields = ("index", "kind", "uuid", "name", "memory_bytes", "present")
     extra = 0
@@ -23,7 +23,7 @@ class DeviceInline(TabularInline):
 
 
 @admin.register(Node)
-class NodeAdmin(ModelAdmin):
+class NodeAdmin(ReadOnlyModelAdmin):
     """To look, and to cordon; nodes are added by ``manage.py node_add``, which shows the token once."""
 
     list_display = ("name", "state", "cordoned", "runtime", "hostname", "seen_at", "swift_version")

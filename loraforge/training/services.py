@@ -22,6 +22,10 @@ from loraforge.training.selectors import job_has_files
 
 SHARE = "download_instance"
 KEY_MAX = 200
+_COPIED = (
+    "command", "arguments", "model", "model_hub", "model_revision", "model_type", "template",
+    "seed",
+)  # fmt: skip
 _RETRIED = frozenset({State.FAILED, State.STOPPED, State.LOST})
 
 
@@ -233,9 +237,7 @@ def job_clone(*, actor: User, job: Job) -> Job:
         wanted_devices=source.wanted_devices,
         tags=source.tags,
     )
-    copied = ("command", "arguments", "model", "model_hub", "model_revision", "model_type")
-    copied += ("template", "seed")
-    clone = Job(instance=instance, parent=job, **{name: getattr(job, name) for name in copied})
+    clone = Job(instance=instance, parent=job, **{name: getattr(job, name) for name in _COPIED})
     clone.save()
     rows = job.job_datasets.select_related("dataset")
     JobDataset.objects.bulk_create(

@@ -123,11 +123,9 @@ def test_the_table_names_no_address_that_is_gone() -> None:
 
 def watch(kind: type[SocketConsumer], person: User, job: int) -> str:
     consumer = kind()
-    consumer.scope = {
-        "type": "websocket",
-        "query_string": b"",
-        "url_route": {"kwargs": {"instance_id": job}},
-    }
+    route = {"kwargs": {"instance_id": job}}
+    scope: Any = {"type": "websocket", "query_string": b"", "url_route": route}
+    consumer.scope = scope
     try:
         consumer.feed_get(user=person)
     except NotFound:

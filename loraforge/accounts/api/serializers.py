@@ -1,5 +1,7 @@
 """Shapes of the account endpoints."""
 
+from typing import Any
+
 from django.conf import settings
 from rest_framework import serializers
 
@@ -9,26 +11,26 @@ from loraforge.accounts.models import ApiToken, Role
 LONGEST_PASSWORD = 1000
 
 
-class TokenObtainInput(serializers.Serializer):
+class TokenObtainInput(serializers.Serializer[Any]):
     username = serializers.CharField(max_length=150)
     password = serializers.CharField(max_length=LONGEST_PASSWORD, trim_whitespace=False)
 
 
-class TokenRenewInput(serializers.Serializer):
+class TokenRenewInput(serializers.Serializer[Any]):
     refresh = serializers.CharField(max_length=4000)
 
 
-class TokenPair(serializers.Serializer):
+class TokenPair(serializers.Serializer[Any]):
     access = serializers.CharField(help_text="For the header `Authorization: Bearer`; 10 minutes.")
     refresh = serializers.CharField(help_text="Works once, at `auth/token/refresh/`; 7 days.")
 
 
-class Caps(serializers.Serializer):
+class Caps(serializers.Serializer[Any]):
     max_running = serializers.IntegerField(help_text="Jobs at once on the whole platform.")
     max_running_per_user = serializers.IntegerField(help_text="Trainings at once of one user.")
 
 
-class Me(serializers.Serializer):
+class Me(serializers.Serializer[Any]):
     id = serializers.IntegerField()
     username = serializers.CharField()
     role = serializers.ChoiceField(choices=Role.choices)
@@ -40,18 +42,18 @@ class Me(serializers.Serializer):
     caps = Caps()
 
 
-class MeInput(serializers.Serializer):
+class MeInput(serializers.Serializer[Any]):
     language = serializers.ChoiceField(choices=settings.LANGUAGES, allow_blank=True)
 
 
 class ApiTokenOutput(serializers.ModelSerializer[ApiToken]):
     class Meta:
         model = ApiToken
-        fields = ("id", "name", "created_at", "expires_at", "last_used_at")
-        read_only_fields = fields
+        fields: tuple[str, ...] = ("id", "name", "created_at", "expires_at", "last_used_at")
+        read_only_fields: tuple[str, ...] = fields
 
 
-class ApiTokenInput(serializers.Serializer):
+class ApiTokenInput(serializers.Serializer[Any]):
     name = serializers.CharField(max_length=100)
     expires_at = serializers.DateTimeField(required=False, allow_null=True, default=None)
 

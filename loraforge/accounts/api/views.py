@@ -1,6 +1,6 @@
 """Signing in, oneself, and one's API tokens."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 from django.conf import settings
 from django.utils.translation import gettext as _
@@ -22,7 +22,7 @@ from loraforge.core.errors import Denied
 class Doorway(APIView):
     """Where strangers come in: nothing of theirs is looked at but the body."""
 
-    authentication_classes: ClassVar[list[Any]] = []
+    authentication_classes = ()
     permission_classes = (Public,)
     throttle_scope = "token"
 

@@ -72,7 +72,10 @@ class AuditFilter(django_filters.FilterSet):
     def by_type(self, rows: QuerySet[LogEntry], _name: str, value: str) -> QuerySet[LogEntry]:
         """Both halves of ``app.model``."""
         app_label, _dot, model = value.partition(".")
-        return rows.filter(content_type__app_label=app_label, content_type__model=model)
+        found: QuerySet[LogEntry] = rows.filter(
+            content_type__app_label=app_label, content_type__model=model
+        )
+        return found
 
 
 class AuditEntries(ListModelMixin, Viewset):
@@ -86,4 +89,5 @@ class AuditEntries(ListModelMixin, Viewset):
     def get_queryset(self) -> QuerySet[Any]:
         if getattr(self, "swagger_fake_view", False):
             return LogEntry.objects.none()
-        return selectors.entry_list(user=signed_in(self.request))
+        rows: QuerySet[Any] = selectors.entry_list(user=signed_in(self.request))
+        return rows

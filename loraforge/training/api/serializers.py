@@ -30,7 +30,7 @@ class Tags(serializers.ListField):
     child = serializers.CharField(max_length=TAG_MAX)
 
 
-class JobInput(serializers.Serializer):
+class JobInput(serializers.Serializer[Any]):
     """A draft. Everything but the model and a dataset may be left out."""
 
     name = serializers.CharField(required=False, allow_blank=True, max_length=NAME_MAX)
@@ -80,7 +80,7 @@ class JobSubmitInput(JobInput):
     )
 
 
-class JobPatchInput(serializers.Serializer):
+class JobPatchInput(serializers.Serializer[Any]):
     name = serializers.CharField(required=False, max_length=NAME_MAX)
     tags = Tags(required=False)
     notes = serializers.CharField(required=False, allow_blank=True, max_length=NOTES_MAX)
@@ -88,7 +88,7 @@ class JobPatchInput(serializers.Serializer):
     priority = serializers.IntegerField(required=False, min_value=-100, max_value=100)
 
 
-class JobRow(serializers.Serializer):
+class JobRow(serializers.Serializer[Any]):
     """A job in a list. Documents `rows.job_row`, which builds it."""
 
     id = serializers.IntegerField()
@@ -141,7 +141,8 @@ class JobOutput(JobRow):
     gpu_uuids = serializers.ListField(child=serializers.CharField())
     notes = serializers.CharField(allow_blank=True)
     keep = serializers.BooleanField()
-    parent = serializers.IntegerField(allow_null=True)
+    # DRF's own attribute of that name is set when the field is bound, on the instance
+    parent = serializers.IntegerField(allow_null=True)  # type: ignore[assignment]
     arguments = serializers.DictField(child=serializers.JSONField())
     model_hub = serializers.CharField(allow_blank=True)
     model_revision = serializers.CharField(allow_blank=True)
@@ -188,20 +189,20 @@ class EventOutput(serializers.ModelSerializer[InstanceEvent]):
         read_only_fields = fields
 
 
-class ShareInput(serializers.Serializer):
+class ShareInput(serializers.Serializer[Any]):
     user = serializers.CharField(max_length=150, help_text="A user name.")
 
 
-class ShareOutput(serializers.Serializer):
+class ShareOutput(serializers.Serializer[Any]):
     user = serializers.CharField(source="username")
 
 
-class FindingOutput(serializers.Serializer):
+class FindingOutput(serializers.Serializer[Any]):
     field = serializers.CharField()
     text = serializers.CharField()
 
 
-class PreviewOutput(serializers.Serializer):
+class PreviewOutput(serializers.Serializer[Any]):
     argv = serializers.ListField(child=serializers.CharField())
     command_line = serializers.CharField(help_text="The same, quoted for a shell.")
     config_yaml = serializers.CharField()
@@ -213,7 +214,7 @@ class PreviewOutput(serializers.Serializer):
     effective_batch_size = serializers.IntegerField()
 
 
-class ArgumentOutput(serializers.Serializer):
+class ArgumentOutput(serializers.Serializer[Any]):
     name = serializers.CharField()
     flag = serializers.CharField()
     type = serializers.CharField(help_text="As in SWIFT's source.")
@@ -230,7 +231,7 @@ class ArgumentOutput(serializers.Serializer):
     )
 
 
-class CatalogueOutput(serializers.Serializer):
+class CatalogueOutput(serializers.Serializer[Any]):
     swift_version = serializers.CharField()
     command = serializers.CharField()
     groups = serializers.ListField(child=serializers.CharField())

@@ -20,7 +20,7 @@ from loraforge.training.models import Command
 SEARCH_MAX = 200
 
 
-class CatalogueQuery(drf.Serializer):
+class CatalogueQuery(drf.Serializer[Any]):
     command = drf.ChoiceField(choices=Command.choices, default=Command.SFT.value)
     search = drf.CharField(required=False, max_length=SEARCH_MAX, allow_blank=True, default="")
 

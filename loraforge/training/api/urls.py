@@ -1,9 +1,11 @@
+from typing import Any
+
 from django.urls import path
 
 from loraforge.training.api.swift_views import SwiftCatalogue, SwiftPreview
 from loraforge.training.api.views import Jobs
 
-DETAIL = {
+DETAIL: dict[str, Any] = {
     "get": "retrieve",
     "put": "update",
     "patch": "partial_update",

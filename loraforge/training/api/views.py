@@ -39,11 +39,11 @@ _FILES = OpenApiParameter(
 )
 
 
-class _DeleteQuery(drf.Serializer):
+class _DeleteQuery(drf.Serializer[Any]):
     files = drf.BooleanField(required=False, allow_null=True, default=None)
 
 
-def body_of(request: Request, kind: type[drf.Serializer]) -> Any:
+def body_of(request: Request, kind: type[drf.Serializer[Any]]) -> Any:
     """The checked body. Raises ValidationError with every wrong field."""
     data = kind(data=request.data)
     data.is_valid(raise_exception=True)
@@ -143,7 +143,9 @@ class Jobs(Viewset):
         services.job_delete(actor=signed_in(request), job=job, **query.validated_data)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
-    def _paged(self, rows: QuerySet[Any], kind: type[drf.Serializer], **context: Any) -> Response:
+    def _paged(
+        self, rows: QuerySet[Any], kind: type[drf.Serializer[Any]], **context: Any
+    ) -> Response:
         page = self.paginate_queryset(rows)
         return self.get_paginated_response(kind(page, many=True, context=context).data)
 

@@ -154,7 +154,7 @@ def test_filtering_costs_one_query_however_many_shares(
 def test_a_model_nobody_registered_is_a_fault_even_for_operators() -> None:
     operator = UserFactory.create(operator=True)
     with pytest.raises(KeyError):
-        access.visible(operator, Group.objects.all())  # type: ignore[type-var]
+        access.visible(operator, Group.objects.all())
     with pytest.raises(KeyError):
         access.allowed(operator, VIEW, Group.objects.create(name="x"))
 
