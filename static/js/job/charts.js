@@ -10,6 +10,7 @@ const REDRAW_MS = 250;
 // Values that are no curve: totals of the end, and what other parts of the page show.
 const NOT_CURVES = /^(epoch|train_|eval_(runtime|samples|steps)|total_flos|global_step|memory|loss$|eval_loss$)/;
 
+const clock = (at) => new Date(at).toLocaleTimeString(document.documentElement.lang, { hour12: false });
 const colour = (name) => window.getComputedStyle(document.documentElement).getPropertyValue(`--lf-${name}`).trim();
 
 export class Charts {
@@ -140,7 +141,7 @@ export class Charts {
       axisPointer: { lineStyle: { color: colour("border-strong") } },
       formatter: (items) => {
         const at = items[0].axisValue;
-        const head = this.axis === "time" ? new Date(at).toLocaleTimeString() : `${text(`axis_${this.axis}`)} ${number(at)}`;
+        const head = this.axis === "time" ? clock(at) : `${text(`axis_${this.axis}`)} ${number(at)}`;
         return [head, ...items.map((item) => `${item.seriesName}  ${number(item.value[1])}`)].join("\n");
       },
     };
@@ -197,6 +198,8 @@ export class Charts {
       ...all,
       grid: { left: 4, right: 8, top: 8, bottom: 4, containLabel: true },
       legend: { show: false },
+      // the line follows the pointer in the other charts; a box over so small a chart would hide it
+      tooltip: { ...all.tooltip, showContent: false },
       dataZoom: [],
       xAxis: { ...all.xAxis, axisLabel: { show: false } },
       yAxis: { ...all.yAxis, splitNumber: 2 },

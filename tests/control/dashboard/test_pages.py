@@ -1,0 +1,229 @@
+"""Pages as the server renders them: for every state, for the right people, with what was asked for."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import translation
+
+from loraforge.accounts.models import ApiToken, Role, User
+from loraforge.instances.models import STATE_LABELS
+from loraforge.instances.states import State
+from tests.factories.accounts import UserFactory
+from tests.factories.training import JobFactory, OnlineNodeFactory, ReadyDatasetFactory
+
+pytestmark = pytest.mark.django_db
+
+PASSWORD = "correct-horse-battery-42"
+
+
+@pytest.fixture
+def alice() -> User:
+    user: User = UserFactory(username="alice", role=Role.RESEARCHER)
+    user.set_password(PASSWORD)
+    user.save()
+    return user
+
+
+@pytest.fixture
+def pages(alice: User) -> Client:
+    client = Client()
+    client.force_login(alice)
+    return client
+
+
+def job_of(owner: User, **instance: Any) -> Any:
+    return JobFactory(
+        **{f"instance__{key}": value for key, value in {"owner": owner, **instance}.items()}
+    )
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/jobs/", "/jobs/new/", "/jobs/1/", "/datasets/", "/nodes/", "/account/"]
+)
+def test_who_is_not_signed_in_is_asked_to(path: str) -> None:
+    answer = Client().get(path)
+    assert answer.status_code == 302
+    assert answer["Location"].startswith("/login/?next=")
+
+
+def test_signing_in_leads_home_and_brings_the_own_language(alice: User) -> None:
+    alice.language = "zh-hans"
+    alice.save()
+    client = Client()
+    answer = client.post("/login/", {"username": "alice", "password": PASSWORD})
+    assert answer["Location"] == "/"
+    assert client.cookies["django_language"].value == "zh-hans"
+
+
+def test_the_language_switch_goes_to_own_addresses_only(pages: Client, alice: User) -> None:
+    answer = pages.post("/language/", {"language": "zh-hans", "next": "https://elsewhere.example/"})
+    assert answer["Location"] == "/"
+    alice.refresh_from_db()
+    assert alice.language == "zh-hans"
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_a_job_page_is_complete_in_every_state(pages: Client, alice: User, state: State) -> None:
+    job = job_of(
+        alice, state=state, failure_reason="user:out_of_memory" if state is State.FAILED else "",
+        failure_detail="CUDA out of memory <b>", saved_step=7 if state is State.STOPPED else None,
+    )  # fmt: skip
+    for tab in ("overview", "files", "settings", "history"):
+        html = pages.get(f"/jobs/{job.pk}/?tab={tab}").content.decode()
+        assert f'data-state="{state}"' in html
+        if state is not State.STOPPED:
+            with translation.override("en"):
+                assert str(STATE_LABELS[state]) in html
+    if state is State.STOPPED:
+        assert "Stopped (saved at step 7)" in html
+    if state is State.FAILED:
+        assert "CUDA out of memory &lt;b&gt;" in html, "the raw line is text, never markup"
+
+
+@pytest.mark.parametrize(
+    ("state", "shown", "hidden"),
+    [
+        (State.DRAFT, {"start", "delete"}, {"stop", "cancel", "withdraw", "retry"}),
+        (State.QUEUED, {"withdraw"}, {"start", "stop", "delete", "retry"}),
+        (State.RUNNING, {"stop", "cancel", "checkpoint"}, {"start", "delete", "retry", "withdraw"}),
+        (State.SUCCEEDED, {"delete"}, {"stop", "cancel", "checkpoint", "retry", "start"}),
+        (State.FAILED, {"retry", "delete"}, {"stop", "cancel", "checkpoint", "start"}),
+    ],
+)
+def test_buttons_fit_the_state(
+    pages: Client, alice: User, state: State, shown: set[str], hidden: set[str]
+) -> None:
+    html = pages.get(f"/jobs/{job_of(alice, state=state).pk}/header/").content.decode()
+    found = set(re.findall(r'data-act="(\w+)"', html))
+    assert shown <= found
+    assert not hidden & found
+
+
+@pytest.mark.parametrize("path", ["", "header/", "tab/files/", "tab/settings/", "tab/history/"])
+def test_a_foreign_job_does_not_exist(pages: Client, path: str) -> None:
+    job = job_of(UserFactory(), name="secret-name")
+    answer = pages.get(f"/jobs/{job.pk}/{path}")
+    assert answer.status_code == 404
+    assert "secret-name" not in answer.content.decode()
+    assert pages.get(f"/jobs/new/?from={job.pk}").status_code == 404
+
+
+def test_the_list_finds_by_number_name_and_state(pages: Client, alice: User) -> None:
+    first = job_of(alice, name="alpha-run", state=State.SUCCEEDED)
+    job_of(alice, name="beta-run", state=State.QUEUED)
+    job_of(UserFactory(), name="foreign-run")
+    names = lambda query: set(
+        re.findall(r"(\w+)-run</a>", pages.get(f"/jobs/{query}").content.decode())
+    )  # noqa: E731
+    assert names("") == {"alpha", "beta"}
+    assert names(f"?q=%23{first.pk}") == {"alpha"}
+    assert names("?q=BETA") == {"beta"}
+    assert names("?state=ended") == {"alpha"}
+    assert "No job matches" in pages.get("/jobs/?q=zzz").content.decode()
+
+
+def test_a_live_part_is_sent_only_when_it_has_changed(pages: Client, alice: User) -> None:
+    job = job_of(alice, state=State.RUNNING, step=1, max_steps=10)
+    version = re.search(r'LF-Version": "(\w+)"', pages.get("/").content.decode())
+    assert version is not None
+    headers = {"HX-Request": "true", "LF-Version": version[1]}
+    assert pages.get("/", headers=headers).status_code == 204
+    job.instance.step = 5
+    job.instance.save()
+    part = pages.get("/", headers=headers)
+    assert part.status_code == 200
+    assert "50 %" in part.content.decode()
+    assert "<html" not in part.content.decode()
+
+
+@pytest.mark.parametrize("jobs", [1, 12])
+def test_the_list_asks_a_constant_number_of_queries(
+    pages: Client, alice: User, jobs: int, django_assert_max_num_queries: Any
+) -> None:
+    for _number in range(jobs):
+        job_of(alice, state=State.QUEUED)
+    with django_assert_max_num_queries(8):
+        pages.get("/jobs/")
+
+
+def test_a_new_job_from_another_carries_its_settings_and_own_datasets_only(
+    pages: Client, alice: User
+) -> None:
+    mine, foreign = ReadyDatasetFactory(owner=alice), ReadyDatasetFactory()
+    job = job_of(alice)
+    job.arguments = {"learning_rate": 0.0002, "lora_rank": 16}
+    job.save()
+    for position, dataset in enumerate((mine, foreign)):
+        job.job_datasets.create(dataset=dataset, position=position)
+    html = pages.get(f"/jobs/new/?from={job.pk}").content.decode()
+    block = re.search(
+        r'<script id="form-data" type="application/json">(.*?)</script>', html, re.DOTALL
+    )
+    assert block is not None
+    source = json.loads(block[1])["source"]
+    assert source["arguments"] == {"learning_rate": 0.0002, "lora_rank": 16}
+    assert mine.pk in source["datasets"]
+    assert foreign.pk not in source["datasets"]
+
+
+def test_a_viewer_is_offered_no_new_job() -> None:
+    client = Client()
+    client.force_login(UserFactory(role=Role.VIEWER))
+    assert "/jobs/new/" not in client.get("/").content.decode()
+    assert client.get("/jobs/new/").status_code == 403
+
+
+def test_only_operators_may_cordon_from_the_page(pages: Client) -> None:
+    node = OnlineNodeFactory(gpus=2, runtime="process")
+    html = pages.get(f"/nodes/{node.name}/").content.decode()
+    assert "Plain process: no isolation" in html
+    assert "data-node-act" not in html
+    operator = Client()
+    operator.force_login(UserFactory(role=Role.OPERATOR))
+    assert 'data-node-act="cordon"' in operator.get(f"/nodes/{node.name}/").content.decode()
+
+
+def test_an_api_token_is_shown_once(pages: Client, alice: User) -> None:
+    html = pages.post("/account/", {"what": "token", "name": "ci", "days": "30"}).content.decode()
+    text = re.search(r"lfp_[\w-]{20,}", html)
+    assert text is not None
+    assert ApiToken.objects.get(owner=alice).digest == ApiToken.digest_of(text[0])
+    assert text[0] not in pages.get("/account/").content.decode()
+
+
+def test_a_wrong_current_password_changes_nothing(pages: Client, alice: User) -> None:
+    body = {"what": "password", "current": "wrong", "password": "another-long-passphrase-7"}
+    assert "not your current password" in pages.post("/account/", body).content.decode()
+    alice.refresh_from_db()
+    assert alice.check_password(PASSWORD)
+    pages.post("/account/", {**body, "current": PASSWORD})
+    alice.refresh_from_db()
+    assert alice.check_password("another-long-passphrase-7")
+    assert pages.get("/account/").status_code == 200, "one's own session goes on"
+
+
+def test_rows_of_a_dataset_are_text_and_only_for_who_may_read(pages: Client, alice: User) -> None:
+    row = {"messages": [{"role": "user", "content": "<script>x</script>"}]}
+    mine = ReadyDatasetFactory(owner=alice, preview=[row])
+    html = pages.get(f"/datasets/{mine.pk}/").content.decode()
+    assert "&lt;script&gt;x" in html
+    operator = Client()
+    operator.force_login(UserFactory(role=Role.OPERATOR))
+    seen = operator.get(f"/datasets/{mine.pk}/")
+    assert seen.status_code == 200
+    assert "&lt;script&gt;x" not in seen.content.decode()
+    assert pages.get(f"/datasets/{ReadyDatasetFactory().pk}/").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/jobs/", "/jobs/new/", "/datasets/", "/nodes/", "/account/"]
+)
+def test_pages_need_no_inline_code_or_style(pages: Client, path: str) -> None:
+    answer = pages.get(path)
+    html = answer.content.decode()
+    assert "'unsafe-inline'" not in answer["Content-Security-Policy"]
+    assert not re.findall(r"<script(?![^>]*(?:src=|application/json))", html)
+    assert not re.findall(r"\sstyle=|\son[a-z]+=", html)
