@@ -1,5 +1,4 @@
 from django.contrib import admin
-from django.http import HttpRequest
 
 from loraforge.accounts.admin_base import ReadOnlyModelAdmin
 from loraforge.artifacts.models import OutputFile
@@ -13,12 +12,3 @@ class OutputFileAdmin(ReadOnlyModelAdmin):
     list_filter = ("removed_at",)
     search_fields = ("path", "attempt__instance__name")
     list_select_related = ("attempt",)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return False

@@ -2,18 +2,14 @@ from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest
 
+from loraforge.accounts import access
+from loraforge.accounts.access import Action
 from loraforge.accounts.admin_base import ReadOnlyModelAdmin
 from loraforge.gateway.models import DeadLetter, JournalPosition
 
 
 class _ReadOnly(ReadOnlyModelAdmin):
     """Written by ingest only."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
 
 
 @admin.register(DeadLetter)
@@ -24,10 +20,10 @@ class DeadLetterAdmin(_ReadOnly):
     list_filter = ("node",)
     exclude = ("raw",)
 
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return access.may(request.user, Action.OPERATE)
+
 
 @admin.register(JournalPosition)
 class JournalPositionAdmin(_ReadOnly):
     list_display = ("node", "seq")
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False

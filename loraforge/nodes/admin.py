@@ -1,5 +1,5 @@
 from django.contrib import admin, messages
-from django.db.models import Model, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -17,10 +17,6 @@ class DeviceInline(ReadOnlyInline):
     extra = 0
     can_delete = False
 
-    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Devices come from the node itself."""
-        return False
-
 
 @admin.register(Node)
 class NodeAdmin(ReadOnlyModelAdmin):
@@ -32,18 +28,6 @@ class NodeAdmin(ReadOnlyModelAdmin):
     exclude = ("token_digest",)
     inlines = (DeviceInline,)
     actions = ("cordon", "uncordon")
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """The token must be shown once, which a form here cannot."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Attempts name it for ever."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Every change has a service."""
-        return False
 
     def has_operate_permission(self, request: HttpRequest) -> bool:
         """Who may run the actions below."""
