@@ -83,6 +83,10 @@ $(REDIS): tools/redis_fetch.py | $(TOOLS)
 	@$(PY) tools/messages.py compile
 	@touch $@
 
+.PHONY: swift-image
+swift-image: ## the CPU training image for the docker runtime (ARGS="--base NAME --tag NAME --force")
+	@$(FIND_PYTHON); "$$python" tools/swift_image.py $(ARGS)
+
 ##  Running
 
 .PHONY: demo up down

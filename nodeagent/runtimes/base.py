@@ -121,3 +121,7 @@ class Runtime(Protocol):
     def running(self, known: Iterable[tuple[str, JobFolder]]) -> list[str]:
         """Names of all jobs of this node that run. known: names and folders of all that lie here."""
         ...
+
+    def close(self) -> None:
+        """Let go of what this object holds. What it started goes on."""
+        ...

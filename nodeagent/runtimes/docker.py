@@ -15,6 +15,7 @@ from typing import Any
 
 import docker
 import docker.errors
+import docker.types
 import psutil
 import requests
 from docker.utils import parse_repository_tag
@@ -35,6 +36,7 @@ from nodeagent.runtimes.ending import state_judge
 from nodeagent.runtimes.ownership import folder_give, unreadable_find
 from nodeagent.runtimes.preflight import EngineRefused, Findings, engine_judge
 from nodeagent.runtimes.progress import PullProgress
+from nodeagent.runtimes.stats import cpu_used_s, usage_judge
 from nodeagent.runtimes.watch import Watch
 from nodeagent.workspace import JobFolder
 
@@ -72,7 +74,7 @@ class Engine:
         """A label of an image that is here, else the empty string."""
         try:
             found = self.api.inspect_image(image)  # type: ignore[no-untyped-call]
-        except docker.errors.APIError:
+        except (docker.errors.APIError, requests.RequestException):
             return ""
         return str((found["Config"].get("Labels") or {}).get(label, ""))
 
@@ -108,11 +110,15 @@ class _Events:
 
     def __init__(self, url: str) -> None:
         self._api = docker.APIClient(base_url=url, version="auto")
+        self._stream: docker.types.CancellableStream[dict[str, Any]] | None = None
 
     def events(self, filters: dict[str, Any]) -> Iterable[dict[str, Any]]:
-        return self._api.events(filters=filters, decode=True)
+        self._stream = self._api.events(filters=filters, decode=True)
+        return self._stream
 
     def close(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
         self._api.close()
 
 
@@ -134,7 +140,7 @@ class DockerRuntime:
         self._plugin = plugin
         self._lock = threading.Lock()
         self._seen: dict[str, tuple[float, State]] = {}
-        self._told_kill: set[str] = set()
+        self._told: set[str] = set()
         self._cpu: dict[str, tuple[float, float]] = {}
         self._watch = Watch(lambda: _Events(url), identity)
         self._watch.start()
@@ -245,7 +251,10 @@ class DockerRuntime:
             time.sleep(0.05)
 
     def _adopt(self, launch: Launch, found: dict[str, Any]) -> str:
-        if not self._is_ours(found) or found["Config"]["Labels"].get(LABEL_SPEC) != launch.spec_hash:
+        if (
+            not self._is_ours(found)
+            or found["Config"]["Labels"].get(LABEL_SPEC) != launch.spec_hash
+        ):
             raise RuntimeFault(
                 "container:name_taken", f"Another container is called {launch.name} on this engine."
             )
@@ -295,10 +304,11 @@ class DockerRuntime:
 
     def state(self, handle: Handle, folder: JobFolder) -> State:
         container, now = handle.container, time.monotonic()
+        happened = self._watch.happened(container)
         with self._lock:
             at, known = self._seen.get(container, (0.0, State(running=True)))
         patience_s = LOOK_EVERY_S if self._watch.is_watching else LOOK_BLIND_S
-        if at and now - at < patience_s and not self._watch.happened(container):
+        if at and now - at < patience_s and not happened:
             return known
         try:
             with _asking():
@@ -314,7 +324,7 @@ class DockerRuntime:
 
     def _state_of(self, container: str, found: dict[str, Any] | None) -> State:
         with self._lock:
-            was_told = container in self._told_kill
+            was_told = container in self._told
         was_cut_off = not was_told and self._watch.was_cut_off(container)
         return state_judge(found, boot=psutil.boot_time(), was_cut_off=was_cut_off)
 
@@ -323,9 +333,8 @@ class DockerRuntime:
     def signal(self, handle: Handle, folder: JobFolder, signal: Signal) -> None:
         """TERM_ALL is TERM: init has one child, and torchrun passes it on to its processes."""
         name = "SIGKILL" if signal is Signal.KILL else "SIGTERM"
-        if signal is Signal.KILL:
-            with self._lock:
-                self._told_kill.add(handle.container)
+        with self._lock:
+            self._told.add(handle.container)
         with _asking():
             self._kill(handle.container, name)
 
@@ -353,7 +362,7 @@ class DockerRuntime:
         with self._lock:
             self._seen.pop(handle.container, None)
             self._cpu.pop(handle.container, None)
-            self._told_kill.discard(handle.container)
+            self._told.discard(handle.container)
         self._watch.forget(handle.container)
 
     def _remove(self, container: str) -> None:
@@ -364,27 +373,21 @@ class DockerRuntime:
             if error.status_code not in {NOT_FOUND, CONFLICT}:
                 raise RuntimeAway(f"A container cannot be removed: {error.explanation}") from error
 
+    def close(self) -> None:
+        self._watch.stop()
+        self._api.close()
+
     def usage(self, handle: Handle) -> Usage | None:
         try:
             with _asking():
                 stats = self._api.stats(handle.container, decode=None, stream=False, one_shot=True)
         except (RuntimeAway, docker.errors.APIError):
             return None
-        if not stats.get("pids_stats"):
-            return None
-        now, used_s = time.monotonic(), stats["cpu_stats"]["cpu_usage"]["total_usage"] / 1e9
+        now, used_s = time.monotonic(), cpu_used_s(stats)
         with self._lock:
             before_at, before_s = self._cpu.get(handle.container, (now, used_s))
             self._cpu[handle.container] = (now, used_s)
-        passed_s = now - before_at
-        memory = stats["memory_stats"]
-        cached = memory.get("stats", {})
-        idle_bytes = cached.get("total_inactive_file", cached.get("inactive_file", 0))
-        return Usage(
-            cpu_percent=100 * (used_s - before_s) / passed_s if passed_s > 0 else 0.0,
-            memory_bytes=max(int(memory.get("usage", 0)) - int(idle_bytes), 0),
-            processes=int(stats["pids_stats"].get("current", 0)),
-        )
+        return usage_judge(stats, cpu_s=used_s - before_s, passed_s=now - before_at)
 
 
 def _image_missing(image: str, said: str) -> RuntimeFault:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from signal import NSIG, SIGKILL
+from signal import NSIG, SIGKILL, SIGTERM
 from typing import Any
 
 from nodeagent.runtimes.base import State
@@ -10,14 +10,14 @@ from nodeagent.runtimes.base import State
 KILLED = 128  # docker, like a shell, adds the signal to it
 ENDED = {"exited", "dead"}
 # what an engine that was restarted without live-restore leaves as the code of what it ended
-CUT_OFF_CODES = {KILLED + SIGKILL, 255}
+CUT_OFF_CODES = {KILLED + SIGTERM, KILLED + SIGKILL, 255}
 
 
 def state_judge(found: Mapping[str, Any] | None, *, boot: float, was_cut_off: bool) -> State:
     """The state behind GET /containers/{id}/json, None = there is no such container.
 
     boot: when this machine started, seconds since 1970. was_cut_off: the engine was away meanwhile and
-    the agent itself killed nothing.
+    the agent itself sent no signal.
     """
     if found is None:
         return State(running=False, reason="container:gone")

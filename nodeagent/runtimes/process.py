@@ -262,6 +262,9 @@ class ProcessRuntime:
     def forget(self, handle: Handle) -> None:
         """Nothing: what it knows lies in the job's folder and goes with it."""
 
+    def close(self) -> None:
+        """Nothing."""
+
     def usage(self, handle: Handle) -> Usage | None:
         if not self._shim_lives(handle):
             return None

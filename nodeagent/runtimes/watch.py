@@ -17,7 +17,7 @@ ACTIONS = ("die", "oom", "destroy")
 
 
 class EventSource(Protocol):
-    """The part of a Docker client that is used."""
+    """Events of an engine, until it goes or somebody closes it from another thread."""
 
     def events(self, filters: dict[str, Any]) -> Iterable[dict[str, Any]]: ...
 
@@ -35,6 +35,8 @@ class Watch:
         self._looked: dict[str, int] = {}  # container -> cut-offs when it was last looked at
         self._first: dict[str, int] = {}  # container -> cut-offs when it was first looked at
         self._marked: set[str] = set()
+        self._source: EventSource | None = None
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="engine-events", daemon=True)
         self.is_watching = False
 
@@ -63,33 +65,42 @@ class Watch:
             self._first.pop(container, None)
             self._marked.discard(container)
 
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopping.set()
+        with self._lock:
+            source = self._source
+        if source is not None:
+            source.close()
+
     def _run(self) -> None:
-        wait = threading.Event()
-        while True:
+        while not self._stopping.is_set():
             try:
                 self._follow()
             except Exception as error:
                 # whatever ends it (the engine went, a broken line): looking goes on, and so does this
-                log.warning("the engine's events broke off: %s", error)
+                if self.is_watching and not self._stopping.is_set():
+                    log.warning("the engine's events broke off: %s", error)
             with self._lock:
-                if self.is_watching:
-                    self._cut_offs += 1
+                self._cut_offs += self.is_watching
                 self.is_watching = False
-            wait.wait(AGAIN_AFTER_S)
+            self._stopping.wait(AGAIN_AFTER_S)
 
     def _follow(self) -> None:
-        client = self._connect()
+        source = self._connect()
+        with self._lock:
+            self._source = source
         labels = [
             f"{LABEL_CLUSTER}={self._identity.cluster}",
             f"{LABEL_NODE}={self._identity.node}",
         ]
         filters = {"type": "container", "event": list(ACTIONS), "label": labels}
         try:
-            stream = client.events(filters)
-            self.is_watching = True
-            for event in stream:
+            stream = source.events(filters)
+            self.is_watching = not self._stopping.is_set()
+            for event in stream if self.is_watching else ():
                 container = str(event.get("Actor", {}).get("ID", ""))
                 with self._lock:
                     self._marked.add(container)
         finally:
-            client.close()
+            source.close()

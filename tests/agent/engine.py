@@ -47,25 +47,32 @@ def containers_remove(client: docker.APIClient, cluster: str) -> None:
 
 
 class PrivateEngine:
-    """dockerd with a folder of its own, that can be killed and started again; needs root."""
+    """dockerd over its own containerd, as under systemd; dockerd can be killed and started. Needs root."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.url = f"unix://{folder}/docker.sock"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._address = f"{folder}/containerd.sock"
+        config = folder / "containerd.toml"
+        config.write_text('version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n')
+        places = ["--root", f"{folder}/root", "--state", f"{folder}/state"]
+        self._containerd = self._spawn(
+            "containerd", "--config", str(config), "--address", self._address, *places
+        )
+        wait_for(Path(self._address).exists, what="containerd's socket")
+        self._dockerd: subprocess.Popen[bytes] | None = None
+
+    def _spawn(self, *command: str) -> "subprocess.Popen[bytes]":
+        with (self.folder / f"{command[0]}.log").open("ab") as log:
+            return subprocess.Popen(command, stdout=log, stderr=log)
 
     def start(self, *, live_restore: bool = True) -> docker.APIClient:
-        # containerd lives on with the containers when dockerd is killed, as under systemd
-        with (self.folder / "dockerd.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [
-                    *("dockerd", "--host", self.url, "--bridge", "none", "--iptables=false"),
-                    *("--data-root", f"{self.folder}/data", "--exec-root", f"{self.folder}/exec"),
-                    *("--pidfile", f"{self.folder}/pid", f"--live-restore={live_restore}"),
-                ],
-                stdout=log,
-                stderr=log,
-            )
+        self._dockerd = self._spawn(
+            *("dockerd", "--host", self.url, "--containerd", self._address),
+            *("--bridge", "none", "--iptables=false", f"--live-restore={live_restore}"),
+            *("--data-root", f"{self.folder}/data", "--exec-root", f"{self.folder}/exec"),
+            *("--pidfile", f"{self.folder}/dockerd.pid"),
+        )
         client: docker.APIClient = wait_for(self._client, what="the private engine")
         return client
 
@@ -76,36 +83,40 @@ class PrivateEngine:
             return None
 
     def kill(self) -> None:
-        assert self._process is not None
-        self._process.kill()
-        self._process.wait(10)
+        assert self._dockerd is not None
+        self._dockerd.kill()
+        self._dockerd.wait(10)
 
     def close(self) -> None:
-        """End all of it: containers, dockerd, and its containerd."""
-        assert self._process is not None
-        if self._process.poll() is not None:
-            self.start()
+        """End all of it: containers, dockerd, containerd, and the mounts that a kill leaves."""
         client = self._client()
         if client is not None:
             for found in client.containers(all=True):
                 client.remove_container(found["Id"], force=True)
             client.close()
-        self._process.send_signal(signal.SIGTERM)
-        self._process.wait(30)
+        for process in (self._dockerd, self._containerd):
+            if process is not None and process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                process.wait(30)
+        for mounted in reversed(Path("/proc/self/mounts").read_text().splitlines()):
+            place = mounted.split()[1]
+            if place.startswith(f"{self.folder}/"):
+                subprocess.run(["umount", "--lazy", place], check=True)
 
     def shell_image(self, client: docker.APIClient, tag: str) -> None:
         """An image with a shell, sleep and cat only, made of this machine's own."""
         rootfs = io.BytesIO()
-        with tarfile.open(fileobj=rootfs, mode="w", format=tarfile.GNU_FORMAT, dereference=True) as tar:
+        with tarfile.open(
+            fileobj=rootfs, mode="w", format=tarfile.GNU_FORMAT, dereference=True
+        ) as tar:
             added = set()
             for program in ("/bin/sh", "/bin/sleep", "/bin/cat"):
                 for path in [program, *_libraries(program)]:
                     if path not in added:
                         tar.add(os.path.realpath(path), path.lstrip("/"))
                         added.add(path)
-        client.import_image_from_data(  # type: ignore[no-untyped-call]
-            rootfs.getvalue(), repository=tag.split(":")[0], tag=tag.split(":")[1]
-        )
+        repository, number = tag.split(":")
+        client.import_image_from_data(rootfs.getvalue(), repository=repository, tag=number)
 
 
 def _libraries(program: str) -> list[str]:

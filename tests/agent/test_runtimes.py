@@ -60,10 +60,15 @@ class Bench:
             trainer_env={"PATH": os.environ["PATH"]},
         )
         self.handles: list[Handle] = []
+        self.runtimes: list[Runtime] = []
         self.runtime = self.new_runtime()
 
     def new_runtime(self) -> Runtime:
         """As an agent makes it that was just started."""
+        self.runtimes.append(self.make_runtime())
+        return self.runtimes[-1]
+
+    def make_runtime(self) -> Runtime:
         engine = engine_choose(self.settings, has_gpus=False)
         return runtime_make(self.settings, engine=engine, cluster=self.cluster, devices=2)
 
@@ -103,10 +108,15 @@ class Bench:
         for handle in self.handles:
             self.runtime.clean(handle, self.job)
             self.runtime.forget(handle)
+        for runtime in self.runtimes:
+            runtime.close()
 
 
 @pytest.fixture(
-    params=["process", pytest.param("docker", marks=[pytest.mark.docker, pytest.mark.xdist_group("docker")])]
+    params=[
+        "process",
+        pytest.param("docker", marks=[pytest.mark.docker, pytest.mark.xdist_group("docker")]),
+    ]
 )
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     client = engine_client() if request.param == "docker" else None
@@ -136,7 +146,8 @@ def test_a_signal_that_killed_it_is_told(bench: Bench) -> None:
 def test_started_twice_it_runs_once(bench: Bench) -> None:
     handles: list[Handle] = []
     threads = [
-        threading.Thread(target=lambda: handles.append(bench.start(WAITS, CONTROL))) for _ in range(6)
+        threading.Thread(target=lambda: handles.append(bench.start(WAITS, CONTROL)))
+        for _ in range(6)
     ]
     for thread in threads:
         thread.start()
