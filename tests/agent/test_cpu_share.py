@@ -18,8 +18,14 @@ from nodeagent.supervisor.parts import cpu_share
     ],
 )
 def test_threads_of_a_job(
-    monkeypatch: pytest.MonkeyPatch, devices: list[str], processes: int, slots: int, threads: str | None
+    monkeypatch: pytest.MonkeyPatch,
+    devices: list[str],
+    processes: int,
+    slots: int,
+    threads: str | None,
 ) -> None:
     monkeypatch.setattr(psutil, "cpu_count", lambda: 8)
-    start = Start(id="1", instance=1, attempt=1, argv=[], devices=devices, spec_hash="x", processes=processes)
+    start = Start(
+        id="1", instance=1, attempt=1, argv=[], devices=devices, spec_hash="x", processes=processes
+    )
     assert cpu_share(start, slots=slots).get("OMP_NUM_THREADS") == threads
