@@ -117,9 +117,10 @@ function summaryShow(draft) {
   put("changed", String(Object.keys(draft.arguments).length));
 }
 
-const store = debounce((draft) => {
+function storeNow(draft) {
   if (!sent) window.localStorage.setItem(key, JSON.stringify({ ...draft, from: data.source ? data.source.source : null }));
-}, SAVE_WAIT_MS);
+}
+const store = debounce(storeNow, SAVE_WAIT_MS);
 
 function worthSaying(problem, draft) {
   if (tried) return true;
@@ -222,5 +223,8 @@ window.addEventListener("beforeunload", (event) => {
   // The draft itself is kept; only an upload on its way would be lost without a word.
   if (dirty && !sent && form.querySelector(".lf-upload-item progress:not([hidden])")) event.preventDefault();
 });
+
+// What was typed in the last moment before a reload is kept as well.
+window.addEventListener("pagehide", () => dirty && storeNow(draftRead()));
 
 begin();

@@ -115,9 +115,10 @@ def test_the_list_finds_by_number_name_and_state(pages: Client, alice: User) -> 
     first = job_of(alice, name="alpha-run", state=State.SUCCEEDED)
     job_of(alice, name="beta-run", state=State.QUEUED)
     job_of(UserFactory(), name="foreign-run")
-    names = lambda query: set(
-        re.findall(r"(\w+)-run</a>", pages.get(f"/jobs/{query}").content.decode())
-    )  # noqa: E731
+
+    def names(query: str) -> set[str]:
+        return set(re.findall(r"(\w+)-run</a>", pages.get(f"/jobs/{query}").content.decode()))
+
     assert names("") == {"alpha", "beta"}
     assert names(f"?q=%23{first.pk}") == {"alpha"}
     assert names("?q=BETA") == {"beta"}
