@@ -30,14 +30,20 @@ SIDES: dict[str, Promise] = {
 # Kinds of failure that go away by themselves or on another node.
 RETRIED = frozenset({"node", "platform"})
 
+# Reasons of gateway.failures and of the node agent; any other gets the text of its side.
 FAILURES: dict[str, tuple[Promise, Promise]] = {
-    "user:out_of_memory": (
+    "user:gpu_out_of_memory": (
         gettext_lazy("The GPU ran out of memory."),
         gettext_lazy(
-            "Halve the batch size per GPU and double the gradient accumulation steps, or lower the max length."
+            "Halve the batch size per GPU and double the gradient accumulation steps, "
+            "or lower the max length."
         ),
     ),
-    "user:bad_arguments": (
+    "user:unknown_argument": (
+        gettext_lazy("SWIFT does not know an argument."),
+        gettext_lazy("Remove the argument that the line below names, in a new job from this one."),
+    ),
+    "user:bad_argument": (
         gettext_lazy("SWIFT refused an argument."),
         gettext_lazy("Correct the argument that the line below names, in a new job from this one."),
     ),
@@ -47,9 +53,33 @@ FAILURES: dict[str, tuple[Promise, Promise]] = {
             "Check the path or id of the model, and that the node can reach the model hub."
         ),
     ),
-    "user:dataset": (
+    "model:not_found": (
+        gettext_lazy("The base model is not on this node."),
+        gettext_lazy("Check the folder, or choose a node that has the model."),
+    ),
+    "model:outside_roots": (
+        gettext_lazy("The base model lies outside of the folders that models may come from."),
+        gettext_lazy("Move it into one of the node's model folders, or ask an operator."),
+    ),
+    "user:bad_dataset": (
         gettext_lazy("The dataset could not be used."),
         gettext_lazy("Look at the line below, correct the rows and upload the dataset again."),
+    ),
+    "code:exception": (
+        gettext_lazy("The training ended with an error."),
+        gettext_lazy("The line below names it; the last lines of the log tell where it happened."),
+    ),
+    "code:crashed": (
+        gettext_lazy("The training process crashed."),
+        gettext_lazy(
+            "Look at the last lines of the log. A smaller model or batch tells whether memory is the cause."
+        ),
+    ),
+    "code:exit": (
+        gettext_lazy("The training ended by itself with an error code."),
+        gettext_lazy(
+            "The last lines of the log tell why. Correct the settings in a new job from this one."
+        ),
     ),
     "node:disk_full": (
         gettext_lazy("The disk of the node is full."),
@@ -59,13 +89,67 @@ FAILURES: dict[str, tuple[Promise, Promise]] = {
         gettext_lazy("The node could not write its files."),
         gettext_lazy("Retry on another node and tell an operator."),
     ),
+    "node:gpu_error": (
+        gettext_lazy("A GPU of the node failed."),
+        gettext_lazy("Retry on other GPUs and tell an operator."),
+    ),
+    "node:gpu_communication": (
+        gettext_lazy("The GPUs lost contact with each other."),
+        gettext_lazy("Retry; if it happens again, use fewer GPUs or tell an operator."),
+    ),
+    "node:download_failed": (
+        gettext_lazy("The node could not reach the model hub."),
+        gettext_lazy("Retry later, or choose a model or dataset that is on the node already."),
+    ),
+    "node:out_of_memory": (
+        gettext_lazy("The memory of the machine ran out."),
+        gettext_lazy("Retry on a node with more memory, or use fewer loading processes."),
+    ),
+    "node:oom_killed": (
+        gettext_lazy("The memory of the machine ran out, so the system ended the job."),
+        gettext_lazy("Retry on a node with more memory, or use fewer loading processes."),
+    ),
+    "node:killed": (
+        gettext_lazy("The training process was killed from outside."),
+        gettext_lazy("Often the memory of the machine had run out. Retry, or ask an operator."),
+    ),
+    "node:interrupted": (
+        gettext_lazy("The training was interrupted on its node."),
+        gettext_lazy("Retry: the next attempt starts on a node that is there."),
+    ),
     "node:rebooted": (
         gettext_lazy("The node was restarted during the job."),
         gettext_lazy("Retry: the next attempt starts on a node that is there."),
     ),
-    "node:lost": (
+    "node:engine_restarted": (
+        gettext_lazy("The container engine of the node was restarted."),
+        gettext_lazy("Retry: the next attempt starts on a node that is there."),
+    ),
+    "node:lost_attempt": (
+        gettext_lazy("The node no longer knows this job."),
+        gettext_lazy("Retry; another node may be chosen."),
+    ),
+    "node:given_up": (
         gettext_lazy("The node did not come back."),
         gettext_lazy("Retry on another node."),
+    ),
+    "platform:missing_package": (
+        gettext_lazy("A Python package is missing in the training environment."),
+        gettext_lazy(
+            "Tell an operator the line below, or remove the argument that needs the package."
+        ),
+    ),
+    "input:hash_mismatch": (
+        gettext_lazy("The dataset arrived damaged on the node."),
+        gettext_lazy("Retry; if it fails again, tell an operator."),
+    ),
+    "input:unreachable": (
+        gettext_lazy("The node could not fetch the dataset."),
+        gettext_lazy("Retry; if it fails again, tell an operator."),
+    ),
+    "input:not_found": (
+        gettext_lazy("The dataset is not there any more."),
+        gettext_lazy("Upload it again and make a new job from this one."),
     ),
 }
 GENERAL: dict[str, tuple[Promise, Promise]] = {
@@ -90,12 +174,16 @@ GENERAL: dict[str, tuple[Promise, Promise]] = {
 }
 
 
+# The node agent has areas of its own (input, runtime, container ...): "it did not start", so the node's.
+_SIDE_OF = {**{area: area for area in GENERAL}, "model": "user", "command": "platform"}
+
+
 def diagnosis(instance: Instance) -> Diagnosis | None:
     """Why a failed or lost instance failed; None when it has no reason."""
     if not instance.failure_reason:
         return None
     area = instance.failure_reason.partition(":")[0]
-    known = area if area in GENERAL else "code"
+    known = _SIDE_OF.get(area, "node")
     cause, suggestion = FAILURES.get(instance.failure_reason, GENERAL[known])
     return Diagnosis(
         cause=str(cause),

@@ -51,12 +51,18 @@ def actions_of(*, user: User, instance: Instance) -> Actions:
         cancel=change and (state in _STOPPABLE or state is State.STOPPING),
         withdraw=change and state is State.QUEUED,
         checkpoint=change and state is State.RUNNING,
-        retry=change and state in _RETRIED,
+        retry=change and state in _RETRIED and _helps_retry(instance),
         clone=access.may(user, Action.CREATE),
         delete=change and state in RESTING,
         rename=change,
         download=access.allowed(user, Action.DOWNLOAD, instance),
     )
+
+
+def _helps_retry(instance: Instance) -> bool:
+    """Nothing is changed by a retry, so it helps only where settings, data and code were not the cause."""
+    found = diagnosis(instance) if instance.state == State.FAILED else None
+    return found is None or found.can_retry
 
 
 @dataclass(frozen=True)

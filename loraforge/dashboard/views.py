@@ -124,7 +124,7 @@ class JobListPage(LivePage):
             user=self.person, query=asked["q"], group=asked["group"], only_own=asked["only_own"]
         )
         page = Paginator(rows, PAGE_SIZE).get_page(self.request.GET.get("page"))
-        page.object_list = _rows_dress(list(page.object_list))  # type: ignore[assignment]
+        page.object_list = _rows_dress(list(page.object_list))
         return {**asked, "page": page}
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from django.test import Client
 from django.utils import translation
 
 from loraforge.accounts.models import ApiToken, Role, User
+from loraforge.dashboard import explain
+from loraforge.gateway import failures
 from loraforge.instances.models import STATE_LABELS
 from loraforge.instances.states import State
 from tests.factories.accounts import UserFactory
@@ -21,7 +23,7 @@ PASSWORD = "correct-horse-battery-42"
 
 @pytest.fixture
 def alice() -> User:
-    user: User = UserFactory(username="alice", role=Role.RESEARCHER)
+    user: User = UserFactory.create(username="alice", role=Role.RESEARCHER)
     user.set_password(PASSWORD)
     user.save()
     return user
@@ -35,7 +37,7 @@ def pages(alice: User) -> Client:
 
 
 def job_of(owner: User, **instance: Any) -> Any:
-    return JobFactory(
+    return JobFactory.create(
         **{f"instance__{key}": value for key, value in {"owner": owner, **instance}.items()}
     )
 
@@ -68,7 +70,7 @@ def test_the_language_switch_goes_to_own_addresses_only(pages: Client, alice: Us
 @pytest.mark.parametrize("state", list(State))
 def test_a_job_page_is_complete_in_every_state(pages: Client, alice: User, state: State) -> None:
     job = job_of(
-        alice, state=state, failure_reason="user:out_of_memory" if state is State.FAILED else "",
+        alice, state=state, failure_reason="user:gpu_out_of_memory" if state is State.FAILED else "",
         failure_detail="CUDA out of memory <b>", saved_step=7 if state is State.STOPPED else None,
     )  # fmt: skip
     for tab in ("overview", "files", "settings", "history"):
@@ -102,9 +104,33 @@ def test_buttons_fit_the_state(
     assert not hidden & found
 
 
+@pytest.mark.parametrize(
+    "reason", sorted({*(reason for reason, _pattern in failures._RULES), "code:exit"})
+)
+def test_every_reason_that_the_log_can_tell_has_its_own_words(reason: str) -> None:
+    assert reason in explain.FAILURES
+
+
+@pytest.mark.parametrize(
+    ("reason", "offered"),
+    [
+        ("user:gpu_out_of_memory", False),
+        ("code:exception", False),
+        ("node:rebooted", True),
+        ("runtime:start_failed", True),
+    ],
+)
+def test_retry_is_offered_only_where_it_helps(
+    pages: Client, alice: User, reason: str, offered: bool
+) -> None:
+    job = job_of(alice, state=State.FAILED, failure_reason=reason)
+    html = pages.get(f"/jobs/{job.pk}/header/").content.decode()
+    assert ('data-act="retry"' in html) is offered
+
+
 @pytest.mark.parametrize("path", ["", "header/", "tab/files/", "tab/settings/", "tab/history/"])
 def test_a_foreign_job_does_not_exist(pages: Client, path: str) -> None:
-    job = job_of(UserFactory(), name="secret-name")
+    job = job_of(UserFactory.create(), name="secret-name")
     answer = pages.get(f"/jobs/{job.pk}/{path}")
     assert answer.status_code == 404
     assert "secret-name" not in answer.content.decode()
@@ -114,7 +140,7 @@ def test_a_foreign_job_does_not_exist(pages: Client, path: str) -> None:
 def test_the_list_finds_by_number_name_and_state(pages: Client, alice: User) -> None:
     first = job_of(alice, name="alpha-run", state=State.SUCCEEDED)
     job_of(alice, name="beta-run", state=State.QUEUED)
-    job_of(UserFactory(), name="foreign-run")
+    job_of(UserFactory.create(), name="foreign-run")
 
     def names(query: str) -> set[str]:
         return set(re.findall(r"(\w+)-run</a>", pages.get(f"/jobs/{query}").content.decode()))
@@ -153,7 +179,7 @@ def test_the_list_asks_a_constant_number_of_queries(
 def test_a_new_job_from_another_carries_its_settings_and_own_datasets_only(
     pages: Client, alice: User
 ) -> None:
-    mine, foreign = ReadyDatasetFactory(owner=alice), ReadyDatasetFactory()
+    mine, foreign = ReadyDatasetFactory.create(owner=alice), ReadyDatasetFactory.create()
     job = job_of(alice)
     job.arguments = {"learning_rate": 0.0002, "lora_rank": 16}
     job.save()
@@ -172,18 +198,18 @@ def test_a_new_job_from_another_carries_its_settings_and_own_datasets_only(
 
 def test_a_viewer_is_offered_no_new_job() -> None:
     client = Client()
-    client.force_login(UserFactory(role=Role.VIEWER))
+    client.force_login(UserFactory.create(role=Role.VIEWER))
     assert "/jobs/new/" not in client.get("/").content.decode()
     assert client.get("/jobs/new/").status_code == 403
 
 
 def test_only_operators_may_cordon_from_the_page(pages: Client) -> None:
-    node = OnlineNodeFactory(gpus=2, runtime="process")
+    node = OnlineNodeFactory.create(gpus=2, runtime="process")
     html = pages.get(f"/nodes/{node.name}/").content.decode()
     assert "Plain process: no isolation" in html
     assert "data-node-act" not in html
     operator = Client()
-    operator.force_login(UserFactory(role=Role.OPERATOR))
+    operator.force_login(UserFactory.create(role=Role.OPERATOR))
     assert 'data-node-act="cordon"' in operator.get(f"/nodes/{node.name}/").content.decode()
 
 
@@ -208,15 +234,15 @@ def test_a_wrong_current_password_changes_nothing(pages: Client, alice: User) ->
 
 def test_rows_of_a_dataset_are_text_and_only_for_who_may_read(pages: Client, alice: User) -> None:
     row = {"messages": [{"role": "user", "content": "<script>x</script>"}]}
-    mine = ReadyDatasetFactory(owner=alice, preview=[row])
+    mine = ReadyDatasetFactory.create(owner=alice, preview=[row])
     html = pages.get(f"/datasets/{mine.pk}/").content.decode()
     assert "&lt;script&gt;x" in html
     operator = Client()
-    operator.force_login(UserFactory(role=Role.OPERATOR))
+    operator.force_login(UserFactory.create(role=Role.OPERATOR))
     seen = operator.get(f"/datasets/{mine.pk}/")
     assert seen.status_code == 200
     assert "&lt;script&gt;x" not in seen.content.decode()
-    assert pages.get(f"/datasets/{ReadyDatasetFactory().pk}/").status_code == 404
+    assert pages.get(f"/datasets/{ReadyDatasetFactory.create().pk}/").status_code == 404
 
 
 @pytest.mark.parametrize(
