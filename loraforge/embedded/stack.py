@@ -78,14 +78,19 @@ def is_live(stack: Stack) -> bool:
     return False
 
 
-def _redis_server(stack: Stack) -> str:
-    folder = stack.data / "redis"
+def _socket_folder(stack: Stack, name: str) -> None:
+    """``<data>/<name>/<name>.sock``, which nobody else may open. Raises Conflict when its path is too long."""
+    folder = stack.data / name
     folder.mkdir(mode=0o700, exist_ok=True)
-    if len(str(folder / "redis.sock").encode()) > SOCKET_PATH_MAX:
+    if len(str(folder / f"{name}.sock").encode()) > SOCKET_PATH_MAX:
         raise Conflict(
             "embedded:path_too_long",
             f"The path of LORAFORGE_DATA ({stack.data}) is too long for a unix socket; choose a shorter one.",
         )
+
+
+def _redis_server(stack: Stack) -> str:
+    _socket_folder(stack, "redis")
     command = [sys.executable, str(BASE_DIR / "tools" / "redis_fetch.py"), str(BASE_DIR / ".redis")]
     found = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603
     if found.returncode:
@@ -136,6 +141,7 @@ def stack_prepare(stack: Stack) -> dict[str, str]:
     (stack.data / "logs").mkdir(exist_ok=True)
     embedded_redis = not env.str("REDIS_URL", default="")
     redis_server = _redis_server(stack) if embedded_redis else "/bin/false"
+    _socket_folder(stack, "flower")
     call_command("migrate", interactive=False, verbosity=0)
     _static_collect(stack)
     _node_ensure(stack)

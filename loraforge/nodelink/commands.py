@@ -20,6 +20,8 @@ def command_send(*, node: Node, command: Command) -> None:
         app.send_task(
             COMMAND_TASK,
             kwargs={"command": command_dump(command)},
+            # What Celery's events, and so Flower, show: never the signed addresses and environment.
+            kwargsrepr=_shown(command),
             queue=command_queue(node.name),
             task_id=command.id,
             retry=False,
@@ -28,3 +30,8 @@ def command_send(*, node: Node, command: Command) -> None:
         raise Unavailable(
             "nodelink:no_broker", _("The message broker does not answer. Try again in a minute.")
         ) from error
+
+
+def _shown(command: Command) -> str:
+    kind = type(command).__name__.lower()
+    return f"{kind} #{command.instance} attempt {command.attempt}"

@@ -218,6 +218,8 @@ MODEL_ROOTS = env.list("LORAFORGE_MODEL_ROOTS", default=[str(DATA / "models"), s
 MAX_RUNNING = env.int("LORAFORGE_MAX_RUNNING", default=8)
 MAX_RUNNING_PER_USER = env.int("LORAFORGE_MAX_RUNNING_PER_USER", default=1)
 RETENTION_DAYS = env.int("LORAFORGE_RETENTION_DAYS", default=7)
+# Where the web process finds Flower, which only it may reach: `unix:///path`, or `http://user:password@host:port`.
+FLOWER_URL = env.str("LORAFORGE_FLOWER_URL", default=f"unix://{DATA / 'flower' / 'flower.sock'}")
 # Bearer for /metrics; empty = only from this machine.
 METRICS_TOKEN = env.str("LORAFORGE_METRICS_TOKEN", default="")
 STOP_GRACE_S = env.int("LORAFORGE_STOP_GRACE_S", default=30)
