@@ -11,7 +11,7 @@ from loraforge.core.fanout import RESYNC, Frame, fanout
 from loraforge.core.threads import in_thread
 from loraforge.instances.selectors import instance_get
 from loraforge.nodes.selectors import node_list
-from loraforge.telemetry import selectors
+from loraforge.telemetry import readings, selectors
 from loraforge.telemetry.feed import JobFeed
 
 QUERY_FIELDS = 10
@@ -52,7 +52,7 @@ class NodesFeed:
 
     def _newest(self) -> Frame:
         return Frame.of(
-            {"type": "gpu", "rows": selectors.sample_latest(nodes=list(node_list(user=self._user)))}
+            {"type": "gpu", "rows": readings.sample_latest(nodes=list(node_list(user=self._user)))}
         )
 
 

@@ -1,22 +1,20 @@
-"""Reads of logs, metrics and samples. Whoever calls has asked `instances.selectors` for the instance before."""
+"""Reads of logs and metrics. Whoever calls has asked `instances.selectors` for the instance before."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Max, Q
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from loraforge.core.errors import Invalid, NotFound
 from loraforge.core.threads import in_thread
 from loraforge.instances.frames import status_frame
 from loraforge.instances.models import Attempt, Instance
-from loraforge.nodes.models import Node
 from loraforge.telemetry import policy
-from loraforge.telemetry.models import LogChunk, MetricRow, Sample, StreamPosition
+from loraforge.telemetry.models import LogChunk, MetricRow, StreamPosition
 from loraforge.telemetry.policy import Cursor, Line, Point
+from loraforge.telemetry.readings import gpu_utilization
 from nodeagent.contract.normalise import Normaliser
 
 PAGE_BYTES = 1024 * 1024  # of a log that one page reads
@@ -25,7 +23,6 @@ LINES_MAX = 5_000
 ROWS_MAX = 2_000
 CHART_POINTS = 1_500
 SAMPLES_MAX = 1_000
-SAMPLE_FRESH_S = 30
 
 
 @dataclass(frozen=True)
@@ -324,72 +321,6 @@ def _numbers(values: dict[str, Any]) -> Iterator[tuple[str, float]]:
     for name, value in values.items():
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             yield name, float(value)
-
-
-# --- samples ------------------------------------------------------------------------------------------
-
-
-def sample_of_node(*, node: str, at: datetime, values: dict[str, Any]) -> dict[str, Any]:
-    """A row of a gpu frame for everybody: the machine and its cards, not whose jobs run there."""
-    return {"node": node, "at": at.isoformat(), "host": values["host"], "gpus": values["gpus"]}
-
-
-def sample_of_attempt(*, attempt: Attempt, at: datetime, values: dict[str, Any]) -> dict[str, Any]:
-    """A row of a gpu frame for one job: its own cards, and what its processes use."""
-    mine = [
-        job for job in values["jobs"]
-        if (job["instance"], job["attempt"]) == (attempt.instance_id, attempt.number)
-    ]  # fmt: skip
-    row = sample_of_node(node=attempt.node.name, at=at, values=values)
-    row["gpus"] = [gpu for gpu in values["gpus"] if gpu["uuid"] in attempt.devices]
-    return {**row, "attempt": attempt.number, "job": mine[0] if mine else None}
-
-
-def sample_list(
-    *, instance: Instance, since: datetime | None = None, limit: int = 300
-) -> list[dict[str, Any]]:
-    """Readings while the current attempt ran, oldest first, the newest ``limit`` of them."""
-    attempt = (
-        Attempt.objects.filter(instance=instance, number=instance.attempt)
-        .select_related("node")
-        .first()
-    )
-    if attempt is None:
-        return []
-    rows = Sample.objects.filter(
-        node=attempt.node, at__gte=max(attempt.assigned_at, since or attempt.assigned_at)
-    )
-    if attempt.ended_at is not None:
-        rows = rows.filter(at__lte=attempt.ended_at)
-    newest = list(rows.order_by("-at").values_list("at", "values")[:limit])
-    return [
-        sample_of_attempt(attempt=attempt, at=at, values=values) for at, values in reversed(newest)
-    ]
-
-
-def sample_latest(*, nodes: Sequence[Node]) -> list[dict[str, Any]]:
-    """The newest reading of each node that has a fresh one."""
-    fresh = timezone.now() - timedelta(seconds=SAMPLE_FRESH_S)
-    found = []
-    for node in nodes:
-        row = Sample.objects.filter(node=node, at__gte=fresh).order_by("-at").first()
-        if row is not None:
-            found.append(sample_of_node(node=node.name, at=row.at, values=row.values))
-    return found
-
-
-def gpu_utilization(*, attempt: Attempt | None) -> float | None:
-    """Mean utilisation of the attempt's cards in the newest reading, percent; None when nobody knows."""
-    if attempt is None or attempt.ended_at is not None or not attempt.devices:
-        return None
-    fresh = timezone.now() - timedelta(seconds=SAMPLE_FRESH_S)
-    row = Sample.objects.filter(node_id=attempt.node_id, at__gte=fresh).order_by("-at").first()
-    gpus = row.values["gpus"] if row is not None else []
-    known = [
-        gpu["utilization_percent"] for gpu in gpus
-        if gpu["uuid"] in attempt.devices and gpu["utilization_percent"] is not None
-    ]  # fmt: skip
-    return round(sum(known) / len(known), 1) if known else None
 
 
 def status_get(*, instance_id: int) -> dict[str, Any]:

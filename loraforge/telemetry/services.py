@@ -16,7 +16,7 @@ from prometheus_client import Counter
 from loraforge.core import live
 from loraforge.instances.models import Attempt, Instance
 from loraforge.nodes.models import Node
-from loraforge.telemetry import policy, selectors
+from loraforge.telemetry import policy, readings, selectors
 from loraforge.telemetry.models import LogChunk, MetricRow, Sample, StreamPosition, TrainerEvent
 from nodeagent.contract import reports
 from nodeagent.contract.normalise import Normaliser
@@ -73,8 +73,11 @@ def chunk_store(
     return chunks_store(attempt=attempt, stream=stream, pieces=[Piece(start, end, data)])
 
 
+@transaction.atomic(savepoint=False)
 def chunks_store(*, attempt: Attempt, stream: reports.Stream, pieces: Sequence[Piece]) -> Stored:
     """`chunk_store` for many pieces in the order in which they came, in a handful of queries.
+
+    Part of the caller's transaction where there is one: no savepoint is paid for.
 
     Raises ValueError for a piece whose data is not end - start bytes long, and for another stream.
     """
@@ -203,6 +206,7 @@ def _last_line_frames(attempt: Attempt, size: int) -> Frames:
     return [(live.topic_job(attempt.instance_id), frame)]
 
 
+@transaction.atomic(savepoint=False)
 def stream_sizes_store(*, attempt: Attempt, sizes: Mapping[str, int]) -> Frames:
     """Note the final sizes in bytes of an ended attempt's files (PhaseChange.sizes at ENDED)."""
     frames: Frames = []
@@ -307,14 +311,14 @@ def sample_store(*, node: Node, sample: reports.Sample, at: datetime) -> Frames:
     """Keep a node's reading; frames for the node pages, and for each of its running jobs that job's part."""
     values = msgspec.to_builtins(sample)
     Sample.objects.create(node=node, at=at, values=values)
-    row = selectors.sample_of_node(node=node.name, at=at, values=values)
+    row = readings.sample_of_node(node=node.name, at=at, values=values)
     frames: Frames = [(live.TOPIC_NODES, {"type": "gpu", "rows": [row]})]
     running = {(job.instance, job.attempt) for job in sample.jobs}
     # `node=node`: a node speaks for its own jobs only.
     attempts = Attempt.objects.filter(node=node, instance__in={pair[0] for pair in running})
     for attempt in attempts.select_related("node"):
         if (attempt.instance_id, attempt.number) in running:
-            part = selectors.sample_of_attempt(attempt=attempt, at=at, values=values)
+            part = readings.sample_of_attempt(attempt=attempt, at=at, values=values)
             frames.append((live.topic_job(attempt.instance_id), {"type": "gpu", "rows": [part]}))
     return frames
 

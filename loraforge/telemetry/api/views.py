@@ -14,7 +14,7 @@ from loraforge.accounts.access import Action
 from loraforge.accounts.entrypoints import Endpoint
 from loraforge.instances.models import Instance
 from loraforge.instances.selectors import instance_get
-from loraforge.telemetry import selectors
+from loraforge.telemetry import readings, selectors
 from loraforge.telemetry.api import serializers, streaming
 
 Needs = dict[str, Action | None]
@@ -130,7 +130,7 @@ class JobSamples(_Job):
     def get(self, request: Request, pk: int) -> Response:
         """Readings of the machine and the job's own cards while its current attempt ran."""
         instance, asked = self.instance(request, pk), self.asked(serializers.SampleQuery, request)
-        rows = selectors.sample_list(
+        rows = readings.sample_list(
             instance=instance, since=asked.get("since"), limit=asked["limit"]
         )
         return Response({"rows": rows})

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loraforge.instances.models import Attempt
-from loraforge.telemetry import selectors, services
+from loraforge.telemetry import readings, selectors, services
 from loraforge.telemetry.models import LogChunk, MetricRow, Sample, TrainerEvent
 from loraforge.telemetry.policy import START, Cursor
 from nodeagent.contract.normalise import normalise
@@ -259,7 +259,7 @@ def test_a_sample_goes_to_the_nodes_and_to_its_jobs(attempt: Attempt) -> None:
     assert [gpu["uuid"] for gpu in job["rows"][0]["gpus"]] == ["GPU-1"]
     assert job["rows"][0]["job"]["memory_bytes"] == 7
     assert selectors.status_get(instance_id=attempt.instance_id)["data"]["gpuUtilization"] == 91.0
-    assert selectors.sample_list(instance=attempt.instance) == job["rows"]
+    assert readings.sample_list(instance=attempt.instance) == job["rows"]
 
 
 def test_a_node_does_not_speak_for_anothers_job(attempt: Attempt) -> None:
