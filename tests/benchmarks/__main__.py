@@ -2,34 +2,67 @@
 
 import argparse
 import os
+import platform
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import msgspec
 
-from tests.benchmarks import fanout, files, ingest
+from tests.benchmarks import fanout, files, ingest, joblist, live, memory, screen
+from tests.benchmarks.running import Running, running
 from tests.benchmarks.stage import ROOT, Stage, stage
 
+# On the whole stack as `make up` starts it; memory comes first, while it is fresh.
+WHOLE: dict[str, Callable[[Running], dict[str, Any]]] = {
+    "memory": memory.run,
+    "line": live.line,
+    "state": live.state,
+    "start": live.start,
+    "screen": screen.run,
+    "list": joblist.run,
+}
+# On a database, a Redis and a web process alone.
 PARTS: dict[str, Callable[[Stage], dict[str, Any]]] = {
     "ingest": ingest.run,
     "fanout": fanout.run,
     "files": files.run,
 }
+GROUPS = {"live": ["line", "state", "start"]}
 
 
 def main() -> None:
-    """Each part on the same throw-away installation, one after the other."""
+    """The parts that were named, one after the other; a file of before keeps what is not measured now."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[*PARTS, []], help="all of them without a name")
-    names = parser.parse_args().names or list(PARTS)
-    found: dict[str, Any] = {"cpus": os.cpu_count(), "load_1m_before": round(os.getloadavg()[0], 2)}
-    with stage() as place:
-        for name in names:
-            found[name] = PARTS[name](place)
+    known = [*WHOLE, *PARTS]
+    parser.add_argument("names", nargs="*", choices=[*known, *GROUPS, []], help="default: all")
+    asked = parser.parse_args().names or known
+    names = [name for one in asked for name in GROUPS.get(one, [one])]
+    found: dict[str, Any] = {
+        "cpus": os.cpu_count(),
+        "python": platform.python_version(),
+        "load_1m_before": round(os.getloadavg()[0], 2),
+    }
+    _measure(names, WHOLE, running, found)
+    _measure(names, PARTS, stage, found)
+    found["load_1m_after"] = round(os.getloadavg()[0], 2)
     text = msgspec.json.format(msgspec.json.encode(found), indent=2)
     print(text.decode())
     (ROOT / "var").mkdir(exist_ok=True)
     (ROOT / "var" / "bench.json").write_bytes(text)
+
+
+def _measure(
+    names: list[str], parts: dict[str, Any], place: Callable[[], Any], found: dict[str, Any]
+) -> None:
+    """Those of the parts that are asked for, in one place that is made for them."""
+    wanted = [name for name in parts if name in names]
+    if not wanted:
+        return
+    with ExitStack() as stack:
+        installation = stack.enter_context(place())
+        for name in wanted:
+            found[name] = parts[name](installation)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,11 @@ async def main(port: int, url: str) -> None:
     writers: list[asyncio.StreamWriter] = []
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+        except asyncio.IncompleteReadError:
+            writer.close()  # somebody who only looked whether the port is open
+            return
         key = next(
             line.split(b": ")[1]
             for line in head.split(b"\r\n")

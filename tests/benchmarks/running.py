@@ -1,0 +1,124 @@
+"""The real embedded stack as `manage.py up` starts it, with a trainer that only writes lines."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from loraforge.embedded.client import ApiClient
+from tests.benchmarks.stage import ROOT
+from tests.e2e.driver import LiveStack, dataset_upload, free_port, job_wait
+
+TRAINER_SOURCE = Path(__file__).with_name("trainer.py")
+USER = "bench"
+ROW = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
+
+
+class Running(LiveStack):
+    """The stack, and a user with a dataset in it. up_s: seconds that starting took."""
+
+    up_s: float = 0.0
+
+    @property
+    def trainer(self) -> Path:
+        """What the node agent takes for the training environment's Python."""
+        return self.data / "trainer"
+
+    @cached_property
+    def client(self) -> ApiClient:
+        """Of the user; made on first use."""
+        self.user_add(USER)
+        return self.api(USER)
+
+    @cached_property
+    def dataset(self) -> int:
+        """A small one."""
+        path = self.data / "rows.jsonl"
+        path.write_text((json.dumps(ROW) + "\n") * 100, encoding="utf-8")
+        return int(dataset_upload(self.client, path)["id"])
+
+    def job(self, *, lines: int, start: bool) -> int:
+        """A job that writes so many lines; its model is never loaded by anybody."""
+        body = {
+            "name": "bench",
+            "command": "sft",
+            "model": "Qwen/Qwen2.5-0.5B-Instruct",
+            "datasets": [self.dataset],
+            "gpus": 1,
+            "start": start,
+            "arguments": {"tuner_type": "lora", "max_steps": lines},
+        }
+        return int(self.client.post("jobs/", body)["id"])
+
+    def job_end(self, job_id: int) -> dict[str, Any]:
+        """Wait for the end, whatever it is."""
+        return job_wait(self.client, job_id)
+
+    def seed(self, *words: str) -> Any:
+        """`tests.benchmarks.seed` inside this installation; gives its answer."""
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.benchmarks.seed", *words],
+            cwd=ROOT, env=self.environment, check=True, capture_output=True, timeout=300,
+        )  # fmt: skip
+        return msgspec.json.decode(done.stdout.splitlines()[-1])
+
+    @property
+    def token(self) -> str:
+        """An access token, fresh enough."""
+        return self.client.request("GET", "me/").request.headers["Authorization"]
+
+
+@contextmanager
+def running() -> Iterator[Running]:
+    """Started, with nothing in it; ended with its jobs."""
+    mine = ("DJANGO_", "LORAFORGE_", "REDIS_URL")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(mine)}
+    # A short folder: the unix socket of Redis lies in it.
+    with tempfile.TemporaryDirectory(prefix="lfb-", ignore_cleanup_errors=True) as name:
+        port = free_port()
+        environment = kept | {
+            "LORAFORGE_DATA": name,
+            "LORAFORGE_PORT": str(port),
+            "LORAFORGE_RUNTIME": "process",
+            "LORAFORGE_SWIFT_PYTHON": f"{name}/trainer",
+            "LORAFORGE_MODEL_ROOTS": name,
+            "DJANGO_SETTINGS_MODULE": "loraforge.settings.base",
+        }
+        stack = Running(data=Path(name), port=port, environment=environment)
+        # By this interpreter: `env python3` may be a slow shim, which would hide what is measured.
+        stack.trainer.write_text(f"#!{sys.executable} -IS\n{TRAINER_SOURCE.read_text()}")
+        stack.trainer.chmod(0o755)
+        begin = time.monotonic()
+        stack.up()
+        stack.up_s = round(time.monotonic() - begin, 1)
+        try:
+            yield stack
+        finally:
+            stack.down("--jobs")
+
+
+def percentiles(values: list[float], *, digits: int = 1) -> dict[str, float]:
+    """p50, p99 and max."""
+    ordered = sorted(values)
+    last = len(ordered) - 1
+    places = {"p50": 0.5, "p99": 0.99, "max": 1.0}
+    return {name: round(ordered[round(last * share)], digits) for name, share in places.items()}
+
+
+def until(what: str, probe: Callable[[], Any], *, timeout_s: float = 60.0) -> Any:
+    """The first truthy answer, asked often. Raises TimeoutError."""
+    deadline = time.monotonic() + timeout_s
+    while not (found := probe()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(what)
+        time.sleep(0.005)
+    return found
