@@ -1,6 +1,7 @@
 """What holds for every answer: expected errors become answers, no cache keeps an API answer."""
 
 from django.http import HttpRequest, HttpResponse
+from django.middleware.gzip import GZipMiddleware
 from django.utils.cache import add_never_cache_headers
 from django.utils.deprecation import MiddlewareMixin
 
@@ -30,3 +31,14 @@ class NoStoreMiddleware(MiddlewareMixin):
         if is_api(request) and not response.has_header("Cache-Control"):
             add_never_cache_headers(response)
         return response
+
+
+class CompressMiddleware(GZipMiddleware):
+    """gzip for pages and JSON. Streams stay as they are: live events must not wait, files keep their ranges."""
+
+    kinds = ("text/html", "application/json")
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        if response.streaming or not response.get("Content-Type", "").startswith(self.kinds):
+            return response
+        return super().process_response(request, response)
