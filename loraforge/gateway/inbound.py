@@ -10,7 +10,9 @@ from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
+from msgspec import structs
 
+from loraforge.core.texts import storable
 from loraforge.gateway.ending import Ending, judge
 from loraforge.gateway.failures import failure_find
 from loraforge.instances.models import Attempt, InstanceEvent
@@ -41,6 +43,7 @@ _TIME_OF_PHASE = {
 STOPPED_BEFORE_START = "command:stopped_before_start"
 INTERRUPTED = "node:interrupted"  # it was told to stop by somebody else than the platform
 TAIL_BYTES = 128 * 1024
+REASON_LENGTH = 60
 
 
 @transaction.atomic
@@ -49,6 +52,9 @@ def phase_apply(*, attempt: Attempt, change: PhaseChange, seq: int, at: float) -
     attempt = Attempt.objects.select_for_update().select_related("instance").get(pk=attempt.pk)
     if seq <= attempt.phase_seq:
         return
+    change = structs.replace(
+        change, reason=storable(change.reason, length=REASON_LENGTH), detail=storable(change.detail)
+    )
     is_note = bool(change.reason) and change.phase == attempt.phase and not change.phase.is_final
     _attempt_store(attempt=attempt, change=change, seq=seq, at=at)
     if is_note:
@@ -81,7 +87,10 @@ def _attempt_store(*, attempt: Attempt, change: PhaseChange, seq: int, at: float
 def note_store(*, attempt: Attempt, reason: str, detail: str) -> None:
     """Something worth telling that changes no state."""
     InstanceEvent.objects.create(
-        instance_id=attempt.instance_id, attempt=attempt.number, reason=reason[:60], detail=detail
+        instance_id=attempt.instance_id,
+        attempt=attempt.number,
+        reason=storable(reason, length=REASON_LENGTH),
+        detail=storable(detail),
     )
 
 
@@ -145,7 +154,7 @@ def _why(attempt: Attempt, ending: Ending) -> tuple[str, str]:
     if ending.outcome is Outcome.STOPPED:
         return INTERRUPTED, ending.detail
     failure = failure_find(ending=ending, lines=log_last_lines(attempt))
-    return failure.reason[:60], failure.detail
+    return failure.reason[:REASON_LENGTH], failure.detail
 
 
 def log_last_lines(attempt: Attempt) -> list[str]:
@@ -189,13 +198,15 @@ def attempt_fail(*, attempt: Attempt, reason: str, detail: str) -> bool:
     Attempt.objects.filter(pk=attempt.pk, ended_at=None).update(ended_at=timezone.now())
     target = State.STOPPED if attempt.stop_requested else State.FAILED
     fields: dict[str, Any] = (
-        {} if target is State.STOPPED else {"failure_reason": reason[:60], "failure_detail": detail}
+        {}
+        if target is State.STOPPED
+        else {"failure_reason": reason[:REASON_LENGTH], "failure_detail": detail}
     )
     instance_move(
         instance=instance,
         target=target,
         attempt=attempt.number,
-        reason=reason[:60],
+        reason=reason[:REASON_LENGTH],
         detail=detail,
         **fields,
     )

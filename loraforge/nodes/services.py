@@ -18,6 +18,7 @@ from loraforge.accounts.models import User
 from loraforge.core import audit, events, live, outbox
 from loraforge.core.errors import Conflict, Denied, Invalid
 from loraforge.core.models import Setting
+from loraforge.core.texts import storable
 from loraforge.nodes import health
 from loraforge.nodes.models import Device, DeviceKind, Node, NodeState
 from loraforge.nodes.selectors import TOKEN_PREFIX
@@ -27,6 +28,7 @@ from nodeagent.contract.reports import Heartbeat
 NAME_RULE = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 CLOCK_SKEW_LIMIT_S = 2.0
 SAME_NODE_HEARD_S = 20.0
+FILE_URL_LENGTH = 200
 PLACE_TASK = "scheduling.instances_place"
 
 _HEARING = "nodes.hearing"
@@ -98,6 +100,14 @@ def node_join(*, node: Node, request: JoinRequest) -> Node:
             )
             % {"seconds": f"{skew_s:+.1f}"},
         )
+    if len(request.file_url) > FILE_URL_LENGTH:
+        raise Invalid(
+            "nodes:bad_join",
+            _(
+                "The address of the node's file service (--advertise) has more than %(n)d characters."
+            )
+            % {"n": FILE_URL_LENGTH},
+        )
     node.refresh_from_db()
     _other_agent_refuse(node=node, request=request)
     before = NodeState(node.state)
@@ -105,13 +115,13 @@ def node_join(*, node: Node, request: JoinRequest) -> Node:
     state = before if before is NodeState.MAINTENANCE else NodeState.ONLINE
     Node.objects.filter(pk=node.pk).update(
         state=state,
-        boot_id=request.boot_id,
-        agent_version=request.agent_version,
-        runtime=request.runtime,
-        hostname=request.hostname,
+        boot_id=_told("boot_id", request.boot_id),
+        agent_version=_told("agent_version", request.agent_version),
+        runtime=_told("runtime", request.runtime),
+        hostname=_told("hostname", request.hostname),
         file_url=request.file_url,
-        swift_version=request.swift_version,
-        driver_version=request.driver_version,
+        swift_version=_told("swift_version", request.swift_version),
+        driver_version=_told("driver_version", request.driver_version),
         cpu_count=request.cpu_count,
         memory_bytes=request.memory_bytes,
         disk_total_bytes=request.disk_total_bytes,
@@ -126,6 +136,11 @@ def node_join(*, node: Node, request: JoinRequest) -> Node:
         _state_tell(node=node, before=before)
     outbox.task_enqueue(PLACE_TASK)
     return node
+
+
+def _told(column: str, value: str) -> str:
+    """What a node says of itself, as long as its column is: it is for people to read."""
+    return storable(value, length=Node._meta.get_field(column).max_length)
 
 
 def _other_agent_refuse(*, node: Node, request: JoinRequest) -> None:
@@ -152,7 +167,7 @@ def _devices_store(*, node: Node, request: JoinRequest) -> None:
             uuid=gpu.uuid,
             kind=DeviceKind.GPU,
             index=gpu.index,
-            name=gpu.name,
+            name=storable(gpu.name, length=100),
             memory_bytes=gpu.memory_bytes,
         )
         for gpu in request.gpus
@@ -187,8 +202,8 @@ def node_seen(*, node: Node, heartbeat: Heartbeat) -> Node:
     state = NodeState.ONLINE if before in health.WATCHED else before
     changes = {
         "seen_at": timezone.now(),
-        "boot_id": heartbeat.boot_id,
-        "agent_version": heartbeat.agent_version,
+        "boot_id": _told("boot_id", heartbeat.boot_id),
+        "agent_version": _told("agent_version", heartbeat.agent_version),
     }
     if heartbeat.file_url:
         changes["file_url"] = heartbeat.file_url
