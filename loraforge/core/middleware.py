@@ -1,6 +1,6 @@
 """What holds for every answer: expected errors become answers, no cache keeps an API answer."""
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.middleware.gzip import GZipMiddleware
 from django.utils.cache import add_never_cache_headers
 from django.utils.deprecation import MiddlewareMixin
@@ -38,7 +38,8 @@ class CompressMiddleware(GZipMiddleware):
 
     kinds = ("text/html", "application/json")
 
-    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        """Compressed, unless it streams or is neither a page nor JSON."""
         if response.streaming or not response.get("Content-Type", "").startswith(self.kinds):
             return response
         return super().process_response(request, response)
