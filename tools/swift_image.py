@@ -4,7 +4,8 @@
 
 Wants a Docker engine that answers (`docker info`); nothing else. The base is python:3.11-slim; where it
 cannot be pulled, a Debian made by debootstrap takes its place (root, and apt install debootstrap).
-pip's settings of this machine hold in the build too: its indexes, its CA and its folders of wheels.
+pip's settings of this machine hold in the build too: its indexes, its CA and its folders of wheels are
+offered to the build on 127.0.0.1 while it runs, and nothing of them stays in the image.
 """
 
 import argparse
@@ -13,25 +14,28 @@ import hashlib
 import io
 import os
 import re
+import secrets
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCKERFILE = "images/swift/Dockerfile"
-LOCK = "requirements/swift-cpu.txt"
+RECIPE = ("images/swift/Dockerfile", "images/swift/install.sh", "requirements/swift-cpu.txt")
 TAG = "loraforge/swift:4.6.0"
 BASE = "python:3.11-slim"
 DEBIAN_BASE = "loraforge/base:bookworm"
 DEBIAN_PACKAGES = "python3,python3-venv,ca-certificates"
-IN_BUILD = "/build"  # where the Dockerfile copies pip/ to
+IN_BUILD = "/tmp/pip-settings"  # noqa: S108 - where install.sh puts the settings, in the container
+PARTS_OF_A_WHEEL = 3  # of its URL: secret, number of the folder, file name
 RECIPE_LABEL = "lf.recipe"
 SWIFT_LABEL = "lf.swift"  # what a node tells of its image
 # what of pip's settings decides where packages come from and whom to trust
@@ -155,64 +159,111 @@ def local_path(place: str) -> Path | None:
     return Path(unquote(parts.path))
 
 
-def pip_carry(settings: dict[str, str]) -> tuple[str, dict[str, Path]]:
-    """pip.conf for the build, and what it names of this machine: name below IN_BUILD -> real path."""
-    carried: dict[str, Path] = {}
-    config = configparser.RawConfigParser()
-    config["global"] = {key: settings[key] for key in PLAIN_SETTINGS if key in settings}
-    for key in ("cert", "client-cert"):
-        if key in settings and Path(settings[key]).is_file():
-            carried[f"{key}.pem"] = Path(settings[key])
-            config["global"][key] = f"{IN_BUILD}/{key}.pem"
-    wheels = []
-    for number, place in enumerate(settings.get("find-links", "").split()):
+def wheels_split(settings: dict[str, str], url: str) -> tuple[list[str], list[Path]]:
+    """Values of find-links for the build, and the folders of this machine to offer below ``url``."""
+    places: list[str] = []
+    folders: list[Path] = []
+    for place in settings.get("find-links", "").split():
         path = local_path(place)
         if path is None:
-            wheels.append(place)
+            places.append(place)
         elif path.is_dir():
-            carried[f"wheels-{number}"] = path
-            wheels.append(f"{IN_BUILD}/wheels-{number}")
-    if wheels:
-        config["global"]["find-links"] = " ".join(wheels)
-    # an index of files is too large to carry, and its links may lead anywhere
-    extra = [url for url in settings.get("extra-index-url", "").split() if not local_path(url)]
-    if extra:
-        config["global"]["extra-index-url"] = " ".join(extra)
-    text = io.StringIO()
+            places.append(f"{url}{len(folders)}/")
+            folders.append(path)
+    return places, folders
+
+
+def settings_pack(settings: dict[str, str], places: list[str]) -> bytes:
+    """A tar file with pip.conf and the certificates that it names."""
+    config = configparser.RawConfigParser()
+    config["global"] = {key: settings[key] for key in PLAIN_SETTINGS if key in settings}
+    # an index made of files is left out: its links may lead anywhere on this machine
+    extra = [one for one in settings.get("extra-index-url", "").split() if not local_path(one)]
+    for key, values in (("find-links", places), ("extra-index-url", extra)):
+        if values:
+            config["global"][key] = " ".join(values)
+    certificates = [key for key in ("cert", "client-cert") if Path(settings.get(key, "")).is_file()]
+    for key in certificates:
+        config["global"][key] = f"{IN_BUILD}/{key}.pem"
+    text, packed = io.StringIO(), io.BytesIO()
     config.write(text)
-    return text.getvalue(), carried
+    with tarfile.open(fileobj=packed, mode="w", dereference=True) as tar:
+        entry = tarfile.TarInfo("pip.conf")
+        entry.size = len(text.getvalue().encode())
+        tar.addfile(entry, io.BytesIO(text.getvalue().encode()))
+        for key in certificates:
+            tar.add(settings[key], f"{key}.pem")
+    return packed.getvalue()
+
+
+@contextmanager
+def pip_offered() -> Iterator[str]:
+    """The URL below which the build finds this machine's pip settings, for as long as the block runs.
+
+    On the loopback, and behind a name that nobody can guess: an index's password may be among them.
+    """
+    settings, secret = pip_settings(), secrets.token_urlsafe()
+    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
+        url = f"http://127.0.0.1:{server.server_address[1]}/{secret}/"
+        places, folders = wheels_split(settings, url)
+        packed = settings_pack(settings, places)
+        server.RequestHandlerClass = _handler(secret, packed, folders)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield url
+        finally:
+            server.shutdown()
+
+
+def _handler(secret: str, packed: bytes, folders: list[Path]) -> type[SimpleHTTPRequestHandler]:
+    class Handler(SimpleHTTPRequestHandler):
+        """/SECRET/settings.tar, and /SECRET/<number>/ for each folder of wheels with its files."""
+
+        def do_GET(self) -> None:
+            if self.path != f"/{secret}/settings.tar":
+                super().do_GET()
+                return
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(packed)))
+            self.end_headers()
+            self.wfile.write(packed)
+
+        def translate_path(self, path: str) -> str:
+            parts = unquote(urlsplit(path).path).split("/")[1:]
+            known = len(parts) == PARTS_OF_A_WHEEL and parts[0] == secret and parts[2] != ".."
+            if not known or not parts[1].isdecimal() or int(parts[1]) >= len(folders):
+                return "/nonexistent"
+            return f"{folders[int(parts[1])]}/{parts[2]}"
+
+        def log_message(self, *_arguments: object) -> None:
+            """Quiet: pip says what it does."""
+
+    return Handler
 
 
 # -- the build
 
 
-def context_write(into: Path) -> None:
-    """The build's context as a tar file: the Dockerfile, the lock, pip's settings.
-
-    In the old format: the engine takes a tar file with an extended header for a Dockerfile.
-    """
-    config, carried = pip_carry(pip_settings())
-    with tarfile.open(into, "w", format=tarfile.GNU_FORMAT, dereference=True) as tar:
-        tar.add(ROOT / DOCKERFILE, "Dockerfile")
-        tar.add(ROOT / LOCK, LOCK)
-        entry = tarfile.TarInfo("pip/pip.conf")
-        entry.size = len(config.encode())
-        tar.addfile(entry, io.BytesIO(config.encode()))
-        for name, path in carried.items():
-            tar.add(path, f"pip/{name}")
+def context_pack() -> bytes:
+    """The build's context. In the old tar format: the engine takes an extended header for a Dockerfile."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        for name in RECIPE:
+            tar.add(ROOT / name, name.removeprefix("images/swift/"))
+    return packed.getvalue()
 
 
 def swift_version() -> str:
-    found = re.search(r"^ms-swift==(\S+)", (ROOT / LOCK).read_text(), re.MULTILINE)
+    found = re.search(r"^ms-swift==(\S+)", (ROOT / RECIPE[2]).read_text(), re.MULTILINE)
     if found is None:
-        raise BuildFailure(f"{LOCK} names no ms-swift.\nRemedy: make lock")
+        raise BuildFailure(f"{RECIPE[2]} names no ms-swift.\nRemedy: make lock")
     return found[1]
 
 
 def recipe(base: str, index: str) -> str:
     """What the image is made from, as one hash: the same again need not be built again."""
     inspected = docker("image", "inspect", "--format", "{{.Id}}", base).stdout
-    parts = [(ROOT / DOCKERFILE).read_text(), (ROOT / LOCK).read_text(), inspected, index]
+    parts = [*((ROOT / name).read_text() for name in RECIPE), inspected, index]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
@@ -226,23 +277,20 @@ def build(tag: str, base: str, *, force: bool) -> None:
     ):
         print(f"{tag} is up to date.")
         return
-    arguments = ["--build-arg", f"BASE={base}", "--build-arg", f"TORCH_INDEX={index}"]
-    for name in PROXIES:
-        if os.environ.get(name):
-            arguments += ["--build-arg", name]
-    with step(f"{tag} on {base} (some minutes)"), tempfile.TemporaryDirectory() as folder:
-        context = Path(folder) / "context.tar"
-        context_write(context)
-        with context.open("rb") as stdin:
-            done = subprocess.run(
-                [
-                    *("docker", "build", "--tag", tag, "--force-rm"),
-                    *("--label", f"{RECIPE_LABEL}={made_from}"),
-                    *("--label", f"{SWIFT_LABEL}={swift_version()}", *arguments, "-"),
-                ],
-                stdin=stdin,
-                check=False,
-            )
+    with step(f"{tag} on {base} (some minutes)"), pip_offered() as settings:
+        arguments = {"BASE": base, "TORCH_INDEX": index, "PIP_SETTINGS": settings}
+        arguments |= {name: os.environ[name] for name in PROXIES if os.environ.get(name)}
+        labels = {RECIPE_LABEL: made_from, SWIFT_LABEL: swift_version()}
+        done = subprocess.run(
+            [
+                *("docker", "build", "--tag", tag, "--force-rm", "--network=host"),
+                *(f"--build-arg={name}={value}" for name, value in arguments.items()),
+                *(f"--label={name}={value}" for name, value in labels.items()),
+                "-",
+            ],
+            input=context_pack(),
+            check=False,
+        )
         if done.returncode != 0:
             raise BuildFailure(
                 "The build failed; see above.\nRemedy: pip must reach a package index from within a "

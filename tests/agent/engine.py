@@ -63,12 +63,13 @@ class PrivateEngine:
         self._dockerd: subprocess.Popen[bytes] | None = None
 
     def _spawn(self, *command: str) -> "subprocess.Popen[bytes]":
-        with (self.folder / f"{command[0]}.log").open("ab") as log:
+        with (self.folder / f"{Path(command[0]).name}.log").open("ab") as log:
             return subprocess.Popen(command, stdout=log, stderr=log)
 
     def start(self, *, live_restore: bool = True) -> docker.APIClient:
         self._dockerd = self._spawn(
-            *("dockerd", "--host", self.url, "--containerd", self._address),
+            # in a network of its own: an engine told to have no bridge removes the machine's docker0
+            *("unshare", "--net", "dockerd", "--host", self.url, "--containerd", self._address),
             *("--bridge", "none", "--iptables=false", f"--live-restore={live_restore}"),
             *("--data-root", f"{self.folder}/data", "--exec-root", f"{self.folder}/exec"),
             *("--pidfile", f"{self.folder}/dockerd.pid"),
