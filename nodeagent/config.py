@@ -116,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--runtime", choices=("auto", "docker", "process"))
     parser.add_argument("--listen", metavar="HOST:PORT", help="file service; default 127.0.0.1:0")
     parser.add_argument("--advertise", metavar="URL", help="where the control plane reaches it")
-    parser.add_argument("--cpu-slots", type=int, help="jobs without GPU at a time")
+    parser.add_argument("--cpu-slots", type=int, help="jobs without GPU (LORAFORGE_CPU_SLOTS)")
     parser.add_argument("--model-root", action="append", metavar="DIR", default=[])
     return parser
 
@@ -207,6 +207,15 @@ def _containers(env: Mapping[str, str]) -> Containers:
     )
 
 
+def _slots(env: Mapping[str, str]) -> int | None:
+    text = env.get("LORAFORGE_CPU_SLOTS", "")
+    if not text:
+        return None
+    if not text.isascii() or not text.isdecimal():
+        raise ConfigError(f"LORAFORGE_CPU_SLOTS is a whole number from 0, not {text!r}.")
+    return int(text)
+
+
 def _server(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -241,7 +250,7 @@ def settings_read(
         listen_host=host,
         listen_port=port,
         advertise=(given.advertise or "").rstrip("/"),
-        cpu_slots=given.cpu_slots,
+        cpu_slots=given.cpu_slots if given.cpu_slots is not None else _slots(env),
         model_roots=_roots(given.model_root, env, data),
         trainer_env={key: env[key] for key in TRAINER_INHERITS if key in env},
         containers=_containers(env),

@@ -24,7 +24,7 @@ from loraforge.settings.env import BASE_DIR, env
 NODE_NAME = "local"
 # A unix socket's path is at most 107 bytes (unix(7)).
 SOCKET_PATH_MAX = 107
-READY_TIMEOUT_S = 60
+READY_TIMEOUT_S = 180
 
 
 @dataclass(frozen=True)

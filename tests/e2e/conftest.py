@@ -1,6 +1,5 @@
 """One real embedded stack for all end-to-end tests: own data folder, own port, real SWIFT on the CPU."""
 
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,13 +8,16 @@ from typing import Any
 import pytest
 
 from loraforge.embedded.client import ApiClient
-from tests.e2e.driver import REPOSITORY, SWIFT_PYTHON, LiveStack, dataset_upload, free_port
+from tests.e2e.driver import REPOSITORY, SWIFT_PYTHON, LiveStack, dataset_upload, stack_running
+
 
 @pytest.fixture(scope="session")
 def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny model and its data, made by the project's own tool."""
     folder = tmp_path_factory.mktemp("material") / "demo"
-    subprocess.run([str(SWIFT_PYTHON), "tools/demo_material.py", str(folder)], cwd=REPOSITORY, check=True)
+    subprocess.run(
+        [str(SWIFT_PYTHON), "tools/demo_material.py", str(folder)], cwd=REPOSITORY, check=True
+    )
     return folder
 
 
@@ -23,24 +25,11 @@ def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def stack(tmp_path_factory: pytest.TempPathFactory, demo_folder: Path) -> Iterator[LiveStack]:
     """Started once; users alice, bob and carol (operator) exist. Ended with its trainings."""
     # A short folder: the unix socket of Redis lies in it.
-    data = Path(tmp_path_factory.mktemp("lf", numbered=True))
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("DJANGO_", "LORAFORGE_"))}
-    environment |= {
-        "LORAFORGE_DATA": str(data),
-        "LORAFORGE_PORT": str(free_port()),
-        "LORAFORGE_RUNTIME": "process",
-        "LORAFORGE_SWIFT_PYTHON": str(SWIFT_PYTHON),
-        "LORAFORGE_MODEL_ROOTS": str(demo_folder),
-        "DJANGO_SETTINGS_MODULE": "loraforge.settings.base",
-    }
-    live = LiveStack(data=data, port=int(environment["LORAFORGE_PORT"]), environment=environment)
-    live.up()
-    try:
+    data = tmp_path_factory.mktemp("lf", numbered=True)
+    with stack_running(data, demo_folder) as live:
         for name, role in (("alice", "researcher"), ("bob", "researcher"), ("carol", "operator")):
             live.user_add(name, role)
         yield live
-    finally:
-        live.down("--jobs")
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,8 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,16 @@ import pytest
 from loraforge.embedded.client import ApiClient
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
-SWIFT_PYTHON = Path(os.environ.get("LORAFORGE_SWIFT_PYTHON", REPOSITORY / ".venv-swift" / "bin" / "python"))
-PASSWORD = "correct-horse-battery-42"  # noqa: S105 - of users that exist in a test's folder only
+SWIFT_PYTHON = Path(
+    os.environ.get("LORAFORGE_SWIFT_PYTHON", REPOSITORY / ".venv-swift" / "bin" / "python")
+)
+PASSWORD = "correct-horse-battery-42"
 ENDED = {"succeeded", "failed", "stopped", "lost"}
 
 
-def wait_for(what: str, probe: Callable[[], Any], *, timeout_s: float = 90, every_s: float = 0.1) -> Any:
+def wait_for(
+    what: str, probe: Callable[[], Any], *, timeout_s: float = 90, every_s: float = 0.1
+) -> Any:
     """The first truthy answer of ``probe``; fails saying what was waited for."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
@@ -58,7 +63,11 @@ class LiveStack:
         """Run manage.py; fails with its output when it fails."""
         done = subprocess.run(
             [sys.executable, "manage.py", *words],
-            cwd=REPOSITORY, env={**self.environment, **extra}, capture_output=True, text=True, check=False,
+            cwd=REPOSITORY,
+            env={**self.environment, **extra},
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, f"manage.py {' '.join(words)}: {done.stdout}\n{done.stderr}"
         return done.stdout
@@ -73,9 +82,19 @@ class LiveStack:
         """The pid of one supervised service."""
         control = Path(sys.executable).parent / "supervisorctl"
         done = subprocess.run(
-            [str(control), "-c", str(REPOSITORY / "supervisord.conf"), "-s", f"unix://{self.data}/supervisor.sock",
-             "pid", service],
-            env=self.environment, capture_output=True, text=True, check=True,
+            [
+                str(control),
+                "-c",
+                str(REPOSITORY / "supervisord.conf"),
+                "-s",
+                f"unix://{self.data}/supervisor.sock",
+                "pid",
+                service,
+            ],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=True,
         )
         return int(done.stdout.strip())
 
@@ -93,7 +112,9 @@ class LiveStack:
 
     def sql(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         """Rows straight from the database, read-only."""
-        database = sqlite3.connect(f"file:{self.data}/loraforge.sqlite3?mode=ro", uri=True, timeout=20)
+        database = sqlite3.connect(
+            f"file:{self.data}/loraforge.sqlite3?mode=ro", uri=True, timeout=20
+        )
         try:
             return database.execute(query, values).fetchall()
         finally:
@@ -101,6 +122,28 @@ class LiveStack:
 
     def redis_url(self) -> str:
         return f"unix://{self.data}/redis/redis.sock?db=0"
+
+
+@contextmanager
+def stack_running(data: Path, demo: Path, **settings: str) -> Iterator[LiveStack]:
+    """A stack of one's own while the block lasts; its trainings end with it. settings: environment on top."""
+    left_out = ("DJANGO_", "LORAFORGE_", "DATABASE_URL", "REDIS_URL")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(left_out)}
+    environment |= {
+        "LORAFORGE_DATA": str(data),
+        "LORAFORGE_PORT": str(free_port()),
+        "LORAFORGE_RUNTIME": "process",
+        "LORAFORGE_SWIFT_PYTHON": str(SWIFT_PYTHON),
+        "LORAFORGE_MODEL_ROOTS": str(demo),
+        "DJANGO_SETTINGS_MODULE": "loraforge.settings.base",
+        **settings,
+    }
+    live = LiveStack(data=data, port=int(environment["LORAFORGE_PORT"]), environment=environment)
+    live.up()
+    try:
+        yield live
+    finally:
+        live.down("--jobs")
 
 
 def sft_body(demo: Path, dataset: int, **changes: Any) -> dict[str, Any]:
@@ -145,7 +188,9 @@ def dataset_upload(api: ApiClient, path: Path) -> dict[str, Any]:
     return found
 
 
-def job_wait(api: ApiClient, job_id: int, states: set[str] = ENDED, *, timeout_s: float = 120) -> dict[str, Any]:
+def job_wait(
+    api: ApiClient, job_id: int, states: set[str] = ENDED, *, timeout_s: float = 120
+) -> dict[str, Any]:
     """The job once it is in one of these states."""
 
     def look() -> dict[str, Any] | None:
@@ -180,5 +225,7 @@ def trainer_pids(folder: Path) -> list[int]:
 
 def metric_file(folder: Path) -> list[dict[str, Any]]:
     """SWIFT's own logging.jsonl, without the history that its last line repeats."""
-    rows = [json.loads(line) for line in (folder / "output" / "logging.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line) for line in (folder / "output" / "logging.jsonl").read_text().splitlines()
+    ]
     return [{key: value for key, value in row.items() if key != "log_history"} for row in rows]

@@ -38,7 +38,11 @@ pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e"), pytest.mark.timeo
     ],
 )
 def test_a_wrong_field_is_named(
-    alice: ApiClient, demo_folder: Path, dataset: dict[str, Any], changes: dict[str, Any], field: str
+    alice: ApiClient,
+    demo_folder: Path,
+    dataset: dict[str, Any],
+    changes: dict[str, Any],
+    field: str,
 ) -> None:
     before = alice.get("jobs/")["count"]
     with pytest.raises(ApiError) as caught:
@@ -50,7 +54,9 @@ def test_a_wrong_field_is_named(
 
 
 def test_broken_jsonl_names_its_lines(alice: ApiClient, tmp_path: Path) -> None:
-    good = '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n'
+    good = (
+        '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n'
+    )
     path = tmp_path / "broken.jsonl"
     path.write_text(good + "{not json\n" + good + '["no object"]\n')
     found = dataset_upload(alice, path)
@@ -59,7 +65,9 @@ def test_broken_jsonl_names_its_lines(alice: ApiClient, tmp_path: Path) -> None:
     assert [error["line"] for error in errors] == [2, 4]
 
 
-def test_an_unusable_dataset_is_refused(alice: ApiClient, tmp_path: Path, demo_folder: Path) -> None:
+def test_an_unusable_dataset_is_refused(
+    alice: ApiClient, tmp_path: Path, demo_folder: Path
+) -> None:
     path = tmp_path / "empty.jsonl"
     path.write_text("{}\n")
     found = dataset_upload(alice, path)
@@ -70,9 +78,27 @@ def test_an_unusable_dataset_is_refused(alice: ApiClient, tmp_path: Path, demo_f
 
 def test_a_wrong_node_token_is_refused(stack: LiveStack, tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "nodeagent", "--name", "local", "--token", "lfn_wrong", "--server", stack.url,
-         "--data", str(tmp_path / "node"), "--runtime", "process"],
-        cwd=REPOSITORY, env=stack.environment, capture_output=True, text=True, timeout=60, check=False,
+        [
+            sys.executable,
+            "-m",
+            "nodeagent",
+            "--name",
+            "local",
+            "--token",
+            "lfn_wrong",
+            "--server",
+            stack.url,
+            "--data",
+            str(tmp_path / "node"),
+            "--runtime",
+            "process",
+        ],
+        cwd=REPOSITORY,
+        env=stack.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode != 0
     assert "token" in (done.stdout + done.stderr).lower()

@@ -26,7 +26,9 @@ STEPS = 120
 
 
 @pytest.fixture
-def running(alice: ApiClient, stack: LiveStack, demo_folder: Path, dataset: dict[str, Any]) -> dict[str, Any]:
+def running(
+    alice: ApiClient, stack: LiveStack, demo_folder: Path, dataset: dict[str, Any]
+) -> dict[str, Any]:
     """A job in mid-training, long enough for the fault."""
     body = sft_body(demo_folder, dataset["id"], arguments={"max_steps": STEPS, "save_steps": 500})
     job = alice.post("jobs/", body)
@@ -42,7 +44,10 @@ def assert_whole(stack: LiveStack, api: ApiClient, job_id: int) -> None:
     assert job["exit_code"] == 0
     folder = stack.job_folder(job_id)
     console = (folder / "console.log").read_bytes()
-    wait_for("the whole log", lambda: api.request("GET", f"jobs/{job_id}/log/download/").content == console)
+    wait_for(
+        "the whole log",
+        lambda: api.request("GET", f"jobs/{job_id}/log/download/").content == console,
+    )
     assert log_all(api, job_id) == normalise(console)
     chunks = stack.sql(
         'select c.start, c."end" from telemetry_logchunk c join instances_attempt a on a.id = c.attempt_id'
@@ -56,7 +61,9 @@ def assert_whole(stack: LiveStack, api: ApiClient, job_id: int) -> None:
     assert len(list(api.pages(f"jobs/{job_id}/attempts/"))) == 1
 
 
-def test_agent_killed_in_mid_training(stack: LiveStack, alice: ApiClient, running: dict[str, Any]) -> None:
+def test_agent_killed_in_mid_training(
+    stack: LiveStack, alice: ApiClient, running: dict[str, Any]
+) -> None:
     before = trainer_pids(stack.job_folder(running["id"]))
     assert before
     agent = stack.pid_of("nodeagent")
@@ -66,7 +73,9 @@ def test_agent_killed_in_mid_training(stack: LiveStack, alice: ApiClient, runnin
     assert_whole(stack, alice, running["id"])
 
 
-def test_down_and_up_in_mid_training(stack: LiveStack, alice: ApiClient, running: dict[str, Any]) -> None:
+def test_down_and_up_in_mid_training(
+    stack: LiveStack, alice: ApiClient, running: dict[str, Any]
+) -> None:
     before = trainer_pids(stack.job_folder(running["id"]))
     said = stack.down()
     assert "1 training(s) go on" in said
@@ -75,7 +84,9 @@ def test_down_and_up_in_mid_training(stack: LiveStack, alice: ApiClient, running
     assert_whole(stack, alice, running["id"])
 
 
-def test_whole_stack_killed_in_mid_training(stack: LiveStack, alice: ApiClient, running: dict[str, Any]) -> None:
+def test_whole_stack_killed_in_mid_training(
+    stack: LiveStack, alice: ApiClient, running: dict[str, Any]
+) -> None:
     before = trainer_pids(stack.job_folder(running["id"]))
     supervisor = psutil.Process(int((stack.data / "supervisord.pid").read_text()))
     services = [supervisor, *supervisor.children()]
@@ -87,11 +98,17 @@ def test_whole_stack_killed_in_mid_training(stack: LiveStack, alice: ApiClient, 
     assert_whole(stack, alice, running["id"])
 
 
-def test_redis_flushed_in_mid_training(stack: LiveStack, alice: ApiClient, running: dict[str, Any]) -> None:
+def test_redis_flushed_in_mid_training(
+    stack: LiveStack, alice: ApiClient, running: dict[str, Any]
+) -> None:
     connection = redis.Redis.from_url(stack.redis_url())
     connection.flushall()
     step = alice.get(f"jobs/{running['id']}/")["step"]
-    wait_for("progress after the flush", lambda: alice.get(f"jobs/{running['id']}/")["step"] > step, timeout_s=30)
+    wait_for(
+        "progress after the flush",
+        lambda: alice.get(f"jobs/{running['id']}/")["step"] > step,
+        timeout_s=30,
+    )
     assert_whole(stack, alice, running["id"])
 
 
@@ -110,6 +127,6 @@ def _answers(stack: LiveStack) -> bool:
     try:
         with stack.api("alice") as api:
             api.get("me/")
-    except Exception:  # noqa: BLE001 - refused, reset or 503: not yet
+    except Exception:
         return False
     return all(stack.pid_of(name) for name in ("web", "control", "core", "redis"))

@@ -26,7 +26,9 @@ def test_adapter_in_two_ranges_equals_the_file_on_the_node(
     stack: LiveStack, alice: ApiClient, finished: dict[str, Any]
 ) -> None:
     rows = list(alice.pages(f"jobs/{finished['id']}/artifacts/"))
-    row = next(row for row in rows if row["path"].endswith("checkpoint-12/adapter_model.safetensors"))
+    row = next(
+        row for row in rows if row["path"].endswith("checkpoint-12/adapter_model.safetensors")
+    )
     address = f"jobs/{finished['id']}/artifacts/{row['path']}"
     half = row["size_bytes"] // 2
     data = alice.download(address, end=half - 1) + alice.download(address, start=half)
@@ -41,7 +43,9 @@ def test_metrics_equal_logging_jsonl_row_by_row(
     rows: list[dict[str, Any]] = []
     after = ""
     while True:
-        page = alice.get(f"jobs/{finished['id']}/metrics/", limit=5, **({"after": after} if after else {}))
+        page = alice.get(
+            f"jobs/{finished['id']}/metrics/", limit=5, **({"after": after} if after else {})
+        )
         if not page["rows"]:
             break
         rows += page["rows"]
@@ -62,7 +66,9 @@ def test_log_download_is_console_log_and_log_is_its_lines(
     assert log_all(alice, finished["id"]) == normalise(console)
 
 
-def test_job_remembers_what_it_was(alice: ApiClient, finished: dict[str, Any], dataset: dict[str, Any]) -> None:
+def test_job_remembers_what_it_was(
+    alice: ApiClient, finished: dict[str, Any], dataset: dict[str, Any]
+) -> None:
     job = alice.get(f"jobs/{finished['id']}/")
     assert job["progress"] == 100
     assert job["step"] == job["max_steps"] == 12
@@ -75,7 +81,17 @@ def test_job_remembers_what_it_was(alice: ApiClient, finished: dict[str, Any], d
 
 @pytest.mark.parametrize(
     "path",
-    ["", "log/", "log/download/", "metrics/", "artifacts/", "events/", "attempts/", "artifacts/console.log", "shares/"],
+    [
+        "",
+        "log/",
+        "log/download/",
+        "metrics/",
+        "artifacts/",
+        "events/",
+        "attempts/",
+        "artifacts/console.log",
+        "shares/",
+    ],
 )
 def test_another_user_gets_404(bob: ApiClient, finished: dict[str, Any], path: str) -> None:
     with pytest.raises(ApiError) as caught:
