@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import redis
 
+from tools.postgres import Postgres
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -75,3 +77,14 @@ def redis_url(redis_server: str) -> str:
     client.flushall()
     client.close()
     return redis_server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A private PostgreSQL with an empty database, one for each test process."""
+    # not below pytest's own folders: those are root's alone, and PostgreSQL does not run as root
+    with (
+        tempfile.TemporaryDirectory(prefix="lf-postgres-") as folder,
+        Postgres(Path(folder)) as server,
+    ):
+        yield server

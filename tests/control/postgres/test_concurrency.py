@@ -1,0 +1,149 @@
+"""What SQLite, with its one writer, cannot show: processes that meet. Collected on PostgreSQL only."""
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.db import connection
+
+from loraforge.core import outbox, relay
+from loraforge.core.models import OutboxMessage
+from loraforge.core.threads import in_thread
+from loraforge.instances.models import Attempt, DeviceLease, Instance
+from loraforge.instances.services import instance_queue
+from loraforge.instances.states import State
+from loraforge.scheduling.services import instances_place
+from loraforge.telemetry import services as telemetry
+from loraforge.telemetry.models import LogChunk
+from tests.control.gateway.conftest import broker, client
+from tests.control.webserver import wait_until
+from tests.factories.accounts import UserFactory
+from tests.factories.telemetry import AttemptFactory
+from tests.factories.training import JobInstanceFactory, OnlineNodeFactory
+
+if TYPE_CHECKING:
+    import redis
+
+__all__ = ["broker", "client"]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.redis, pytest.mark.postgres]
+
+
+def at_once(count: int, work: Callable[[], Any]) -> list[Any]:
+    """What ``work`` gives in that many threads that begin together, each with its own connection."""
+    barrier = threading.Barrier(count)
+
+    def one() -> Any:
+        try:
+            barrier.wait(20)
+            return work()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(count) as threads:
+        return [future.result(60) for future in [threads.submit(one) for _ in range(count)]]
+
+
+def test_relays_share_the_outbox_and_send_each_message_once(
+    broker: str, client: "redis.Redis"
+) -> None:
+    for number in range(600):
+        outbox.task_enqueue("a.one", number=number)
+
+    def drain() -> int:
+        count = 0
+        while sent := relay.outbox_drain():
+            count += sent
+        return count
+
+    assert sum(at_once(3, drain)) == 600
+    raw: Any = client.lrange("control", 0, -1)
+    ids = [json.loads(message)["headers"]["kwargsrepr"] for message in raw]
+    assert len(ids) == len(set(ids)) == 600
+
+
+@pytest.fixture
+def running_relay(broker: str) -> Any:
+    stopping = threading.Event()
+    thread = threading.Thread(target=relay.Relay(stopping).run)
+    thread.start()
+    yield thread
+    stopping.set()
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+def listeners() -> list[int]:
+    with connection.cursor() as cursor:
+        cursor.execute("select pid from pg_stat_activity where query = 'LISTEN lf_outbox'")
+        return [row[0] for row in cursor.fetchall()]
+
+
+def left_after(client: "redis.Redis") -> float:
+    """Seconds from the commit of a message to its arrival in Redis."""
+    before = client.llen("control")
+    outbox.task_enqueue("a.one")
+    began = time.monotonic()
+    wait_until(lambda: client.llen("control") > before)
+    return time.monotonic() - began
+
+
+def test_a_commit_wakes_the_relay(running_relay: Any, client: "redis.Redis") -> None:
+    wait_until(listeners)
+    waits = sorted(left_after(client) for _ in range(9))
+    assert waits[4] < relay.LOOK_EVERY_S / 4, waits  # the median: without NOTIFY it is half of it
+
+
+def test_a_relay_whose_connections_were_cut_goes_on(
+    running_relay: Any, client: "redis.Redis"
+) -> None:
+    first = wait_until(listeners)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where pid <> pg_backend_pid() and datname = current_database()"
+        )
+    outbox.task_enqueue("a.one")
+    wait_until(lambda: client.llen("control") == 1)
+    again = wait_until(listeners)
+    assert set(again).isdisjoint(first)
+
+
+def test_placing_at_once_gives_a_device_to_one_job_only() -> None:
+    OnlineNodeFactory.create(gpus=2)
+    for _ in range(6):
+        owner = UserFactory.create()
+        instance_queue(actor=owner, instance=JobInstanceFactory.create(owner=owner))
+    assert sum(at_once(4, instances_place)) == 2
+    assert DeviceLease.objects.filter(released_at=None).count() == 2
+    assert Instance.objects.filter(state=State.ASSIGNED).count() == 2
+
+
+def test_the_same_bytes_stored_at_once_are_stored_once() -> None:
+    attempt: Attempt = AttemptFactory.create()
+    data = b"line\n" * 1000
+
+    def store() -> int:
+        kept = telemetry.chunk_store(
+            attempt=attempt, stream="log", start=0, end=len(data), data=data
+        )
+        return kept.committed_end
+
+    assert at_once(6, store) == [len(data)] * 6
+    assert b"".join(bytes(row.data) for row in LogChunk.objects.order_by("start")) == data
+
+
+async def test_asyncio_code_takes_no_more_connections_than_the_pool_has() -> None:
+    await asyncio.gather(*(in_thread(OutboxMessage.objects.count)() for _ in range(200)))
+    size = int(connection.settings_dict["OPTIONS"]["pool"]["max_size"])
+    assert await in_thread(connections_now)() <= size
+
+
+def connections_now() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("select count(*) from pg_stat_activity where datname = current_database()")
+        return int(cursor.fetchone()[0])
