@@ -16,6 +16,8 @@ BATCH_BYTES = 256 * 1024
 MAX_LINE_BYTES = 32 * 1024 * 1024  # SWIFT's last metric line repeats the whole history
 LOOK_FOR_FILE_S = 0.05
 CHECK_PATH_S = 1.0
+# What the control plane is sent of a file at most: it keeps all of it, and a job may write for ever.
+LIMITS: dict[Stream, int] = {"log": 1024**3, "metric": 256 * 1024**2, "event": 64 * 1024**2}
 
 FILES: dict[Stream, str] = {
     "log": paths.CONSOLE_FILE,
@@ -36,7 +38,7 @@ class Tail:
     """One stream of one attempt. Not thread-safe: the supervisor's thread alone uses it.
 
     position is where reading goes on; the caller sets it after handing a piece over, or sets it back.
-    trouble is a new finding for people (shrunk, replaced, unsafe), taken once by `trouble_take`.
+    trouble is a new finding for people (shrunk, replaced, unsafe, too long), taken once by `trouble_take`.
     """
 
     def __init__(self, *, folder: JobFolder, stream: Stream, position: int = 0) -> None:
@@ -114,12 +116,15 @@ class Tail:
         if self._descriptor < 0 and not self._open(now):
             return None
         size = os.fstat(self._descriptor).st_size
+        if size > LIMITS[self.stream]:
+            self._tell("tail:too_long")
+            size = LIMITS[self.stream]
         if size <= self.position:
             self._idle(now, size)
             return None
         if self._whole_lines and size == self._waited_at:
             return None
-        data = os.pread(self._descriptor, BATCH_BYTES, self.position)
+        data = os.pread(self._descriptor, min(BATCH_BYTES, size - self.position), self.position)
         if self._whole_lines:
             data = self._complete_lines(data, size)
         return Piece(self.position, self.position + len(data), data) if data else None
@@ -135,7 +140,8 @@ class Tail:
     def _complete_lines(self, data: bytes, size: int) -> bytes:
         newline = data.rfind(b"\n")
         while newline < 0 and len(data) < MAX_LINE_BYTES:
-            more = os.pread(self._descriptor, BATCH_BYTES, self.position + len(data))
+            begin = self.position + len(data)
+            more = os.pread(self._descriptor, min(BATCH_BYTES, size - begin), begin)
             if not more:
                 self._waited_at = size
                 return b""

@@ -7,22 +7,28 @@ blocking, and only regular files are handed out. Tail, file service and manifest
 """
 
 import errno
+import logging
 import os
 import secrets
-import shutil
 import stat
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import msgspec
 
 from nodeagent.contract import paths
 
+log = logging.getLogger(__name__)
+
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _SUBFOLDERS = ("output", "control", "inputs", "work", "run", "tmp")
 MAX_DEPTH = 32
+MAX_FILES = 50_000  # of a manifest, which travels as one report
+MAX_ENTRIES = 500_000  # looked at on a walk, folders and skipped things included
 
 
 class UnsafePath(OSError):
@@ -39,10 +45,17 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Walk(msgspec.Struct, kw_only=True):
-    """What a walk gathered; skipped counts links, FIFOs, sockets, devices and folders too deep."""
+    """What a walk gathered. skipped counts links, FIFOs, sockets, devices, folders too deep or closed to us,
+    names that are no UTF-8, and 1 for whatever lies behind MAX_FILES or MAX_ENTRIES.
+    """
 
     files: list[Found] = []
     skipped: int = 0
+    looked_at: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.files) >= MAX_FILES or self.looked_at >= MAX_ENTRIES
 
 
 def parts_of(relative: str) -> list[str]:
@@ -69,7 +82,10 @@ def open_below(root: Path, relative: str) -> int:
     Raises FileNotFoundError, or UnsafePath. The root itself is the agent's own folder and trusted.
     """
     parts = parts_of(relative)
-    folder = os.open(root, _FOLDER_FLAGS & ~os.O_NOFOLLOW)
+    try:
+        folder = os.open(root, _FOLDER_FLAGS & ~os.O_NOFOLLOW)
+    except NotADirectoryError as error:
+        raise UnsafePath(error.errno, "no folder", str(root)) from error
     try:
         for name in parts[:-1]:
             deeper = _open_component(name, _FOLDER_FLAGS, folder, relative)
@@ -102,26 +118,43 @@ def read_small(root: Path, relative: str, *, limit: int = 65_536) -> bytes:
 
 def _walk_folder(descriptor: int, prefix: str, depth: int, into: Walk) -> None:
     with os.scandir(descriptor) as entries:
-        names = sorted(entry.name for entry in entries)
+        names = sorted(entry.name for entry in islice(entries, MAX_ENTRIES - into.looked_at + 1))
     for name in names:
+        if into.is_full:
+            into.skipped += 1
+            return
+        into.looked_at += 1
         try:
             known = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
         except FileNotFoundError:
             continue  # gone since the listing: a trainer rotates its checkpoints
+        except OSError:
+            into.skipped += 1  # a folder that lets its names be listed, but not looked at
+            continue
         path = f"{prefix}{name}"
-        if stat.S_ISREG(known.st_mode):
-            into.files.append(
-                Found(
-                    path=path,
-                    size_bytes=known.st_size,
-                    modified_ns=known.st_mtime_ns,
-                    inode=known.st_ino,
-                )
-            )
+        if not _is_text(name):
+            into.skipped += 1
+        elif stat.S_ISREG(known.st_mode):
+            into.files.append(_found(path, known))
         elif stat.S_ISDIR(known.st_mode) and depth < MAX_DEPTH:
             _walk_deeper(descriptor, name, f"{path}/", depth, into)
         else:
             into.skipped += 1
+
+
+def _is_text(name: str) -> bool:
+    """Whether it is UTF-8: os gives other bytes as lone surrogates, which no report can carry."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _found(path: str, known: os.stat_result) -> Found:
+    return Found(
+        path=path, size_bytes=known.st_size, modified_ns=known.st_mtime_ns, inode=known.st_ino
+    )
 
 
 def _walk_deeper(parent: int, name: str, prefix: str, depth: int, into: Walk) -> None:
@@ -179,18 +212,14 @@ class JobFolder:
                     known = os.fstat(descriptor)
             except FileNotFoundError:
                 continue
-            except UnsafePath:
+            except OSError:
                 result.skipped += 1
                 continue
-            result.files.append(
-                Found(
-                    path=name,
-                    size_bytes=known.st_size,
-                    modified_ns=known.st_mtime_ns,
-                    inode=known.st_ino,
-                )
-            )
-        root = os.open(self.path, _FOLDER_FLAGS)
+            result.files.append(_found(name, known))
+        try:
+            root = os.open(self.path, _FOLDER_FLAGS)
+        except OSError:
+            return result  # the job removed its own folder
         try:
             _walk_deeper(root, paths.OUTPUT_FOLDER, f"{paths.OUTPUT_FOLDER}/", 0, result)
         finally:
@@ -240,6 +269,20 @@ class Workspace:
             source.rename(self.trash / f"{instance}-{secrets.token_hex(4)}")
 
     def trash_empty(self) -> None:
-        """Delete what was discarded. Raises OSError; what is left is tried again next time."""
+        """Delete what was discarded; what resists is told, and tried again next time.
+
+        By rm, which follows no link, and ends with folders thousands deep, which shutil's recursion does not.
+        """
         for path in self.trash.iterdir():
-            shutil.rmtree(path)  # relative to descriptors, so a planted link is not followed
+            if _run("rm", "-rf", "--one-file-system", "--", str(path)):
+                # closed to us by its job: rm does not open what it may not enter
+                _run("chmod", "-R", "u+rwX", "--", str(path))
+                trouble = _run("rm", "-rf", "--one-file-system", "--", str(path))
+                if trouble:
+                    log.warning("%s stays in the trash: %s", path.name, trouble)
+
+
+def _run(*argv: str) -> str:
+    """What the program complained of; empty when all went well."""
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    return done.stderr.decode(errors="replace")[:300] if done.returncode else ""

@@ -1,5 +1,6 @@
 """What is told about a job's files: how the trainer says it ended, and the manifest."""
 
+import errno
 import hashlib
 import os
 import threading
@@ -9,10 +10,11 @@ import msgspec
 from nodeagent.contract import paths
 from nodeagent.contract.phases import Outcome
 from nodeagent.contract.reports import File, Files
-from nodeagent.workspace import Found, JobFolder, UnsafePath, opened
+from nodeagent.workspace import Found, JobFolder, opened
 
 BLOCK_BYTES = 1024 * 1024
 LAST_EVENTS_BYTES = 1024 * 1024
+HOLES_MAX_BYTES = 1024 * 1024 * 1024  # no weights have so many zeros that were never written
 
 
 class _Event(msgspec.Struct, frozen=True):
@@ -43,7 +45,7 @@ def outcome_read(folder: JobFolder) -> Outcome:
             size = os.fstat(descriptor).st_size
             start = max(0, size - LAST_EVENTS_BYTES)
             data = os.pread(descriptor, LAST_EVENTS_BYTES, start)
-    except (FileNotFoundError, UnsafePath):
+    except OSError:
         return Outcome.NONE
     for name in reversed(events_of(data)):
         if name in _CLOSING:
@@ -51,8 +53,27 @@ def outcome_read(folder: JobFolder) -> Outcome:
     return Outcome.NONE
 
 
+def holes_check(descriptor: int, size: int) -> None:
+    """Raises OSError (EFBIG) for a file that is mostly hole: hashing a terabyte of nothing takes an hour."""
+    position = holes = 0
+    while position < size:
+        try:
+            begin = min(os.lseek(descriptor, position, os.SEEK_DATA), size)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            begin = size  # nothing but a hole from here on
+        holes += begin - position
+        if holes > HOLES_MAX_BYTES:
+            raise OSError(errno.EFBIG, "mostly a hole")
+        position = os.lseek(descriptor, begin, os.SEEK_HOLE) if begin < size else size
+
+
 class Manifests:
-    """Makes manifests; what was hashed before and has not changed since is not hashed again."""
+    """Makes manifests; what was hashed before and has not changed since is not hashed again.
+
+    A file is known by its inode, so one of many names is read once.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -67,18 +88,18 @@ class Manifests:
                 files.append(self._file(folder, found))
             except FileNotFoundError:
                 continue  # a checkpoint that was rotated away meanwhile
-            except UnsafePath:
-                skipped += 1
+            except OSError:
+                skipped += 1  # no regular file by now, closed to us, or mostly a hole
         return Files(files=files, complete=complete, skipped=skipped)
 
     def forget(self, folder: JobFolder) -> None:
-        prefix = f"{folder.path}/"
+        """The folder is gone."""
         with self._lock:
-            for key in [key for key in self._hashes if key[0].startswith(prefix)]:
+            for key in [key for key in self._hashes if key[0] == str(folder.path)]:
                 del self._hashes[key]
 
     def _file(self, folder: JobFolder, found: Found) -> File:
-        key = (f"{folder.path}/{found.path}", found.size_bytes, found.modified_ns, found.inode)
+        key = (str(folder.path), found.size_bytes, found.modified_ns, found.inode)
         with self._lock:
             known = self._hashes.get(key)
         if known is None:
@@ -96,6 +117,7 @@ class Manifests:
         """Over exactly the bytes that the manifest announces: a log may grow meanwhile."""
         digest = hashlib.sha256()
         with opened(folder.path, found.path) as descriptor:
+            holes_check(descriptor, found.size_bytes)
             position = 0
             while position < found.size_bytes:
                 wanted = min(BLOCK_BYTES, found.size_bytes - position)

@@ -31,6 +31,7 @@ _TROUBLE = {
     "tail:unsafe_file": "{} is a link or no regular file and is not followed.",
     "tail:file_shrank": "{} became shorter; what was written over is not shown.",
     "tail:file_replaced": "{} was replaced by another file.",
+    "tail:too_long": "{} is too long: only its beginning is shown here, all of it is in the file.",
 }
 
 
