@@ -18,6 +18,7 @@ from nodeagent.contract.reports import File
 
 BEST_TASK = "artifacts.best_checkpoint_read"
 PATH_MAX = 1000
+TIME_MAX_S = 253_402_300_799.0  # the end of the year 9999
 STATE_FILE = "trainer_state.json"
 STATE_MAX_BYTES = 16 * 1024**2
 
@@ -38,6 +39,11 @@ def _is_sound(file: File) -> bool:
     return is_plain and "\x00" not in file.path and file.size_bytes >= 0
 
 
+def _moment(seconds: float) -> datetime:
+    """A file's time as a calendar has it: a job may give its files any, also the year 10 000."""
+    return datetime.fromtimestamp(min(max(seconds, 0.0), TIME_MAX_S), UTC)
+
+
 @transaction.atomic
 def manifest_store(*, attempt: Attempt, files: Iterable[File], complete: bool) -> None:
     """Take over a manifest: these are the attempt's files now, and what it does not name is gone.
@@ -55,7 +61,7 @@ def manifest_store(*, attempt: Attempt, files: Iterable[File], complete: bool) -
                 path=file.path,
                 size_bytes=file.size_bytes,
                 sha256=file.sha256,
-                modified_at=datetime.fromtimestamp(file.modified_at, UTC),
+                modified_at=_moment(file.modified_at),
                 removed_at=None,
             )
             for file in sound.values()

@@ -18,6 +18,7 @@ from loraforge.gateway.failures import failure_find
 from loraforge.instances.models import Attempt, InstanceEvent
 from loraforge.instances.states import ACTIVE, State, is_allowed
 from loraforge.instances.transitions import instance_move
+from loraforge.telemetry import policy
 from loraforge.telemetry.models import LogChunk, TrainerEvent
 from nodeagent.contract.normalise import normalise
 from nodeagent.contract.phases import Outcome, Phase
@@ -177,8 +178,7 @@ def _saved_step(attempt: Attempt) -> int | None:
     """The step of the trainer's closing event, if it left a checkpoint."""
     event = TrainerEvent.objects.filter(attempt=attempt, name="stopped").order_by("-start").first()
     values = event.values if event is not None else {}
-    step = values.get("step")
-    return step if isinstance(step, int) and values.get("checkpoint") else None
+    return policy.step_of(values.get("step")) if values.get("checkpoint") else None
 
 
 def result_apply(*, attempt: Attempt, result: CommandResult) -> None:

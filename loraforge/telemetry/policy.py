@@ -12,6 +12,7 @@ from nodeagent.contract.normalise import MAX_LINE_BYTES, Normaliser
 
 _CURSOR = re.compile(r"(\d{1,9}):(\d{1,18})")
 _STEP = re.compile(r"(\d{1,18})/(\d{1,18})")
+_LONG_NUMBER = re.compile(rb"[0-9]{19}")
 _DURATION = re.compile(r"(\d+)\s*([dhms])")
 _SECONDS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 
@@ -19,6 +20,8 @@ UNREADABLE = "unreadable"
 UNREADABLE_CHARACTERS = 1_000  # of a broken line that are kept
 VALUES_BYTES = 64 * 1024  # of a row; SWIFT's rows have some hundred
 STEP_MAX = 2**62
+INTEGER_MAX = 2**63 - 1  # of a column, and of what any reader of JSON takes
+DURATION_MAX_S = 100 * 366 * 86_400
 DURATION_CHARACTERS = 40
 
 
@@ -116,8 +119,8 @@ def _unreadable(line: bytes) -> dict[str, Any]:
 
 
 def _decode(line: bytes) -> Any:
-    """JSON as Python's json module writes it: bare NaN and Infinity become null."""
-    if b"\\u" not in line:
+    """JSON as Python's json module writes it: bare NaN and Infinity become null, as do integers beyond 64 bits."""
+    if b"\\u" not in line and _LONG_NUMBER.search(line) is None:
         try:
             return msgspec.json.decode(line)
         except msgspec.DecodeError:
@@ -126,9 +129,11 @@ def _decode(line: bytes) -> Any:
 
 
 def _storable(value: Any) -> Any:
-    """What every database takes: no infinity, no NUL, no lone surrogate."""
+    """What every database takes: no infinity, no integer beyond 64 bits, no NUL, no lone surrogate."""
     if isinstance(value, float):
         return value if value - value == 0 else None
+    if isinstance(value, int):
+        return value if -INTEGER_MAX <= value <= INTEGER_MAX else None
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode().replace("\x00", "\u2400")
     if isinstance(value, list):
@@ -163,10 +168,14 @@ def _steps(values: dict[str, Any]) -> tuple[int | None, int | None]:
     found = _STEP.fullmatch(str(values.get("global_step/max_steps", "")))
     if found:
         return min(int(found[1]), STEP_MAX), min(int(found[2]), STEP_MAX)
-    step = values.get("global_step")
-    if isinstance(step, int) and not isinstance(step, bool) and 0 <= step <= STEP_MAX:
-        return step, None
-    return None, None
+    return step_of(values.get("global_step")), None
+
+
+def step_of(value: object) -> int | None:
+    """A training step as a trainer wrote it; None for whatever is none."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= STEP_MAX:
+        return value
+    return None
 
 
 def duration_s(text: object) -> int | None:
@@ -174,7 +183,8 @@ def duration_s(text: object) -> int | None:
     if not isinstance(text, str) or len(text) > DURATION_CHARACTERS:
         return None
     parts = _DURATION.findall(text)
-    return sum(int(number) * _SECONDS[unit] for number, unit in parts) if parts else None
+    seconds = sum(int(number) * _SECONDS[unit] for number, unit in parts)
+    return seconds if parts and seconds <= DURATION_MAX_S else None
 
 
 # --- points of a chart ------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from loraforge.telemetry import services as telemetry
 from loraforge.telemetry.models import LogChunk, StreamPosition
 from nodeagent.contract.channels import LIVE_STREAM, report_stream
 from nodeagent.contract.phases import Outcome, Phase
-from nodeagent.contract.reports import report_pack
+from nodeagent.contract.reports import File, Files, report_pack
 from tests.control.gateway.conftest import Agent, state_of
 from tests.factories.training import OnlineNodeFactory
 
@@ -303,3 +303,27 @@ def test_an_old_attempt_changes_only_itself(
     ingest.turn(block_ms=1)
     assert state_of(attempt).state == State.ASSIGNED
     assert JournalPosition.objects.get(node=node).seq == agent.seq
+
+
+@pytest.mark.parametrize("step", ["1" + "0" * 30, "-5", "true", "1e999", '"7"'])
+def test_a_trainer_s_nonsense_does_not_keep_its_job_from_ending(
+    agent: Agent, ingest: Ingest, attempt: Attempt, step: str
+) -> None:
+    """A job writes what it likes into its own files; its device must come free all the same."""
+    agent.phase(attempt, Phase.RUNNING)
+    line = f'{{"loss": 1{"0" * 400}, "remaining_time": "{"9" * 30}d", "global_step": {step}}}\n'
+    agent.chunk(attempt, "metric", line.encode())
+    event = f'{{"event": "stopped", "checkpoint": "checkpoint-1", "step": {step}}}\n'
+    agent.chunk(attempt, "event", event.encode())
+    Attempt.objects.filter(pk=attempt.pk).update(stop_requested="save")
+    file = File(path="output/a", size_bytes=1, sha256="0" * 64, modified_at=4.6e9)
+    late = File(path="output/b", size_bytes=1, sha256="0" * 64, modified_at=1e30)
+    agent.phase(attempt, Phase.FINISHING, exit_code=0)
+    agent.journal(attempt, Files(files=[file, late], complete=True))
+    agent.phase(attempt, Phase.ENDED, exit_code=0, outcome=Outcome.STOPPED)
+    ingest.turn(block_ms=1)
+    assert not DeadLetter.objects.exists()
+    instance = state_of(attempt)
+    assert (instance.state, instance.saved_step) == (State.STOPPED, None)
+    assert not attempt.leases.filter(released_at=None).exists()
+    assert OutputFile.objects.count() == 2

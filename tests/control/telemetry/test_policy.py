@@ -64,6 +64,23 @@ def test_what_a_database_refuses_is_replaced() -> None:
     assert row.values == {"a": "x\u2400y?", "b\u2400": {"c": ["?"]}}
 
 
+@pytest.mark.parametrize(
+    "line", ['{"loss": 1%s, "a": [-1%s]}', '{"loss": 1%s, "a": [-1%s], "b": NaN}']
+)
+def test_numbers_that_no_column_holds_become_null(line: str) -> None:
+    data = (line % ("0" * 400, "0" * 19)).encode()
+    (row,) = policy.rows_at(data=data, position=0)
+    assert (row.values["loss"], row.values["a"]) == (None, [None])
+    assert policy.progress_of(row.values).loss is None
+    (row,) = policy.rows_at(data=b'{"a": 9223372036854775807, "b": true}', position=0)
+    assert row.values == {"a": 2**63 - 1, "b": True}
+
+
+def test_a_time_left_beyond_all_lives_is_none() -> None:
+    assert policy.duration_s("9" * 30 + "d") is None
+    assert policy.duration_s("36500d") == 36500 * 86_400
+
+
 def test_progress_of_swifts_row() -> None:
     values = {"loss": 5.8, "global_step/max_steps": "5/23", "remaining_time": "1h 2m 3s"}
     assert policy.progress_of(values) == (5, 23, 5.8, 3723)
