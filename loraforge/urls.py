@@ -10,7 +10,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("loraforge.dashboard.urls")),
     path("", include("loraforge.accounts.urls")),
     path("datasets/", include("loraforge.datasets.urls")),
-    path("", include("loraforge.monitoring.urls")),
+    path("", include("loraforge.monitoring.urls")),  # before the admin: its sign-in is ours
     path("admin/", admin.site.urls),
     path("api/v1/", include("loraforge.api_urls")),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),

@@ -1,20 +1,23 @@
-"""Users and API tokens."""
+"""Users and API tokens. Administrators manage people; operators look."""
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
-from django.utils.translation import gettext_lazy as _
-from unfold.admin import ModelAdmin
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from loraforge.accounts import access, services
-from loraforge.accounts.access import Action
-from loraforge.accounts.admin_base import ReadOnlyModelAdmin
+from loraforge.accounts import admin_columns as columns
+from loraforge.accounts import services
+from loraforge.accounts.admin_base import ReadOnlyModelAdmin, person
 from loraforge.accounts.models import ApiToken, Role, User
+
+ROLE_LOOKS = {Role.ADMIN: "danger", Role.OPERATOR: "warning", Role.RESEARCHER: "info"}
 
 
 class PasswordForm(AdminPasswordChangeForm):
@@ -22,45 +25,90 @@ class PasswordForm(AdminPasswordChangeForm):
 
     def save(self, commit: bool = True) -> User:  # noqa: FBT001, FBT002 - Django's signature
         user: User = self.user
+        # whoever pressed is in the audit row by its middleware
         services.password_set(actor=None, user=user, password=self.cleaned_data["password1"])
         return user
 
 
+class UserForm(UserChangeForm):
+    """Nobody takes their own rights away by mistake: there would be nobody left to give them back."""
+
+    actor: User
+
+    def clean(self) -> dict[str, Any]:
+        given: dict[str, Any] = super().clean() or self.cleaned_data
+        own = self.instance.pk == self.actor.pk
+        role, active = given.get("role"), given.get("is_active")
+        if own and (role != self.initial.get("role") or not active):
+            raise forms.ValidationError(_("Ask another administrator to change your own role."))
+        return given
+
+
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[misc, type-arg]
+class UserAdmin(DjangoUserAdmin, ReadOnlyModelAdmin):  # type: ignore[misc, type-arg]
     """Administrators add and change people; operators look."""
 
-    form = UserChangeForm
+    form = UserForm
     add_form = UserCreationForm
     change_password_form = PasswordForm
-    list_display = ("username", "role", "is_active", "last_login", "date_joined")
-    list_filter = ("role", "is_active")
+    list_display = (
+        *("username", "full_name", "role_shown", "is_active", "last_login", "date_joined"),
+        *("jobs", "datasets"),
+    )
+    list_filter = ("role", "is_active", "last_login")
+    search_fields = ("username", "first_name", "last_name", "email")
+    date_hierarchy = "date_joined"
     ordering = ("username",)
-    readonly_fields = ("last_login", "date_joined", "is_staff", "is_superuser")
+    actions = ("disable", "enable")
+    readonly_fields = (
+        *("last_login", "date_joined", "jobs", "datasets", "tokens", "done", "audited"),
+    )
     fieldsets = (
         (None, {"fields": ("username", "password", "role", "is_active")}),
-        (_("Person"), {"fields": ("first_name", "last_name", "email", "language")}),
-        (_("Rights and dates"), {"fields": readonly_fields}),
+        (gettext_lazy("Person"), {"fields": ("first_name", "last_name", "email", "language")}),
+        (gettext_lazy("Dates and links"), {"fields": readonly_fields}),
     )
     add_fieldsets: Any = (
         (None, {"classes": ("wide",), "fields": ("username", "role", "password1", "password2")}),
     )
 
-    def has_module_permission(self, request: HttpRequest) -> bool:
-        return access.may(request.user, Action.OPERATE)
+    full_name = columns.called("get_full_name", gettext_lazy("name"))
+    role_shown = columns.chip("role", gettext_lazy("role"), ROLE_LOOKS)
+    jobs = columns.elsewhere("training", "job", "instance__owner__id__exact", gettext_lazy("jobs"))
+    datasets = columns.elsewhere(
+        "datasets", "dataset", "owner__id__exact", gettext_lazy("datasets")
+    )
+    tokens = columns.elsewhere(
+        "accounts", "apitoken", "owner__id__exact", gettext_lazy("API tokens")
+    )
+    done = columns.elsewhere(
+        "auditlog", "logentry", "actor__id__exact", gettext_lazy("what this person did")
+    )
+    audited = columns.audited()
 
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return access.may(request.user, Action.OPERATE)
+    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return self.has_administer_permission(request)
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return access.may(request.user, Action.ADMINISTER)
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return self.has_administer_permission(request)
 
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return access.may(request.user, Action.ADMINISTER)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """A person owns jobs and stands in the audit log: disable instead."""
         return False
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        return DjangoUserAdmin.get_fieldsets(self, request, obj)
+
+    def get_form(
+        self,
+        request: HttpRequest,
+        obj: Any = None,
+        change: bool = False,  # noqa: FBT001, FBT002 - Django's signature
+        **kwargs: Any,
+    ) -> Any:
+        form: Any = super().get_form(request, obj, change=change, **kwargs)
+        form.actor = request.user
+        return form
 
     def save_model(
         self,
@@ -73,20 +121,54 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[misc, type-arg]
         obj.is_staff = obj.is_superuser or obj.role in {Role.OPERATOR, Role.ADMIN}
         super().save_model(request, obj, form, change)
 
+    @admin.action(description=gettext_lazy("Disable"), permissions=["administer"])
+    def disable(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        self.run_each(
+            request,
+            queryset,
+            lambda user: services.user_update(actor=person(request), user=user, is_active=False),
+            done=_("Disabled: sessions and tokens no longer work."),
+        )
+
+    @admin.action(description=gettext_lazy("Enable"), permissions=["administer"])
+    def enable(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        self.run_each(
+            request,
+            queryset,
+            lambda user: services.user_update(actor=person(request), user=user, is_active=True),
+            done=_("Enabled."),
+        )
+
 
 @admin.register(ApiToken)
 class ApiTokenAdmin(ReadOnlyModelAdmin):
     """Whose tokens there are; administrators revoke them. The text is nowhere."""
 
-    list_display = ("name", "owner", "created_at", "expires_at", "last_used_at")
+    list_display = ("name", "owner_shown", "created", "expires", "used")
+    list_filter = (
+        ("owner", columns.filter_titled(gettext_lazy("owner"))),
+        ("last_used_at", admin.EmptyFieldListFilter),
+    )
     search_fields = ("name", "owner__username")
-    exclude = ("digest",)
+    list_select_related = ("owner",)
+    date_hierarchy = "created_at"
+    actions = ("revoke",)
+    shown = ((None, ("name", "owner_shown", "created", "expires", "used", "audited")),)
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[ApiToken]:
-        return super().get_queryset(request).select_related("owner")
+    owner_shown = columns.linked("owner", gettext_lazy("owner"))
+    created = columns.plain("created_at", gettext_lazy("created"))
+    expires = columns.plain("expires_at", gettext_lazy("expires"))
+    used = columns.plain("last_used_at", gettext_lazy("last used"))
+    audited = columns.audited()
 
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return access.may(request.user, Action.ADMINISTER)
+    @admin.action(description=gettext_lazy("Revoke"), permissions=["administer"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> None:
+        self.run_each(
+            request,
+            queryset,
+            lambda token: services.token_revoke(actor=person(request), token=token),
+            done=_("Revoked."),
+        )
 
 
 if admin.site.is_registered(Group):

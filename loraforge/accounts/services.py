@@ -142,3 +142,9 @@ def token_delete(*, actor: User, token_id: int) -> None:
     if token is None:
         raise NotFound("api:not_found", _("Not found."))
     token.delete()
+
+
+def token_revoke(*, actor: User, token: ApiToken) -> None:
+    """End anybody's API token. Raises Denied unless an administrator asks."""
+    _require_administrator(actor)
+    token.delete()

@@ -1,5 +1,6 @@
 from django.db import models
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
 
 from loraforge.instances.models import Attempt
 
@@ -18,6 +19,8 @@ class OutputFile(models.Model):
     removed_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
+        verbose_name = _("output file")
+        verbose_name_plural = _("output files")
         ordering = ("attempt_id", "path")
         constraints = [
             models.UniqueConstraint(fields=("attempt", "path"), name="artifacts_output_file_once")

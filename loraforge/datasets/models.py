@@ -46,6 +46,8 @@ class Dataset(models.Model):
     deleted_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
+        verbose_name = _("dataset")
+        verbose_name_plural = _("datasets")
         ordering = ("-id",)
         permissions = [("use_dataset", "Can train on and download the dataset")]
         indexes = [models.Index(fields=("owner", "-id"), name="datasets_owner_newest")]
@@ -80,6 +82,8 @@ class Upload(models.Model):
     expires_at = models.DateTimeField()
 
     class Meta:
+        verbose_name = _("upload")
+        verbose_name_plural = _("uploads")
         ordering = ("-created_at",)
 
     def __str__(self) -> str:

@@ -1,5 +1,6 @@
 from django.db import models
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
 
 from loraforge.nodes.models import Node
 
@@ -11,6 +12,10 @@ class JournalPosition(models.Model):
         Node, on_delete=models.CASCADE, primary_key=True, related_name="journal_position"
     )
     seq = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        verbose_name = _("journal position")
+        verbose_name_plural = _("journal positions")
 
     def __str__(self) -> str:
         return f"{self.node_id}: {self.seq}"
@@ -26,6 +31,8 @@ class DeadLetter(models.Model):
     at = models.DateTimeField(db_default=Now())
 
     class Meta:
+        verbose_name = _("dead letter")
+        verbose_name_plural = _("dead letters")
         ordering = ("-id",)
 
     def __str__(self) -> str:

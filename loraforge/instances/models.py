@@ -91,6 +91,8 @@ class Instance(models.Model):
     deleted_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
+        verbose_name = _("instance")
+        verbose_name_plural = _("instances")
         ordering = ("-id",)
         permissions = [("download_instance", "Can download the instance's files")]
         indexes = [
@@ -147,6 +149,8 @@ class Attempt(models.Model):
     ended_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
+        verbose_name = _("attempt")
+        verbose_name_plural = _("attempts")
         ordering = ("instance_id", "number")
         constraints = [
             models.UniqueConstraint(fields=("instance", "number"), name="instances_attempt_once")
@@ -166,6 +170,8 @@ class DeviceLease(models.Model):
     released_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
+        verbose_name = _("device lease")
+        verbose_name_plural = _("device leases")
         constraints = [
             models.UniqueConstraint(
                 fields=("node", "device_uuid"),
@@ -193,6 +199,8 @@ class InstanceEvent(models.Model):
     at = models.DateTimeField(db_default=Now())
 
     class Meta:
+        verbose_name = _("event")
+        verbose_name_plural = _("events")
         ordering = ("id",)
         indexes = [models.Index(fields=("instance", "id"), name="instances_event_order")]
 

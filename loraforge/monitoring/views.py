@@ -15,6 +15,7 @@ from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, StreamingHttpResponse
 from django.http.response import HttpResponseBase
+from django.urls import reverse
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt
@@ -52,6 +53,15 @@ POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
+
+
+class AdminSignIn(View):
+    """The admin's sign-in is everybody's; who is signed in and sent here lacks the role."""
+
+    def get(self, request: HttpRequest) -> HttpResponseBase:
+        if request.user.is_authenticated:
+            raise Denied("auth:denied", _("Your role does not allow this. Ask an operator."))
+        return redirect_to_login(request.GET.get("next") or reverse("admin:index"))
 
 
 @method_decorator(csrf_exempt, name="dispatch")  # Flower has no form of ours; `_same_origin` asks

@@ -1,46 +1,152 @@
-from django.contrib import admin, messages
+"""Machines: nodes and what they have. Nodes are added by ``manage.py node_add``, which shows the token once."""
+
+from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from loraforge.accounts import access
-from loraforge.accounts.access import Action
-from loraforge.accounts.admin_base import ReadOnlyInline, ReadOnlyModelAdmin
-from loraforge.nodes.models import Device, Node
+from loraforge.accounts import admin_columns as columns
+from loraforge.accounts.admin_base import ReadOnlyInline, ReadOnlyModelAdmin, person
+from loraforge.nodes.models import Device, Node, NodeState
 from loraforge.nodes.services import node_cordon, node_uncordon
+
+NODE_LOOKS = {
+    NodeState.ONLINE: "success",
+    NodeState.SUSPECT: "warning",
+    NodeState.OFFLINE: "danger",
+    NodeState.LOST: "danger",
+}
 
 
 class DeviceInline(ReadOnlyInline):
     model = Device
-    fields = readonly_fields = ("index", "kind", "uuid", "name", "memory_bytes", "present")
-    extra = 0
-    can_delete = False
+    fields = ("index_shown", "kind_shown", "uuid_shown", "name_shown", "memory", "is_present")
+
+    index_shown = columns.plain("index", gettext_lazy("number"))
+    kind_shown = columns.plain("kind", gettext_lazy("kind"))
+    uuid_shown = columns.plain("uuid", "UUID")
+    name_shown = columns.plain("name", gettext_lazy("name"))
+    memory = columns.size("memory_bytes", gettext_lazy("memory"))
+    is_present = columns.plain("present", gettext_lazy("present"), boolean=True)
 
 
 @admin.register(Node)
 class NodeAdmin(ReadOnlyModelAdmin):
-    """To look, and to cordon; nodes are added by ``manage.py node_add``, which shows the token once."""
+    """To look, and to cordon."""
 
-    list_display = ("name", "state", "cordoned", "runtime", "hostname", "seen_at", "swift_version")
+    list_display = (
+        *("name", "state_shown", "cordoned", "runtime", "host", "disk_free"),
+        *("last_heard", "agent", "swift", "instances"),
+    )
     list_filter = ("state", "cordoned", "runtime")
     search_fields = ("name", "hostname")
-    exclude = ("token_digest",)
     inlines = (DeviceInline,)
     actions = ("cordon", "uncordon")
+    shown = (
+        (
+            None,
+            (
+                "name",
+                "state_shown",
+                "cordoned",
+                "runtime",
+                "last_heard",
+                "instances",
+                "leases",
+                "audited",
+            ),
+        ),
+        (
+            gettext_lazy("Machine"),
+            ("host", "processors", "memory", "disk_total", "disk_free", "driver", "roots"),
+        ),
+        (
+            gettext_lazy("Node agent"),
+            ("agent", "swift", "file_service", "boot", "joined", "created"),
+        ),
+    )
 
-    def has_operate_permission(self, request: HttpRequest) -> bool:
-        """Who may run the actions below."""
-        return access.may(request.user, Action.OPERATE)
+    state_shown = columns.chip("state", gettext_lazy("state"), NODE_LOOKS)
+    host = columns.plain("hostname", gettext_lazy("host name"))
+    processors = columns.plain("cpu_count", gettext_lazy("CPU cores"))
+    memory = columns.size("memory_bytes", gettext_lazy("memory"))
+    disk_total = columns.size("disk_total_bytes", gettext_lazy("disk"))
+    disk_free = columns.size("disk_free_bytes", gettext_lazy("disk free"))
+    driver = columns.plain("driver_version", gettext_lazy("GPU driver"))
+    roots = columns.data("model_roots", gettext_lazy("model folders"))
+    agent = columns.plain("agent_version", gettext_lazy("agent version"))
+    swift = columns.plain("swift_version", gettext_lazy("SWIFT version"))
+    file_service = columns.plain("file_url", gettext_lazy("file service"))
+    boot = columns.plain("boot_id", gettext_lazy("boot id"))
+    last_heard = columns.plain("seen_at", gettext_lazy("last heartbeat"))
+    joined = columns.plain("joined_at", gettext_lazy("joined"))
+    created = columns.plain("created_at", gettext_lazy("created"))
+    instances = columns.elsewhere(
+        "instances", "instance", "node__id__exact", gettext_lazy("instances")
+    )
+    leases = columns.elsewhere(
+        "instances", "devicelease", "node__id__exact", gettext_lazy("device leases")
+    )
+
+    audited = columns.audited()
+
+    def view_on_site(self, node: Node) -> str | None:
+        """Its page for people."""
+        return reverse("dashboard:node", args=(node.name,))
 
     @admin.action(description=gettext_lazy("Cordon"), permissions=["operate"])
     def cordon(self, request: HttpRequest, queryset: QuerySet[Node]) -> None:
-        for node in queryset:
-            node_cordon(actor=request.user, node=node)  # type: ignore[arg-type]
-        messages.success(request, _("Cordoned: nothing new is placed there."))
+        self.run_each(
+            request,
+            queryset,
+            lambda node: node_cordon(actor=person(request), node=node),
+            done=_("Cordoned: nothing new is placed there."),
+        )
 
     @admin.action(description=gettext_lazy("Bring back"), permissions=["operate"])
     def uncordon(self, request: HttpRequest, queryset: QuerySet[Node]) -> None:
-        for node in queryset:
-            node_uncordon(actor=request.user, node=node)  # type: ignore[arg-type]
-        messages.success(request, _("Back: takes new work."))
+        self.run_each(
+            request,
+            queryset,
+            lambda node: node_uncordon(actor=person(request), node=node),
+            done=_("Back: takes new work."),
+        )
+
+
+@admin.register(Device)
+class DeviceAdmin(ReadOnlyModelAdmin):
+    """GPUs and CPU slots of all nodes."""
+
+    list_display = ("name_shown", "node_shown", "index_shown", "kind_shown", "memory", "is_present")
+    list_filter = (
+        ("node", columns.filter_titled(gettext_lazy("node"))),
+        ("kind", columns.filter_titled(gettext_lazy("kind"))),
+        ("present", columns.filter_titled(gettext_lazy("present"))),
+    )
+    search_fields = ("uuid", "name", "node__name")
+    list_select_related = ("node",)
+    ordering = ("node__name", "index")
+    shown = (
+        (
+            None,
+            (
+                "name_shown",
+                "uuid_shown",
+                "node_shown",
+                "index_shown",
+                "kind_shown",
+                "memory",
+                "is_present",
+            ),
+        ),
+    )
+
+    name_shown = columns.plain("name", gettext_lazy("name"))
+    uuid_shown = columns.plain("uuid", "UUID")
+    node_shown = columns.linked("node", gettext_lazy("node"))
+    index_shown = columns.plain("index", gettext_lazy("number"))
+    kind_shown = columns.plain("kind", gettext_lazy("kind"))
+    memory = columns.size("memory_bytes", gettext_lazy("memory"))
+    is_present = columns.plain("present", gettext_lazy("present"), boolean=True)

@@ -43,6 +43,8 @@ class Node(models.Model):
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
+        verbose_name = _("node")
+        verbose_name_plural = _("nodes")
         ordering = ("name",)
 
     def __str__(self) -> str:
@@ -76,6 +78,8 @@ class Device(models.Model):
     present = models.BooleanField(default=True)  # False: it was there at an earlier join
 
     class Meta:
+        verbose_name = _("device")
+        verbose_name_plural = _("devices")
         ordering = ("node_id", "index")
         constraints = [models.UniqueConstraint(fields=("node", "uuid"), name="nodes_device_once")]
 

@@ -2,6 +2,9 @@
 
 from datetime import timedelta
 
+from django.core.exceptions import ImproperlyConfigured
+
+from loraforge.settings.admin import UNFOLD as UNFOLD
 from loraforge.settings.env import BASE_DIR, data_folder, env, secret_key
 
 DATA = data_folder()
@@ -48,6 +51,7 @@ INSTALLED_APPS = [
     "loraforge.notifications",
     "loraforge.audit",
     "loraforge.dashboard",
+    "loraforge.monitoring",
     "loraforge.embedded",
 ]
 
@@ -97,6 +101,8 @@ TEMPLATES = [
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 _database = env.db_url("DATABASE_URL", default=f"sqlite:///{DATA / 'loraforge.sqlite3'}")
 if _database["ENGINE"].endswith("sqlite3"):
+    # A connection belongs to a thread, and there are few threads; a new one reads the whole schema.
+    _database["CONN_MAX_AGE"] = None
     # IMMEDIATE: a transaction that reads first would otherwise fail at once when it turns to writing.
     _database["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
@@ -113,6 +119,10 @@ DATABASES = {"default": _database}
 REDIS_URL = env.str("REDIS_URL", default=f"unix://{DATA / 'redis' / 'redis.sock'}?db=0")
 # What a node agent is told at joining; differs from REDIS_URL when Redis has another name or user for nodes.
 AGENT_REDIS_URL = env.str("LORAFORGE_AGENT_REDIS_URL", default=REDIS_URL)
+# Each node agent gets a Redis account of its own, for its own keys; REDIS_URL's may then use ACL SETUSER.
+REDIS_NODE_ACL = env.bool("LORAFORGE_REDIS_NODE_ACL", default=False)
+if REDIS_NODE_ACL and AGENT_REDIS_URL.startswith("unix:"):
+    raise ImproperlyConfigured("LORAFORGE_REDIS_NODE_ACL needs a Redis on TCP; a unix socket is one machine's")
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": DATA / "storage"}},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},

@@ -1,4 +1,4 @@
-"""Jobs in the admin: to look at. What is pressed goes through the services, on the pages."""
+"""Jobs in the admin: to look at, to stop and to run again. What is pressed goes through the services."""
 
 from typing import Any
 
@@ -6,81 +6,148 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils.html import format_html
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
-from loraforge.accounts.admin_base import ReadOnlyInline, ReadOnlyModelAdmin
-from loraforge.instances.models import Attempt
+from loraforge.accounts import admin_columns as columns
+from loraforge.accounts.admin_base import ReadOnlyInline, ReadOnlyModelAdmin, person
+from loraforge.instances.admin import STATE_LOOKS
 from loraforge.training.models import Job, JobDataset
-
-
-def _link(row: Any) -> str:
-    if row is None:
-        return "-"
-    address = reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=(row.pk,))
-    return format_html('<a href="{}">{}</a>', address, row)
+from loraforge.training.services import job_cancel, job_retry, job_stop
 
 
 class JobDatasetInline(ReadOnlyInline):
     model = JobDataset
-    fields = ("dataset", "use", "position", "sha256")
+    fields = ("dataset_shown", "use_shown", "place", "hash")
+    show_change_link = False
+
+    dataset_shown = columns.linked("dataset", gettext_lazy("dataset"))
+    use_shown = columns.plain("use", gettext_lazy("use"))
+    place = columns.plain("position", gettext_lazy("number"))
+    hash = columns.plain("sha256", "SHA-256")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[JobDataset]:
+        rows: QuerySet[JobDataset] = super().get_queryset(request)
+        return rows.select_related("dataset")
 
 
 @admin.register(Job)
 class JobAdmin(ReadOnlyModelAdmin):
     """A SWIFT job: what it runs, whose it is, where it is."""
 
-    list_display = ("number", "name", "owner", "command", "model", "state", "node", "attempt")
+    list_display = (
+        *("number", "name", "owner", "command", "model_shown", "state", "node", "attempt"),
+        *("failed_by", "created"),
+    )
     list_display_links = ("number", "name")
-    list_filter = ("command", "instance__state", "instance__node")
+    list_filter = (
+        ("instance__state", columns.filter_titled(gettext_lazy("state"))),
+        ("instance__node", columns.filter_titled(gettext_lazy("node"))),
+        "command",
+        ("instance__owner", columns.filter_titled(gettext_lazy("owner"))),
+        ("instance__failure_reason", columns.filter_titled(gettext_lazy("failure"))),
+    )
     search_fields = ("instance__name", "model", "=instance__id", "instance__owner__username")
     list_select_related = ("instance__owner", "instance__node")
+    date_hierarchy = "instance__created_at"
     inlines = (JobDatasetInline,)
-    readonly_fields = ("instance_link", "owner", "state", "node_link", "attempts")
-    fieldsets = (
-        (None, {"fields": ("instance_link", "owner", "state", "node_link", "attempts", "parent")}),
-        (_("Settings"), {"fields": ("command", "model", "model_hub", "model_revision")}),
-        (_("Frozen"), {"fields": ("arguments", "seed", "argv", "env", "launched", "image")}),
-        (_("Versions"), {"fields": ("catalogue_version", "model_type", "template")}),
+    actions = ("stop_save", "stop_now", "run_again")
+    shown = (
+        (
+            None,
+            (
+                *(
+                    "instance_shown",
+                    "owner",
+                    "state",
+                    "node",
+                    "attempt",
+                    "failed_by",
+                    "failed_with",
+                ),
+                *("files", "audited", "parent_shown"),
+            ),
+        ),
+        (
+            gettext_lazy("Settings"),
+            (
+                "command",
+                "model_shown",
+                "hub",
+                "revision",
+                "kind_of_model",
+                "template",
+                "arguments_shown",
+            ),
+        ),
+        (
+            gettext_lazy("Frozen"),
+            ("seed_shown", "argv_shown", "launched_shown", "image_shown", "catalogue"),
+        ),
     )
+
+    number = columns.number("pk", gettext_lazy("number"))
+    name = columns.plain("instance.name", gettext_lazy("name"))
+    owner = columns.linked("instance.owner", gettext_lazy("owner"))
+    model_shown = columns.plain("model", gettext_lazy("base model"))
+    state = columns.chip("instance.state", gettext_lazy("state"), STATE_LOOKS)
+    node = columns.linked("instance.node", gettext_lazy("node"))
+    attempt = columns.plain("instance.attempt", gettext_lazy("attempt"))
+    failed_by = columns.plain("instance.failure_reason", gettext_lazy("failure"))
+    failed_with = columns.plain("instance.failure_detail", gettext_lazy("failure, in detail"))
+    created = columns.plain("instance.created_at", gettext_lazy("created"))
+    instance_shown = columns.linked("instance", gettext_lazy("instance"))
+    parent_shown = columns.linked("parent", gettext_lazy("copied from"))
+    hub = columns.plain("model_hub", gettext_lazy("hub"))
+    revision = columns.plain("model_revision", gettext_lazy("revision"))
+    kind_of_model = columns.plain("model_type", gettext_lazy("model type"))
+    arguments_shown = columns.data("arguments", gettext_lazy("arguments"))
+    seed_shown = columns.plain("seed", gettext_lazy("seed"))
+    argv_shown = columns.data("argv", gettext_lazy("command line"))
+    launched_shown = columns.data("launched", gettext_lazy("sent to nodes"))
+    image_shown = columns.plain("image", gettext_lazy("image"))
+    catalogue = columns.plain("catalogue_version", gettext_lazy("version of the arguments"))
+    files = columns.elsewhere(
+        "artifacts", "outputfile", "attempt__instance__id__exact", gettext_lazy("output files")
+    )
+    audited = columns.audited("instance")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Job]:
         rows: QuerySet[Job] = super().get_queryset(request)
         return rows.filter(instance__deleted_at=None).order_by("-pk")
 
-    @admin.display(description=_("number"), ordering="pk")
-    def number(self, job: Job) -> str:
-        return f"#{job.pk}"
+    def view_on_site(self, job: Job) -> str:
+        """Its page for people."""
+        return reverse("dashboard:job", args=(job.pk,))
 
-    @admin.display(description=_("name"), ordering="instance__name")
-    def name(self, job: Job) -> str:
-        return job.instance.name
+    def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
+        """The link of a dataset filters by this."""
+        ours = {"job_datasets__dataset__id__exact"}
+        return lookup in ours or super().lookup_allowed(lookup, value, request)
 
-    @admin.display(description=_("owner"), ordering="instance__owner__username")
-    def owner(self, job: Job) -> str:
-        return _link(job.instance.owner)
+    @admin.action(description=gettext_lazy("Stop and save"), permissions=["operate"])
+    def stop_save(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
+        self.run_each(
+            request,
+            queryset,
+            lambda job: job_stop(actor=person(request), job=job),
+            done=_("Asked to save and stop."),
+        )
 
-    @admin.display(description=_("state"), ordering="instance__state")
-    def state(self, job: Job) -> str:
-        return job.instance.get_state_display()
+    @admin.action(description=gettext_lazy("Stop now"), permissions=["operate"])
+    def stop_now(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
+        self.run_each(
+            request,
+            queryset,
+            lambda job: job_cancel(actor=person(request), job=job),
+            done=_("Asked to stop at once."),
+        )
 
-    @admin.display(description=_("node"), ordering="instance__node__name")
-    def node(self, job: Job) -> str:
-        return str(job.instance.node or "-")
-
-    @admin.display(description=_("attempt"), ordering="instance__attempt")
-    def attempt(self, job: Job) -> int:
-        return job.instance.attempt
-
-    @admin.display(description=_("instance"))
-    def instance_link(self, job: Job) -> str:
-        return _link(job.instance)
-
-    @admin.display(description=_("node"))
-    def node_link(self, job: Job) -> str:
-        return _link(job.instance.node)
-
-    @admin.display(description=_("attempts"))
-    def attempts(self, job: Job) -> str:
-        rows = Attempt.objects.filter(instance_id=job.pk).select_related("node")
-        return ", ".join(f"{row.number}: {row.node} {row.phase or '-'}" for row in rows) or "-"
+    @admin.action(description=gettext_lazy("Run again from the beginning"), permissions=["operate"])
+    def run_again(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
+        self.run_each(
+            request,
+            queryset,
+            lambda job: job_retry(actor=person(request), job=job),
+            done=_("Queued again."),
+        )

@@ -40,6 +40,10 @@ class Job(models.Model):
         "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="children"
     )
 
+    class Meta:
+        verbose_name = _("job")
+        verbose_name_plural = _("jobs")
+
     def __str__(self) -> str:
         return str(self.instance)
 
@@ -58,6 +62,8 @@ class JobDataset(models.Model):
     sha256 = models.CharField(max_length=64, blank=True)
 
     class Meta:
+        verbose_name = _("dataset of the job")
+        verbose_name_plural = _("datasets of the job")
         ordering = ("position",)
         constraints = [
             models.UniqueConstraint(

@@ -1,0 +1,198 @@
+"""Columns of admin pages, in lists and on the page of one row alike.
+
+Each is made from a path (``instance.node``) and what people call it: a heading in their language
+without naming it in the model, sortable, and never a value that could be taken for markup.
+"""
+
+import json
+import string
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import urlencode
+
+from django.contrib import admin
+from django.db.models import Model
+from django.template.defaultfilters import filesizeformat
+from django.urls import NoReverseMatch, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from unfold.utils import display_for_label
+
+if TYPE_CHECKING:
+    from django.utils.functional import _StrPromise
+
+Text: TypeAlias = "str | _StrPromise"
+Column = Callable[..., Any]
+
+EMPTY = "-"
+SHOWN_BYTES = 2048
+PRINTABLE = frozenset(f"{string.ascii_letters}{string.digits}{string.punctuation} ")
+
+
+def _end(row: Any, path: str) -> tuple[Any, str]:
+    """The object that holds the last name of the path, and that name; None where a step is empty."""
+    *steps, last = path.split(".")
+    for step in steps:
+        row = getattr(row, step, None)
+    return row, last
+
+
+def _value(row: Any, path: str) -> Any:
+    holder, name = _end(row, path)
+    words = getattr(holder, f"get_{name}_display", None)
+    return words() if words else getattr(holder, name, None)
+
+
+def _column(path: str, label: Text, show: Callable[[Any], Any], *, boolean: bool = False) -> Column:
+    order = path.replace(".", "__")
+
+    def column(_page: Any, row: Model) -> Any:
+        return show(row)
+
+    if boolean:
+        return admin.display(description=label, ordering=order, boolean=True)(column)
+    return admin.display(description=label, ordering=order, empty_value=EMPTY)(column)
+
+
+def plain(path: str, label: Text, *, boolean: bool = False) -> Column:
+    """The value as Django shows it; choices by their names."""
+    return _column(path, label, lambda row: _value(row, path), boolean=boolean)
+
+
+def called(method: str, label: Text) -> Column:
+    """What a method of the row gives."""
+    show = admin.display(description=label, empty_value=EMPTY)
+    return show(lambda _page, row: getattr(row, method)() or None)
+
+
+def number(path: str, label: Text) -> Column:
+    """#41: how people name an instance."""
+    return _column(path, label, lambda row: f"#{_value(row, path)}")
+
+
+def chip(path: str, label: Text, looks: Mapping[Any, str]) -> Column:
+    """A choice in a colour: looks gives success, info, warning or danger for a value."""
+
+    def show(row: Any) -> str:
+        holder, name = _end(row, path)
+        value = getattr(holder, name, None)
+        if not value:
+            return EMPTY
+        known = {value: looks.get(value, "")}
+        shown: str = display_for_label((value, str(_value(row, path))), EMPTY, known)
+        return shown
+
+    return _column(path, label, show)
+
+
+def size(path: str, label: Text) -> Column:
+    """Bytes in the unit that people read."""
+    return _column(path, label, lambda row: filesizeformat(_value(row, path)))
+
+
+def linked(path: str, label: Text) -> Column:
+    """Another row by its name, linked to its page."""
+    return _column(path, label, lambda row: link(_value(row, path)))
+
+
+def data(path: str, label: Text) -> Column:
+    """A JSON value, indented."""
+
+    def show(row: Any) -> Any:
+        value = _value(row, path)
+        return preformatted(json.dumps(value, indent=2, ensure_ascii=False)) if value else EMPTY
+
+    return _column(path, label, show)
+
+
+def joined(path: str, label: Text) -> Column:
+    """A list of texts in one line."""
+    return _column(path, label, lambda row: ", ".join(map(str, _value(row, path))) or EMPTY)
+
+
+def elsewhere(app: str, model: str, key: str, label: Text) -> Column:
+    """A link to the list of another model with what belongs to this row; key: its filter.
+
+    By name, since an app below knows no app above.
+    """
+
+    @admin.display(description=label)
+    def column(_page: Any, row: Model) -> SafeString:
+        address = reverse(f"admin:{app}_{model}_changelist")
+        return anchor(f"{address}?{urlencode({key: row.pk})}", _("Show"))
+
+    return column
+
+
+def audited(model: str = "") -> Column:
+    """A link to what the audit log says of this row, or of the ``model`` that has the same key."""
+
+    @admin.display(description=gettext_lazy("audit log"))
+    def column(_page: Any, row: Model) -> SafeString:
+        kind = model or row._meta.model_name
+        filters = {"content_type__model__exact": kind, "object_pk__exact": row.pk}
+        return anchor(
+            f"{reverse('admin:auditlog_logentry_changelist')}?{urlencode(filters)}", _("Show")
+        )
+
+    return column
+
+
+def raw(path: str, label: Text) -> Column:
+    """The first bytes of a binary value, in hexadecimal and as far as they are printable ASCII."""
+    return _column(path, label, lambda row: preformatted(hex_dump(bytes(_value(row, path)))))
+
+
+def filter_titled(title: Text) -> type[admin.FieldListFilter]:
+    """The filter that Django would choose for a column, under this title."""
+
+    class Titled(admin.FieldListFilter):
+        def __new__(cls, *arguments: Any, **named: Any) -> Any:
+            made: Any = admin.FieldListFilter.create(*arguments, **named)
+            made.title = title
+            return made
+
+    return Titled
+
+
+def link(row: Any, text: str = "") -> str:
+    """A row's page in the admin; its name alone when it has none."""
+    if row is None:
+        return EMPTY
+    name = f"admin:{row._meta.app_label}_{row._meta.model_name}_change"
+    try:
+        address = reverse(name, args=(row.pk,))
+    except NoReverseMatch:
+        return text or str(row)
+    return anchor(address, text or str(row))
+
+
+def anchor(address: str, text: Text) -> SafeString:
+    """A link in the admin's colour."""
+    return format_html(
+        '<a class="text-primary-600 dark:text-primary-500 hover:underline" href="{}">{}</a>',
+        address,
+        text,
+    )
+
+
+def preformatted(text: str) -> SafeString:
+    """Text as it is, in lines that wrap."""
+    return format_html(
+        '<pre class="whitespace-pre-wrap break-words font-mono text-xs max-h-96 overflow-auto">{}</pre>',
+        text,
+    )
+
+
+def hex_dump(value: bytes) -> str:
+    """Sixteen bytes a line, as ``xxd`` writes them; what follows SHOWN_BYTES is only counted."""
+    lines = []
+    for start in range(0, min(len(value), SHOWN_BYTES), 16):
+        part = value[start : start + 16]
+        letters = "".join(chr(byte) if chr(byte) in PRINTABLE else "." for byte in part)
+        lines.append(f"{start:06x}  {part.hex(' '):<47}  {letters}")
+    if len(value) > SHOWN_BYTES:
+        lines.append(f"... {len(value) - SHOWN_BYTES} B")
+    return "\n".join(lines)

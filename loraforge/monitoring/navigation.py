@@ -1,0 +1,69 @@
+"""The admin's sidebar: what an operator looks for, by what it is about."""
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.translation import gettext as _
+
+from loraforge.accounts import access
+from loraforge.accounts.access import Action
+
+
+def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
+    """Groups of links, for unfold (UNFOLD["SIDEBAR"]["navigation"])."""
+    if not access.may(request.user, Action.OPERATE):
+        return []
+    return [
+        _group(_("People"), _people()),
+        _group(_("Work"), _work()),
+        _group(_("Machines"), _machines()),
+        _group(_("Platform"), _platform()),
+        _group(_("Audit"), [_item(_("Audit log"), "history", "auditlog_logentry")]),
+    ]
+
+
+def _group(title: str, items: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"title": title, "separator": True, "items": items}
+
+
+def _item(title: str, icon: str, model: str) -> dict[str, Any]:
+    return {"title": title, "icon": icon, "link": reverse(f"admin:{model}_changelist")}
+
+
+def _people() -> list[dict[str, Any]]:
+    return [
+        _item(_("Users"), "person", "accounts_user"),
+        _item(_("API tokens"), "key", "accounts_apitoken"),
+        _item(_("Failed sign-ins"), "lock", "axes_accessattempt"),
+    ]
+
+
+def _work() -> list[dict[str, Any]]:
+    return [
+        _item(_("Jobs"), "model_training", "training_job"),
+        _item(_("Instances"), "deployed_code", "instances_instance"),
+        _item(_("Attempts"), "replay", "instances_attempt"),
+        _item(_("Datasets"), "database", "datasets_dataset"),
+        _item(_("Uploads"), "upload", "datasets_upload"),
+        _item(_("Output files"), "folder", "artifacts_outputfile"),
+    ]
+
+
+def _machines() -> list[dict[str, Any]]:
+    return [
+        _item(_("Nodes"), "dns", "nodes_node"),
+        _item(_("Devices"), "memory", "nodes_device"),
+        _item(_("Device leases"), "handshake", "instances_devicelease"),
+    ]
+
+
+def _platform() -> list[dict[str, Any]]:
+    return [
+        {"title": "Flower", "icon": "local_florist", "link": reverse("monitoring:flower")},
+        _item(_("Outbox"), "outbox", "core_outboxmessage"),
+        _item(_("Dead letters"), "report", "gateway_deadletter"),
+        _item(_("Journal positions"), "bookmark", "gateway_journalposition"),
+        {"title": _("API documentation"), "icon": "api", "link": reverse("docs")},
+        {"title": _("Back to LoRAForge"), "icon": "arrow_back", "link": reverse("dashboard:home")},
+    ]

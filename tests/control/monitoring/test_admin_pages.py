@@ -1,0 +1,303 @@
+"""Every page of the admin with real rows: readable, linked, in a constant number of queries."""
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from auditlog.models import LogEntry
+from axes.models import AccessAttempt
+from django.contrib import admin
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
+
+from loraforge.accounts.models import ApiToken, User
+from loraforge.artifacts.models import OutputFile
+from loraforge.core import audit
+from loraforge.core.models import OutboxMessage
+from loraforge.datasets.models import Dataset, Upload
+from loraforge.gateway.models import DeadLetter, JournalPosition
+from loraforge.instances.models import Attempt, DeviceLease, Instance
+from loraforge.instances.states import State
+from loraforge.nodes.models import Node
+from loraforge.training.models import Job
+from tests.factories.accounts import ApiTokenFactory, UserFactory
+from tests.factories.training import JobDatasetFactory, JobFactory, OnlineNodeFactory
+
+pytestmark = pytest.mark.django_db
+
+MODELS = list(admin.site._registry)
+HOSTILE = "<script>alert(1)</script>"
+
+
+def address(model: Any, what: str, *args: Any) -> str:
+    return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_{what}", args=args)
+
+
+def browser_of(user: User) -> Client:
+    browser = Client()
+    browser.force_login(user)
+    return browser
+
+
+def fill(count: int) -> Job:
+    """``count`` more of everything that the admin lists; gives the last job."""
+    job: Job
+    for _ in range(count):
+        owner = UserFactory.create()
+        node = OnlineNodeFactory.create(gpus=2)
+        job = JobFactory.create(
+            owner=owner, state=State.RUNNING, instance__attempt=1, instance__node=node,
+            instance__name=HOSTILE,
+        )  # fmt: skip
+        JobDatasetFactory.create(job=job, dataset__owner=owner)
+        instance = job.instance
+        attempt = instance.attempts.create(number=1, node=node, devices=["GPU-1"])
+        instance.events.create(source="draft", target="queued", actor=owner)
+        DeviceLease.objects.create(node=node, device_uuid="GPU-1", attempt=attempt)
+        OutputFile.objects.create(attempt=attempt, path=HOSTILE, size_bytes=1, sha256="0" * 64)
+        Upload.objects.create(
+            owner=owner, filename="f", size_bytes=1, expires_at=timezone.now() + timedelta(hours=1)
+        )
+        ApiTokenFactory.create(owner=owner)
+        JournalPosition.objects.create(node=node, seq=5)
+        DeadLetter.objects.create(node=node.name, entry_id="1-0", raw=b"\x00<b>\xff", error="bad")
+        OutboxMessage.objects.create(kind="task", target="a.b", payload={"text": HOSTILE})
+        AccessAttempt.objects.create(
+            username=owner.username, ip_address="10.0.0.1", failures_since_start=8
+        )
+        audit.record(
+            actor=owner, target=instance, what="instances:queue", changes={"state": ["a", "b"]}
+        )
+    return job
+
+
+def queries_of(browser: Client, target: str) -> int:
+    browser.get(target)
+    with CaptureQueriesContext(connection) as queries:
+        assert browser.get(target).status_code == 200
+    return len(queries)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
+def test_a_list_takes_as_many_queries_for_many_rows_as_for_few(model: Any) -> None:
+    browser = browser_of(UserFactory.create(operator=True))
+    fill(2)
+    few = queries_of(browser, address(model, "changelist"))
+    fill(6)
+    assert queries_of(browser, address(model, "changelist")) == few
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
+def test_lists_can_be_searched_and_filtered_and_rows_read(model: Any) -> None:
+    browser = browser_of(UserFactory.create(operator=True))
+    fill(1)
+    page = admin.site._registry[model]
+    assert page.list_filter or model is JournalPosition
+    for word in ("1", "zebra", "' \" \\ %", "9" * 30):
+        assert browser.get(address(model, "changelist"), {"q": word}).status_code == 200
+    row = model._default_manager.order_by("-pk").first()
+    answer = browser.get(address(model, "change", row.pk))
+    assert answer.status_code == 200
+    assert HOSTILE not in answer.content.decode()
+    text = answer.content.decode()
+    for link in set(re.findall(r'href="(/admin/[^"]+/\?[^"]+)"', text)):
+        assert browser.get(link.replace("&amp;", "&")).status_code == 200, link
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
+def test_a_date_hierarchy_opens(model: Any) -> None:
+    browser = browser_of(UserFactory.create(operator=True))
+    fill(1)
+    field = admin.site._registry[model].date_hierarchy
+    if field is not None:
+        year = {f"{field}__year": timezone.now().year}
+        assert browser.get(address(model, "changelist"), year).status_code == 200
+
+
+def links_of(browser: Client, row: Any) -> str:
+    return browser.get(address(type(row), "change", row.pk)).content.decode()
+
+
+def test_one_thing_leads_to_the_next() -> None:
+    browser = browser_of(UserFactory.create(operator=True))
+    job = fill(1)
+    instance, attempt = job.instance, Attempt.objects.get()
+    page = links_of(browser, instance)
+    rows: list[Any] = [instance.owner, instance.node, job, attempt]
+    for row in rows:
+        assert address(type(row), "change", row.pk) in page
+    assert address(Instance, "change", instance.pk) in links_of(browser, job)
+    dataset = Dataset.objects.get()
+    assert address(Dataset, "change", dataset.pk) in links_of(browser, job)
+    jobs_of_dataset = f"{address(Job, 'changelist')}?job_datasets__dataset__id__exact={dataset.pk}"
+    assert jobs_of_dataset in links_of(browser, dataset)
+    node = Node.objects.get()
+    assert f"{address(Instance, 'changelist')}?node__id__exact={node.pk}" in links_of(browser, node)
+    entry = LogEntry.objects.filter(additional_data__what="instances:queue").get()
+    page = links_of(browser, entry)
+    assert address(User, "change", instance.owner_id) in page
+    assert address(Instance, "change", instance.pk) in page
+
+
+def test_a_link_shows_what_belongs_to_the_row_only() -> None:
+    browser = browser_of(UserFactory.create(operator=True))
+    fill(1)
+    job = fill(1)
+    filters = {"node__id__exact": job.instance.node_id}
+    listed = browser.get(address(Instance, "changelist"), filters)
+    assert [row.pk for row in listed.context["cl"].result_list] == [job.pk]
+    log = {"content_type__model__exact": "instance", "object_pk__exact": job.pk}
+    listed = browser.get(address(LogEntry, "changelist"), log)
+    found = listed.context["cl"].result_list
+    assert found
+    assert {(row.content_type.model, row.object_pk) for row in found} == {("instance", str(job.pk))}
+
+
+def test_the_bytes_of_a_dead_letter_are_shown_as_text() -> None:
+    browser = browser_of(UserFactory.create(operator=True))
+    fill(1)
+    letter = DeadLetter.objects.get()
+    page = links_of(browser, letter)
+    assert "00 3c 62 3e ff" in page
+    assert ".&lt;b&gt;." in page
+    DeadLetter.objects.update(raw=b"x" * 1_000_000)
+    assert len(links_of(browser, letter)) < 100_000
+
+
+def test_secrets_are_on_no_page() -> None:
+    browser = browser_of(UserFactory.create(admin=True))
+    job = fill(1)
+    Node.objects.update(token_digest="digest-of-node")
+    ApiToken.objects.update(digest="digest-of-token")
+    Dataset.objects.update(preview=[{"messages": "rows of the owner"}])
+    Job.objects.update(env={"HF_TOKEN": "token-of-hub"})
+    rows = (Node.objects.get(), ApiToken.objects.get(), Dataset.objects.get(), job)
+    for row in rows:
+        page = links_of(browser, row)
+        for secret in ("digest-of", "rows of the owner", "token-of-hub"):
+            assert secret not in page
+    names = {model._meta.label for model in MODELS}
+    assert not names & {"token_blacklist.OutstandingToken", "otp_totp.TOTPDevice", "auth.Group"}
+
+
+def act(browser: Client, model: Any, action: str, *rows: Any) -> Any:
+    form = {"action": action, "_selected_action": [row.pk for row in rows]}
+    return browser.post(address(model, "changelist"), form, follow=True)
+
+
+@pytest.mark.parametrize(("model", "action"), [(Job, "stop_save"), (Instance, "stop_now")])
+def test_operators_stop_what_runs_and_are_told_of_what_does_not(model: Any, action: str) -> None:
+    operator = UserFactory.create(operator=True)
+    running = fill(1)
+    done = JobFactory.create(state=State.SUCCEEDED)
+    page = act(browser_of(operator), model, action, running, done).content.decode()
+    running.instance.refresh_from_db()
+    done.instance.refresh_from_db()
+    assert (running.instance.state, done.instance.state) == (State.STOPPING, State.SUCCEEDED)
+    assert f"#{done.pk}" in page
+    entry = LogEntry.objects.filter(additional_data__what__startswith="instances:stop").get()
+    assert (entry.actor, entry.object_id) == (operator, running.pk)
+
+
+def test_a_failed_job_is_queued_again() -> None:
+    job = JobFactory.create(state=State.FAILED)
+    act(browser_of(UserFactory.create(operator=True)), Job, "run_again", job)
+    job.instance.refresh_from_db()
+    assert job.instance.state == State.QUEUED
+
+
+def test_an_instance_of_an_unreachable_node_is_given_up() -> None:
+    job = fill(1)
+    Instance.objects.update(state=State.UNKNOWN)
+    act(browser_of(UserFactory.create(operator=True)), Instance, "give_up", job.instance)
+    job.instance.refresh_from_db()
+    assert job.instance.state == State.LOST
+
+
+def test_nodes_are_cordoned_and_brought_back() -> None:
+    operator = UserFactory.create(operator=True)
+    node = OnlineNodeFactory.create()
+    for action, cordoned in (("cordon", True), ("uncordon", False)):
+        act(browser_of(operator), Node, action, node)
+        node.refresh_from_db()
+        assert node.cordoned is cordoned
+        entry = LogEntry.objects.filter(additional_data__what=f"nodes:{action}").get()
+        assert entry.actor == operator
+
+
+def test_people_and_tokens_are_managed_by_administrators_only() -> None:
+    administrator, operator = UserFactory.create(admin=True), UserFactory.create(operator=True)
+    person = UserFactory.create()
+    token = ApiTokenFactory.create(owner=person)
+    act(browser_of(operator), User, "disable", person)
+    act(browser_of(operator), ApiToken, "revoke", token)
+    person.refresh_from_db()
+    assert person.is_active
+    assert ApiToken.objects.exists()
+    act(browser_of(administrator), User, "disable", person)
+    act(browser_of(administrator), ApiToken, "revoke", token)
+    person.refresh_from_db()
+    assert not person.is_active
+    assert not ApiToken.objects.exists()
+    acts = LogEntry.objects.filter(object_pk=person.pk, content_type__model="user")
+    assert acts.filter(actor=administrator, changes__is_active=["True", "False"]).exists()
+    act(browser_of(administrator), User, "enable", person)
+    person.refresh_from_db()
+    assert person.is_active
+
+
+def test_an_administrator_does_not_lock_themselves_out() -> None:
+    administrator = UserFactory.create(admin=True)
+    browser = browser_of(administrator)
+    act(browser, User, "disable", administrator)
+    for form in ({"role": "viewer", "is_active": "on"}, {"role": "admin"}):
+        given = {"username": administrator.username, "language": "", **form}
+        answer = browser.post(address(User, "change", administrator.pk), given)
+        assert answer.status_code == 200
+        assert "Ask another administrator" in answer.content.decode()
+    administrator.refresh_from_db()
+    assert (administrator.role, administrator.is_active) == ("admin", True)
+
+
+def test_a_lock_after_wrong_passwords_is_lifted_by_administrators() -> None:
+    fill(1)
+    attempt = AccessAttempt.objects.get()
+    act(browser_of(UserFactory.create(operator=True)), AccessAttempt, "unlock", attempt)
+    assert AccessAttempt.objects.exists()
+    act(browser_of(UserFactory.create(admin=True)), AccessAttempt, "unlock", attempt)
+    assert not AccessAttempt.objects.exists()
+
+
+def test_a_dead_letter_is_dealt_with_by_deleting_it() -> None:
+    fill(1)
+    letter = DeadLetter.objects.get()
+    browser = browser_of(UserFactory.create(operator=True))
+    assert (
+        browser.post(address(DeadLetter, "delete", letter.pk), {"post": "yes"}).status_code == 302
+    )
+    assert not DeadLetter.objects.exists()
+
+
+def test_the_sign_in_is_our_own() -> None:
+    stranger = Client().get("/admin/training/job/", follow=True)
+    assert stranger.redirect_chain[-1][0].startswith("/login/?next=/admin/training/job/")
+    refused = browser_of(UserFactory.create()).get("/admin/", follow=True)
+    assert refused.status_code == 403
+    operator = browser_of(UserFactory.create(operator=True))
+    assert operator.post("/admin/logout/")["Location"] == "/login/"
+
+
+def test_the_sidebar_leads_everywhere() -> None:
+    browser = browser_of(UserFactory.create(operator=True))
+    groups = browser.get("/admin/").context["sidebar_navigation"]
+    titles = [str(group["title"]) for group in groups]
+    assert titles == ["People", "Work", "Machines", "Platform", "Audit"]
+    items = [item for group in groups for item in group["items"]]
+    listed = {address(model, "changelist") for model in MODELS}
+    assert listed <= {item["link"] for item in items}
+    for item in items:
+        assert browser.get(item["link"]).status_code in {200, 503}
