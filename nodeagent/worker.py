@@ -89,7 +89,9 @@ class AgentWorker(Worker):
 
 def celery_app(*, node: str, redis_url: str, handle: Callable[[object], None]) -> Celery:
     """The agent's Celery application with its one task; ``handle`` gets the plain command."""
-    app = Celery("nodeagent", broker=broker_url(redis_url), set_as_current=False)
+    # No fixups: Celery's own for Django would load the control plane wherever the environment names
+    # its settings, as it does on one machine with both.
+    app = Celery("nodeagent", broker=broker_url(redis_url), set_as_current=False, fixups=[])
     queue = command_queue(node)
     prefix = f"unacked:{node}."
     app.conf.update(
