@@ -6,20 +6,22 @@
 Deflate would cost 1.8 times the CPU and 200 kB a socket; the older `--ws websockets` is slower.
 """
 
+import gc
 import os
 from typing import Any
 
-from django.core.asgi import get_asgi_application
+from loraforge.core import handler
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "loraforge.settings.base")
 
 # Django first: what follows imports models.
-django_application = get_asgi_application()
+django_application = handler.django_application()
 
 from channels.routing import URLRouter  # noqa: E402
 from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
 
 from loraforge.core.fanout import fanout  # noqa: E402
+from loraforge.core.staticfiles import StaticFiles  # noqa: E402
 from loraforge.datasets import tus  # noqa: E402
 from loraforge.routing import websocket_urlpatterns  # noqa: E402
 
@@ -28,6 +30,7 @@ Scope = Any
 Receive = Any
 Send = Any
 
+static_files = StaticFiles()
 routes: Any = websocket_urlpatterns
 sockets = URLRouter(routes)
 sockets_of_browsers = AllowedHostsOriginValidator(sockets)
@@ -41,7 +44,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
         await lifespan(receive, send)
     elif tus.is_tus(scope):
         await tus.application(scope, receive, send)
-    else:
+    elif not await static_files.answer(scope, send):
         await django_application(scope, receive, send)
 
 
@@ -52,10 +55,14 @@ async def websocket(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def lifespan(receive: Receive, send: Send) -> None:
-    """Nothing to prepare; the reader of live frames ends with the process."""
+    """What is loaded now stays: the garbage collector need not look at it again, which would hold up
+    every page for a tenth of a second. The reader of live frames ends with the process.
+    """
     while True:
         message = await receive()
         if message["type"] == "lifespan.startup":
+            gc.collect()
+            gc.freeze()
             await send({"type": "lifespan.startup.complete"})
         else:
             await fanout().stop()

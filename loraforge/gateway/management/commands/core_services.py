@@ -1,5 +1,6 @@
 """``manage.py core_services``: beat, relay and ingest in one process, or each alone."""
 
+import gc
 import logging
 import os
 import signal
@@ -33,6 +34,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Ends with 0 at SIGTERM or SIGINT; with an error when one of the threads ended by itself."""
+        gc.collect()
+        gc.freeze()  # what is loaded now stays; looking at it again would hold up every frame
         stopping = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: stopping.set())

@@ -1,0 +1,95 @@
+"""The way of a request through the web process, and the built files beside it."""
+
+import gzip
+import threading
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from django.conf import LazySettings
+from django.http import HttpRequest, HttpResponse
+from django.test import override_settings
+from django.urls import path
+
+from loraforge.core.handler import THREADS, ThreadHandler
+from loraforge.core.staticfiles import StaticFiles
+
+TEXT = b"body{color:red}" * 100
+
+
+def _sync(_request: HttpRequest) -> HttpResponse:
+    return HttpResponse(threading.current_thread().name)
+
+
+async def _async(_request: HttpRequest) -> HttpResponse:
+    return HttpResponse(threading.current_thread().name)
+
+
+urlpatterns = [path("sync", _sync), path("async", _async)]
+
+
+async def _get(application: Any, address: str, **headers: str) -> httpx.Response:
+    transport = httpx.ASGITransport(app=application)
+    async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
+        return await client.get(address, headers=headers)
+
+
+def _names(application: Any) -> Any:
+    return [_get(application, "/sync") for _request in range(5)]
+
+
+@override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=[])
+async def test_requests_share_few_threads_and_asynchronous_views_stay_on_the_loop() -> None:
+    handler = ThreadHandler()
+    names = {(await one).text for one in _names(handler)}
+    assert len(names) == 1, "one after the other need one thread"
+    assert all(name.startswith("request") for name in names)
+    assert (await _get(handler, "/async")).text == threading.current_thread().name
+    assert handler._threads._max_workers == THREADS
+
+
+@pytest.fixture
+def files(tmp_path: Path, settings: LazySettings) -> StaticFiles:
+    (tmp_path / "a.css").write_bytes(TEXT)
+    (tmp_path / "a.css.gz").write_bytes(gzip.compress(TEXT))
+    settings.STATIC_ROOT = tmp_path
+    return StaticFiles()
+
+
+def _application(files: StaticFiles) -> Any:
+    async def application(scope: Any, _receive: Any, send: Any) -> None:
+        if not await files.answer(scope, send):
+            await send({"type": "http.response.start", "status": 418, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+
+    return application
+
+
+async def test_a_built_file_comes_packed_when_the_browser_takes_that(files: StaticFiles) -> None:
+    plain = await _get(_application(files), "/static/a.css", **{"Accept-Encoding": "identity"})
+    assert (plain.status_code, plain.content) == (200, TEXT)
+    assert plain.headers["X-Content-Type-Options"] == "nosniff"
+    assert plain.headers["Content-Type"].startswith("text/css")
+    packed = await _get(_application(files), "/static/a.css", **{"Accept-Encoding": "gzip"})
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert packed.content == TEXT
+    length = await _get(
+        _application(files),
+        "/static/a.css",
+        **{"Range": "bytes=0-3", "Accept-Encoding": "identity"},
+    )
+    assert (length.status_code, length.content) == (206, TEXT[:4])
+
+
+async def test_a_known_file_is_not_sent_again(files: StaticFiles) -> None:
+    first = await _get(_application(files), "/static/a.css")
+    again = await _get(
+        _application(files), "/static/a.css", **{"If-None-Match": first.headers["ETag"]}
+    )
+    assert (again.status_code, again.content) == (304, b"")
+
+
+@pytest.mark.parametrize("address", ["/static/../secret_key", "/static/b.css", "/", "/jobs/"])
+async def test_everything_else_is_left_to_django(files: StaticFiles, address: str) -> None:
+    assert (await _get(_application(files), address)).status_code == 418
