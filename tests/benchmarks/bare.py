@@ -13,9 +13,7 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] != "http":
         return
     await receive()
-    body, kind = (
-        (BODY, b"application/json") if scope["path"] == "/json" else (PAGE, b"text/html")
-    )
+    body, kind = (BODY, b"application/json") if scope["path"] == "/json" else (PAGE, b"text/html")
     headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})

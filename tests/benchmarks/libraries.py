@@ -1,6 +1,6 @@
 """Imports what a service is built on and nothing of ours, then sleeps: the floor of its memory.
 
-``python -m tests.benchmarks.libraries web|control|core|nodeagent``; prints ``ready``.
+``python -m tests.benchmarks.libraries web|control|core|flower|nodeagent``; prints ``ready``.
 """
 
 import importlib
@@ -26,12 +26,14 @@ NODE_AGENT = [
     "celery.bin.worker", "celery.worker.worker", "kombu.transport.redis", "redis", "docker",
     "pynvml", "msgspec", "httpx", "starlette.applications", "uvicorn.main", "psutil",
 ]  # fmt: skip
+FLOWER = ["flower.app", "flower.command", "celery.app", "kombu.transport.redis", "redis"]
+ALONE = {"nodeagent": NODE_AGENT, "flower": FLOWER}
 
 
 def main(service: str) -> None:
     """Import and wait to be killed."""
-    if service == "nodeagent":
-        names = NODE_AGENT
+    if service in ALONE:
+        names = ALONE[service]
     else:
         _django()
         names = CONTROL + (WEB if service == "web" else ["httpx", "rest_framework.views"])
@@ -50,7 +52,7 @@ def _django() -> None:
 
     settings.configure(
         INSTALLED_APPS=DJANGO_APPS,
-        SECRET_KEY="of a bench",  # noqa: S106
+        SECRET_KEY="of a bench",
         DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
         DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
         ANONYMOUS_USER_NAME=None,

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -38,10 +39,12 @@ def line(stack: Running, *, rounds: int = 3, lines: int = 400) -> dict[str, Any]
             ours.append(percentiles(latencies))
             floor.append(percentiles(floor_latencies))
             ends.append(end_ms)
-    answer = {"ours_ms": _medians(ours), "floor_ms": _medians(floor), "rounds": ours}
+    middle, bare = _medians(ours), _medians(floor)
     return {
-        **answer,
-        "ratio_p50": round(answer["ours_ms"]["p50"] / answer["floor_ms"]["p50"], 1),
+        "ours_ms": middle,
+        "floor_ms": bare,
+        "rounds": ours,
+        "ratio_p50": round(middle["p50"] / bare["p50"], 1),
         "last_line_to_succeeded_ms": round(median(ends), 1),
         "lines_per_round": lines,
     }
@@ -156,9 +159,9 @@ def _state_round(stack: Running, pressed: list[float]) -> Iterator[tuple[str, fl
         ):
             begin_ns = time.monotonic_ns()
             stack.client.post(f"jobs/{job_id}/{verb}/", body)
-            shown = until(shows, lambda shows=shows: page.status(shows))
+            shown = until(shows, partial(page.status, shows))
             pressed.append((shown.at_ns - begin_ns) / 1e6)
-            until(then, lambda then=then: page.status(then))
+            until(then, partial(page.status, then))
             time.sleep(0.3)
         for event in stack.client.pages(f"jobs/{job_id}/events/"):
             arrival = page.status(event["target"].lower())
@@ -193,7 +196,9 @@ def start(stack: Running, *, rounds: int = 12) -> dict[str, Any]:
         console = (stack.job_folder(job_id) / "console.log").read_bytes()
         whole.append((_started_ns(console) - begin_ns) / 1e6)
         begin_ns = time.monotonic_ns()
-        done = subprocess.run([str(stack.trainer), "--max_steps", "0"], capture_output=True, check=True)
+        done = subprocess.run(
+            [str(stack.trainer), "--max_steps", "0"], capture_output=True, check=True
+        )
         raw.append((_started_ns(done.stdout) - begin_ns) / 1e6)
     beyond = [ours - bare for ours, bare in zip(whole, raw, strict=True)]
     return {

@@ -69,9 +69,7 @@ def _look(browser: Browser, url: str, cookie: dict[str, str]) -> dict[str, float
     assert answer.status == 200, (url, answer.status)
     assert page.url == url, page.url
     page.wait_for_function("window.usableAt")
-    paint = page.evaluate(
-        "performance.getEntriesByName('first-contentful-paint')[0].startTime"
-    )
+    paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
     usable = page.evaluate("window.usableAt")
     context.close()
     return {

@@ -69,7 +69,9 @@ def _queries(user: Any, path: str) -> int:
 
     client = Client()
     client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
-    with CaptureQueriesContext(connection, ) as queries:
+    with CaptureQueriesContext(
+        connection,
+    ) as queries:
         answer = client.get(path)
     assert answer.status_code == 200, (path, answer.status_code)
     return len(queries)

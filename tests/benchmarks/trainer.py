@@ -31,7 +31,7 @@ def main() -> None:
     print(f"@{STARTED_NS} started", flush=True)
     for step in range(1, steps + 1):
         # Not in step with anybody's polling.
-        time.sleep(random.uniform(0.5, 1.5) * PAUSE_S)  # noqa: S311
+        time.sleep(random.uniform(0.5, 1.5) * PAUSE_S)
         print(f"@{time.monotonic_ns()} {{'loss': '1.2345', 'grad_norm': '0.9876'}}", flush=True)
         if output and step % METRIC_EVERY == 0:
             row = {"loss": 1.2345, "grad_norm": 0.9876, "global_step/max_steps": f"{step}/{steps}"}
