@@ -51,6 +51,7 @@ app.conf.update(
 )
 app.autodiscover_tasks(
     [
+        "loraforge.nodelink",
         "loraforge.scheduling",
         "loraforge.gateway",
         "loraforge.datasets",

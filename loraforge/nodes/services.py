@@ -30,6 +30,7 @@ CLOCK_SKEW_LIMIT_S = 2.0
 SAME_NODE_HEARD_S = 20.0
 FILE_URL_LENGTH = 200
 PLACE_TASK = "scheduling.instances_place"
+REDIS_USERS_TASK = "nodelink.redis_users_review"
 
 _HEARING = "nodes.hearing"
 _HEARING_BREAK_S = 15.0
@@ -63,6 +64,7 @@ def node_add(*, actor: User | None, name: str) -> tuple[Node, str]:
             % {"name": name},
         ) from error
     audit.record(actor=actor, target=node, what="nodes:add")
+    _redis_users_tell()
     return node, text
 
 
@@ -74,6 +76,7 @@ def node_token_renew(*, actor: User | None, node: Node) -> str:
     text = TOKEN_PREFIX + secrets.token_urlsafe(32)
     Node.objects.filter(pk=node.pk).update(token_digest=Node.digest_of(text))
     audit.record(actor=actor, target=node, what="nodes:token_renew")
+    _redis_users_tell()
     return text
 
 
@@ -135,7 +138,14 @@ def node_join(*, node: Node, request: JoinRequest) -> Node:
     if state != before:
         _state_tell(node=node, before=before)
     outbox.task_enqueue(PLACE_TASK)
+    _redis_users_tell()
     return node
+
+
+def _redis_users_tell() -> None:
+    """The node's account in Redis is to be made, or has another password now."""
+    if settings.REDIS_NODE_ACL:
+        outbox.task_enqueue(REDIS_USERS_TASK)
 
 
 def _told(column: str, value: str) -> str:

@@ -4,7 +4,6 @@ import time
 from typing import Any, cast
 
 import msgspec
-from django.conf import settings
 from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
@@ -14,6 +13,7 @@ from rest_framework.views import APIView
 
 from loraforge.core.cluster import cluster_id
 from loraforge.core.errors import Invalid
+from loraforge.nodelink.redis_users import agent_redis_url
 from loraforge.nodelink.tokens import file_key
 from loraforge.nodes.authentication import NodeOnly, NodeTokenAuthentication
 from loraforge.nodes.services import node_join
@@ -40,7 +40,7 @@ class AgentJoin(APIView):
         node = node_join(node=cast("Any", request.auth), request=wanted)
         answer = JoinAnswer(
             cluster=cluster_id(),
-            redis_url=settings.AGENT_REDIS_URL,
+            redis_url=agent_redis_url(node),
             file_key=file_key(node).hex(),
             clock=time.time(),
         )
