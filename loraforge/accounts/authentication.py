@@ -74,7 +74,9 @@ def tokens_renew(*, refresh: str) -> dict[str, str]:
     try:
         token: Any = RefreshToken(refresh)  # type: ignore[arg-type]
         user = JWTAuthentication().get_user(token)
-        token.blacklist()
+        _kept, is_first = token.blacklist()
     except (TokenError, AuthenticationFailed, ValueError, OverflowError) as error:
         raise refused from error
+    if not is_first:
+        raise refused  # another request used it up since it was looked at
     return _pair(RefreshToken.for_user(user))

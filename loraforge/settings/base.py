@@ -177,6 +177,8 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["loraforge.core.parsers.StrictJsonParser"],
     "EXCEPTION_HANDLER": "loraforge.core.api.exception_handler",
+    # Who is throttled is who connects (uvicorn believes its proxy, and nobody else, about that).
+    "NUM_PROXIES": 0,
     "DEFAULT_THROTTLE_CLASSES": ["rest_framework.throttling.ScopedRateThrottle"],
     "DEFAULT_THROTTLE_RATES": {"token": "20/min", "join": "60/min"},
     "TEST_REQUEST_DEFAULT_FORMAT": "json",

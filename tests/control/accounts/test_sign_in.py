@@ -7,7 +7,11 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
-from rest_framework.test import APIClient
+from rest_framework.request import Request
+from rest_framework.test import APIClient, APIRequestFactory
+from rest_framework.throttling import ScopedRateThrottle
+from rest_framework_simplejwt.authentication import JWTAuthentication
+from rest_framework_simplejwt.tokens import RefreshToken
 
 from loraforge.accounts import services
 from loraforge.accounts.models import ApiToken, Role, User
@@ -61,6 +65,19 @@ def test_a_refresh_token_works_once(alice: User) -> None:
     assert renew(second.json()["refresh"]).status_code == 200
 
 
+def test_of_two_renewals_at_once_one_wins(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other request used the token up after this one found it unused."""
+    pair = sign_in("alice").json()
+    looked = JWTAuthentication.get_user
+
+    def overtaken(self: JWTAuthentication, token: Any) -> Any:
+        RefreshToken(pair["refresh"]).blacklist()
+        return looked(self, token)
+
+    monkeypatch.setattr(JWTAuthentication, "get_user", overtaken)
+    assert renew(pair["refresh"]).status_code == 401
+
+
 @pytest.mark.parametrize("text", ["", "x", "a.b.c", "\0", "é" * 50])
 def test_a_broken_refresh_token_is_refused(alice: User, text: str) -> None:
     assert renew(text).status_code in {400, 401}
@@ -106,6 +123,12 @@ def test_too_many_failures_lock_out(alice: User, settings: Any) -> None:
     assert error_of(locked)["id"] == "auth:locked_out"
     settings.AXES_ENABLED = False
     assert sign_in("alice").status_code == 200
+
+
+def test_a_made_up_forwarding_address_is_no_other_client() -> None:
+    """Else every guess at a password comes from a new client, and no throttle ever bites."""
+    request = APIRequestFactory().post("/", HTTP_X_FORWARDED_FOR="203.0.113.9")
+    assert ScopedRateThrottle().get_ident(Request(request)) == "127.0.0.1"
 
 
 def test_signing_in_is_throttled() -> None:
