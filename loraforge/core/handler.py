@@ -29,6 +29,10 @@ class ThreadHandler(ASGIHandler):
         """As under WSGI, whatever the middleware could do."""
         super().load_middleware(is_async=False)
 
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Django would make a thread here for the request's signals; one for all does."""
+        await self.handle(scope, receive, send)
+
     async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
         """The answer, from a thread."""
         in_thread: Any = sync_to_async(self._work, thread_sensitive=False, executor=self._threads)
