@@ -1,6 +1,7 @@
 """The embedded default: SQLite and an embedded Redis below `LORAFORGE_DATA`, one machine."""
 
 from datetime import timedelta
+from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -249,7 +250,7 @@ LOCALE_PATHS = [BASE_DIR / "locale"]
 USE_TZ = True
 TIME_ZONE = "UTC"
 STATIC_URL = "/static/"
-STATIC_ROOT = DATA / "staticfiles"
+STATIC_ROOT = Path(env.str("LORAFORGE_STATIC_ROOT", default=str(DATA / "staticfiles")))
 STATICFILES_DIRS = [BASE_DIR / "static"]
 
 # --- security -------------------------------------------------------------------------------------------
