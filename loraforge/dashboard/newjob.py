@@ -33,7 +33,7 @@ class Field:
     argument: str
     label: Promise
     hint: Promise | str = ""
-    placeholder: str = ""
+    placeholder: Promise | str = ""
     widget: str = "number"
     step: str = "any"
     minimum: str = ""
@@ -101,7 +101,7 @@ LORA_FIELDS = (
 )
 MORE_FIELDS = (
     Field("torch_dtype", gettext_lazy("Precision"), widget="select", options=PRECISIONS),
-    Field("seed", gettext_lazy("Seed"), placeholder="42", step="1"),
+    Field("seed", gettext_lazy("Seed"), placeholder=gettext_lazy("Drawn, then kept"), step="1"),
     Field(
         "warmup_ratio",
         gettext_lazy("Warm-up"),

@@ -74,8 +74,8 @@ def _job() -> dict[str, str]:
         "temperature": _("Temperature"),
         "cpu": _("CPU"),
         "memory": _("Memory"),
-        "job_cpu": _("CPU of the job"),
-        "job_memory": _("Memory of the job"),
+        "job_cpu": _("Job CPU"),
+        "job_memory": _("Job memory"),
         "readings_at": _("Readings of {time}"),
         "stop_title": _("Stop #{id} and save?"),
         "stop_body": _(
@@ -86,7 +86,7 @@ def _job() -> dict[str, str]:
         "cancel_body": _(
             "Nothing is saved. What was trained since the last checkpoint is lost: {steps} steps."
         ),
-        "cancel_body_queued": _("The job has not started, so nothing is lost."),
+        "cancel_body_queued": _("No step has been trained yet, so nothing is lost."),
         "cancel_ok": _("Cancel now"),
         "withdraw_title": _("Take #{id} out of the queue?"),
         "withdraw_body": _(

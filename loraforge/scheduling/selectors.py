@@ -126,7 +126,7 @@ def placement_preview(
 def _placed_preview(placed: Placed, *, free: int) -> Preview:
     node = Node.objects.get(pk=placed.node)
     devices = Device.objects.filter(node=node, uuid__in=placed.devices).order_by("index")
-    text = _("%(node)s: %(free)s free now, the best fit for %(count)s.") % {
+    text = _("%(node)s fits best: %(free)s free now, %(count)s needed.") % {
         "node": node.name,
         "free": free,
         "count": len(placed.devices),

@@ -23,6 +23,7 @@ export class ModelField {
   listen() {
     const search = debounce(() => this.search(), WAIT_MS);
     this.input.addEventListener("input", () => {
+      if (this.choosing) return; // the answer, not a question
       this.close(); // what is listed answers an older question
       search();
       this.describeSoon();
@@ -60,9 +61,11 @@ export class ModelField {
 
   choose(id) {
     this.input.value = id;
+    this.asked += 1; // a search still under way must not open the list again
     this.close();
+    this.choosing = true;
     this.input.dispatchEvent(new Event("input", { bubbles: true }));
-    this.close();
+    this.choosing = false;
     this.describe();
   }
 

@@ -28,9 +28,18 @@ class Actions {
     await this.reload();
   }
 
+  /** The newest step; what the server rendered while no frame has come yet. */
+  step() {
+    const known = this.status().step;
+    if (known !== undefined) return known;
+    const part = this.root.querySelector('[data-live="step"]');
+    return (part && Number.parseInt(part.textContent, 10)) || 0;
+  }
+
   cancelBody() {
-    if (!ACTIVE.includes(this.root.dataset.state) || !this.status().step) return text("cancel_body_queued");
-    return text("cancel_body", { steps: integer(Math.max(0, this.status().step - this.lastSaved())) });
+    const step = this.step();
+    if (!ACTIVE.includes(this.root.dataset.state) || !step) return text("cancel_body_queued");
+    return text("cancel_body", { steps: integer(Math.max(0, step - this.lastSaved())) });
   }
 
   async ask(name) {
