@@ -1,6 +1,5 @@
 """What a job's page needs to know of the job: its words, its actions, its tabs."""
 
-import shlex
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +16,7 @@ from loraforge.instances.states import ACTIVE, RESTING, TERMINAL, State
 from loraforge.scheduling.selectors import queue_position, wait_text
 from loraforge.swift.catalogue import catalogue_load
 from loraforge.training.models import Job
+from loraforge.training.selectors import command_line
 from nodeagent.contract.phases import Phase
 
 _STOPPABLE = frozenset(
@@ -147,8 +147,8 @@ def settings_of(job: Job) -> list[Setting]:
 
 
 def command_of(job: Job) -> str:
-    """The frozen command as one line to copy, without secrets."""
-    return redact(shlex.join(["python", *map(str, job.argv)])) if job.argv else ""
+    """The frozen command to read and to copy, without secrets."""
+    return redact(command_line([str(word) for word in job.argv])) if job.argv else ""
 
 
 @dataclass(frozen=True)

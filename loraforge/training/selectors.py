@@ -88,8 +88,8 @@ def job_has_files(*, job: Job) -> bool:
 class Preview:
     """What a draft would become.
 
-    argv: what follows the Python executable, without device flags; command_line: the same as one line
-    to copy; config_yaml, config_json: files to keep and to import elsewhere. problems: empty when the
+    argv: what follows the Python executable, without device flags; command_line: the same, to read
+    and to copy; config_yaml, config_json: files to keep and to import elsewhere. problems: empty when the
     job could start. effective_batch_size: rows per optimizer step.
     """
 
@@ -102,6 +102,20 @@ class Preview:
     model_type: str
     template: str
     effective_batch_size: int
+
+
+def command_line(argv: Sequence[str]) -> str:
+    """A command for a shell, each argument with its values on a line of its own.
+
+    argv: what follows the Python executable. Pasted into a POSIX shell it is one command.
+    """
+    lines = ["python"]
+    for word in argv:
+        if word.startswith("--"):
+            lines.append(shlex.quote(word))
+        else:
+            lines[-1] += f" {shlex.quote(word)}"
+    return " \\\n  ".join(lines)
 
 
 def _number(value: object, otherwise: int) -> int:
@@ -130,7 +144,7 @@ def job_preview(*, user: User, draft: JobDraft) -> Preview:
     plain = {"command": draft.command, "model": draft.model, "arguments": verdict.arguments}
     return Preview(
         argv=argv,
-        command_line=shlex.join(["python", *argv]),
+        command_line=command_line(argv),
         config_yaml=compile_yaml(draft.command, arguments, platform=platform),
         config_json=msgspec.json.format(msgspec.json.encode(plain)).decode(),
         **shared,  # type: ignore[arg-type]
