@@ -105,7 +105,7 @@ def node_chip(state: str, label: str) -> SafeString:
 
 @register.simple_tag
 def when(moment: datetime | None, style: str = "moment") -> SafeString:
-    """A moment as ``<time>``. JavaScript turns it into the reader's zone; style: moment, ago or date."""
+    """A moment as ``<time>``. JavaScript turns it into the reader's zone; style: moment, exact, ago, date."""
     if moment is None:
         return SafeString("")
     return format_html(

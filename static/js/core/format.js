@@ -3,6 +3,7 @@ import { text } from "./texts.js";
 
 const LOCALE = document.documentElement.lang || "en";
 const MOMENT = new Intl.DateTimeFormat(LOCALE, { year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", hour12: false });
+const EXACT = new Intl.DateTimeFormat(LOCALE, { year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
 const FULL = new Intl.DateTimeFormat(LOCALE, { dateStyle: "medium", timeStyle: "medium" });
 const DAY = new Intl.DateTimeFormat(LOCALE, { year: "numeric", month: "short", day: "numeric" });
 const CLOCK = new Intl.DateTimeFormat(LOCALE, { hour: "2-digit", minute: "2-digit", hour12: false });
@@ -25,6 +26,7 @@ export function ago(date) {
 function momentText(date, style) {
   if (style === "ago") return ago(date);
   if (style === "date") return DAY.format(date);
+  if (style === "exact") return EXACT.format(date);
   return style === "clock" ? CLOCK.format(date) : MOMENT.format(date);
 }
 

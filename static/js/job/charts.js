@@ -8,7 +8,7 @@ const SMALL = ["learning_rate", "grad_norm", "token_acc"];
 const ALSO = { validation: ["eval_loss", "eval_token_acc"] };
 const REDRAW_MS = 250;
 // Values that are no curve: totals of the end, and what other parts of the page show.
-const NOT_CURVES = /^(epoch|train_|eval_(runtime|samples|steps)|total_flos|global_step|memory|loss$|eval_loss$)/;
+const NOT_CURVES = /^(epoch|train_|eval_(runtime|samples|steps)|total_flos|global_step|memory|best_metric$|loss$|eval_loss$)/;
 
 const clock = (at) => new Date(at).toLocaleTimeString(document.documentElement.lang, { hour12: false });
 const colour = (name) => window.getComputedStyle(document.documentElement).getPropertyValue(`--lf-${name}`).trim();
