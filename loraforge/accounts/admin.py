@@ -3,6 +3,7 @@
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
@@ -11,6 +12,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.widgets import UnfoldAdminSelectWidget
 
 from loraforge.accounts import admin_columns as columns
 from loraforge.accounts import services
@@ -34,6 +36,12 @@ class UserForm(UserChangeForm):
     """Nobody takes their own rights away by mistake: there would be nobody left to give them back."""
 
     actor: User
+    language = forms.ChoiceField(
+        label=gettext_lazy("language"),
+        choices=[("", gettext_lazy("As the browser asks")), *settings.LANGUAGES],
+        required=False,
+        widget=UnfoldAdminSelectWidget,
+    )
 
     def clean(self) -> dict[str, Any]:
         given: dict[str, Any] = super().clean() or self.cleaned_data
@@ -147,7 +155,10 @@ class ApiTokenAdmin(ReadOnlyModelAdmin):
     list_display = ("name", "owner_shown", "created", "expires", "used")
     list_filter = (
         ("owner", columns.filter_titled(gettext_lazy("owner"))),
-        ("last_used_at", admin.EmptyFieldListFilter),
+        (
+            "last_used_at",
+            columns.filter_titled(gettext_lazy("last used"), admin.EmptyFieldListFilter),
+        ),
     )
     search_fields = ("name", "owner__username")
     list_select_related = ("owner",)
@@ -156,9 +167,9 @@ class ApiTokenAdmin(ReadOnlyModelAdmin):
     shown = ((None, ("name", "owner_shown", "created", "expires", "used", "audited")),)
 
     owner_shown = columns.linked("owner", gettext_lazy("owner"))
-    created = columns.plain("created_at", gettext_lazy("created"))
-    expires = columns.plain("expires_at", gettext_lazy("expires"))
-    used = columns.plain("last_used_at", gettext_lazy("last used"))
+    created = columns.when("created_at", gettext_lazy("created"))
+    expires = columns.when("expires_at", gettext_lazy("expires"))
+    used = columns.when("last_used_at", gettext_lazy("last used"))
     audited = columns.audited()
 
     @admin.action(description=gettext_lazy("Revoke"), permissions=["administer"])

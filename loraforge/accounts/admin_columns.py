@@ -16,6 +16,8 @@ from django.template.defaultfilters import filesizeformat
 from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import Truncator
+from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.utils import display_for_label
@@ -28,6 +30,8 @@ Column = Callable[..., Any]
 
 EMPTY = "-"
 SHOWN_BYTES = 2048
+SHORT = 48
+ONE_LINE = 24  # letters of a name that a table does not break
 PRINTABLE = frozenset(f"{string.ascii_letters}{string.digits}{string.punctuation} ")
 
 
@@ -61,6 +65,41 @@ def plain(path: str, label: Text, *, boolean: bool = False) -> Column:
     return _column(path, label, lambda row: _value(row, path), boolean=boolean)
 
 
+def when(path: str, label: Text) -> Column:
+    """A moment to the second, in one line and sortable by eye; the zone is the server's (UTC)."""
+
+    def show(row: Any) -> Any:
+        moment = _value(row, path)
+        if moment is None:
+            return EMPTY
+        text = localtime(moment).strftime("%Y-%m-%d %H:%M:%S")
+        return format_html('<time class="whitespace-nowrap" datetime="{}">{}</time>', moment, text)
+
+    return _column(path, label, show)
+
+
+def flag(path: str, label: Text) -> Column:
+    """Something out of the ordinary: its label where it is so, nothing elsewhere."""
+
+    def show(row: Any) -> str:
+        chosen: str = display_for_label((True, str(label)), EMPTY, {True: "warning"})
+        return chosen if _value(row, path) else EMPTY
+
+    return _column(path, label, show)
+
+
+def short(path: str, label: Text) -> Column:
+    """A text that people write at any length, cut in a list; the whole of it under the pointer."""
+
+    def show(row: Any) -> Any:
+        text = str(_value(row, path))
+        if len(text) <= SHORT:
+            return text
+        return format_html('<span title="{}">{}</span>', text, Truncator(text).chars(SHORT))
+
+    return _column(path, label, show)
+
+
 def called(method: str, label: Text) -> Column:
     """What a method of the row gives."""
     show = admin.display(description=label, empty_value=EMPTY)
@@ -78,7 +117,7 @@ def chip(path: str, label: Text, looks: Mapping[Any, str]) -> Column:
     def show(row: Any) -> str:
         holder, name = _end(row, path)
         value = getattr(holder, name, None)
-        if not value:
+        if value in {None, ""}:
             return EMPTY
         known = {value: looks.get(value, "")}
         shown: str = display_for_label((value, str(_value(row, path))), EMPTY, known)
@@ -145,12 +184,14 @@ def raw(path: str, label: Text) -> Column:
     return _column(path, label, lambda row: preformatted(hex_dump(bytes(_value(row, path)))))
 
 
-def filter_titled(title: Text) -> type[admin.FieldListFilter]:
-    """The filter that Django would choose for a column, under this title."""
+def filter_titled(
+    title: Text, kind: type[admin.FieldListFilter] | None = None
+) -> type[admin.FieldListFilter]:
+    """A filter under this title: of ``kind``, else what Django would choose for the column."""
 
     class Titled(admin.FieldListFilter):
         def __new__(cls, *arguments: Any, **named: Any) -> Any:
-            made: Any = admin.FieldListFilter.create(*arguments, **named)
+            made: Any = (kind or admin.FieldListFilter.create)(*arguments, **named)
             made.title = title
             return made
 
@@ -172,7 +213,8 @@ def link(row: Any, text: str = "") -> str:
 def anchor(address: str, text: Text) -> SafeString:
     """A link in the admin's colour."""
     return format_html(
-        '<a class="text-primary-600 dark:text-primary-500 hover:underline" href="{}">{}</a>',
+        '<a class="text-primary-600 dark:text-primary-500 hover:underline {}" href="{}">{}</a>',
+        "whitespace-nowrap" if len(str(text)) <= ONE_LINE else "",
         address,
         text,
     )

@@ -1,5 +1,6 @@
 from django.apps import AppConfig
 from django.utils.module_loading import import_string
+from django.utils.translation import gettext_lazy as _
 
 from loraforge.accounts.ownership import Ownership, register
 
@@ -7,6 +8,7 @@ from loraforge.accounts.ownership import Ownership, register
 class AccountsConfig(AppConfig):
     name = "loraforge.accounts"
     label = "accounts"
+    verbose_name = _("People")
 
     def ready(self) -> None:
         """Say whose these rows are, and let the schema know API tokens."""

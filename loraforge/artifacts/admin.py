@@ -22,7 +22,7 @@ class OutputFileAdmin(ReadOnlyModelAdmin):
         "removed",
     )
     list_filter = (
-        ("removed_at", admin.EmptyFieldListFilter),
+        ("removed_at", columns.filter_titled(_("removed"), admin.EmptyFieldListFilter)),
         ("attempt__node", columns.filter_titled(_("node"))),
     )
     search_fields = ("path", "attempt__instance__name", "=attempt__instance__id")
@@ -45,8 +45,8 @@ class OutputFileAdmin(ReadOnlyModelAdmin):
     node_shown = columns.linked("attempt.node", _("node"))
     size_shown = columns.size("size_bytes", _("size"))
     hash = columns.plain("sha256", "SHA-256")
-    modified = columns.plain("modified_at", _("changed"))
-    removed = columns.plain("removed_at", _("removed"))
+    modified = columns.when("modified_at", _("changed"))
+    removed = columns.when("removed_at", _("removed"))
 
     def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
         """The links of an instance and an attempt filter by these."""

@@ -1,11 +1,13 @@
 from importlib import import_module
 
 from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
 
 
 class ArtifactsConfig(AppConfig):
     name = "loraforge.artifacts"
     label = "artifacts"
+    verbose_name = _("Work")
 
     def ready(self) -> None:
         """Say whose these rows are; the module needs loaded models."""

@@ -24,6 +24,7 @@ LOOKS = {
     LogEntry.Action.UPDATE: "info",
     LogEntry.Action.DELETE: "danger",
 }
+NAMED = 5  # changed columns in a list
 
 
 @admin.register(LogEntry)
@@ -31,7 +32,7 @@ class AuditAdmin(ReadOnlyModelAdmin):
     """Who did what to what, newest first."""
 
     list_display = (
-        "timestamp",
+        "at",
         "actor_shown",
         "action_shown",
         "kind",
@@ -40,19 +41,20 @@ class AuditAdmin(ReadOnlyModelAdmin):
         "in_short",
     )
     list_filter = (
-        "action",
-        "content_type",
+        ("action", columns.filter_titled(_("action"))),
+        ("content_type", columns.filter_titled(_("kind"))),
         ("actor", columns.filter_titled(_("actor"))),
-        "timestamp",
+        ("timestamp", columns.filter_titled(_("time"))),
     )
     search_fields = ("object_repr", "=object_pk", "actor__username", "=remote_addr")
     list_select_related = ("actor", "content_type")
     date_hierarchy = "timestamp"
     shown = (
-        (None, ("timestamp", "actor_shown", "address", "action_shown", "what", "kind", "target")),
+        (None, ("at", "actor_shown", "address", "action_shown", "what", "kind", "target")),
         (_("Changes"), ("changes_shown",)),
     )
 
+    at = columns.when("timestamp", _("time"))
     actor_shown = columns.linked("actor", _("actor"))
     action_shown = columns.chip("action", _("action"), LOOKS)
     address = columns.plain("remote_addr", _("from address"))
@@ -74,7 +76,7 @@ class AuditAdmin(ReadOnlyModelAdmin):
 
     @admin.display(description=_("kind"), ordering="content_type__model")
     def kind(self, entry: LogEntry) -> str:
-        return str(entry.content_type)
+        return str(entry.content_type.name)
 
     @admin.display(description=_("of"), ordering="object_repr")
     def target(self, entry: LogEntry) -> str:
@@ -94,7 +96,11 @@ class AuditAdmin(ReadOnlyModelAdmin):
     @admin.display(description=_("changes"))
     def in_short(self, entry: LogEntry) -> str:
         """The columns that changed."""
-        return ", ".join(entry.changes or {}) or columns.EMPTY
+        names = list(entry.changes or {})
+        if entry.action == LogEntry.Action.CREATE or not names:
+            return columns.EMPTY
+        more = ["…"] if len(names) > NAMED else []
+        return ", ".join(names[:NAMED] + more)
 
     @admin.display(description=_("changes"))
     def changes_shown(self, entry: LogEntry) -> SafeString:

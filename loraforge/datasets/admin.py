@@ -24,7 +24,7 @@ class DatasetAdmin(ReadOnlyModelAdmin):
         "state",
         ("row_format", columns.filter_titled(_("format"))),
         ("owner", columns.filter_titled(_("owner"))),
-        ("deleted_at", admin.EmptyFieldListFilter),
+        ("deleted_at", columns.filter_titled(_("deleted"), admin.EmptyFieldListFilter)),
     )
     search_fields = ("name", "owner__username", "remote_id", "=sha256")
     list_select_related = ("owner",)
@@ -45,8 +45,8 @@ class DatasetAdmin(ReadOnlyModelAdmin):
     stored_as = columns.plain("storage_name", _("stored as"))
     errors_counted = columns.plain("error_count", _("wrong rows"))
     tolerated = columns.joined("notes", _("tolerated"))
-    created = columns.plain("created_at", _("created"))
-    deleted = columns.plain("deleted_at", _("deleted"))
+    created = columns.when("created_at", _("created"))
+    deleted = columns.when("deleted_at", _("deleted"))
     audited = columns.audited()
     jobs = columns.elsewhere("training", "job", "job_datasets__dataset__id__exact", _("jobs"))
 
@@ -76,6 +76,6 @@ class UploadAdmin(ReadOnlyModelAdmin):
     checked = columns.size("checked_bytes", _("checked"))
     tries = columns.plain("check_tries", _("starts of its check"))
     result = columns.linked("dataset", _("dataset"))
-    created = columns.plain("created_at", _("created"))
-    locked = columns.plain("locked_until", _("locked until"))
-    expires = columns.plain("expires_at", _("expires"))
+    created = columns.when("created_at", _("created"))
+    locked = columns.when("locked_until", _("locked until"))
+    expires = columns.when("expires_at", _("expires"))

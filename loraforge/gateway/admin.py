@@ -31,7 +31,7 @@ class OutboxMessageAdmin(ReadOnlyModelAdmin):
     what_for = columns.plain("target", _("target"))
     queue_shown = columns.plain("queue", _("queue"))
     content = columns.data("payload", _("content"))
-    since = columns.plain("created_at", _("waits since"))
+    since = columns.when("created_at", _("waits since"))
 
 
 @admin.register(DeadLetter)
@@ -48,7 +48,7 @@ class DeadLetterAdmin(ReadOnlyModelAdmin):
     node_shown = columns.plain("node", _("node"))
     entry = columns.plain("entry_id", _("entry of the stream"))
     why = columns.plain("error", _("error"))
-    when = columns.plain("at", _("time"))
+    when = columns.when("at", _("time"))
     content = columns.raw("raw", _("content"))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[DeadLetter]:

@@ -38,9 +38,9 @@ class _AttemptColumns:
     phase_shown = columns.plain("phase", gettext_lazy("phase"))
     outcome_shown = columns.plain("outcome", gettext_lazy("outcome"))
     exit_shown = columns.plain("exit_code", gettext_lazy("exit code"))
-    assigned = columns.plain("assigned_at", gettext_lazy("assigned"))
-    running = columns.plain("running_at", gettext_lazy("running since"))
-    ended = columns.plain("ended_at", gettext_lazy("ended"))
+    assigned = columns.when("assigned_at", gettext_lazy("assigned"))
+    running = columns.when("running_at", gettext_lazy("running since"))
+    ended = columns.when("ended_at", gettext_lazy("ended"))
 
 
 class AttemptInline(_AttemptColumns, ReadOnlyInline):  # type: ignore[misc]
@@ -60,7 +60,7 @@ class EventInline(ReadOnlyInline):
     fields = ("when", "attempt_shown", "change", "reason_shown", "detail_shown", "who")
     show_change_link = False
 
-    when = columns.plain("at", gettext_lazy("time"))
+    when = columns.when("at", gettext_lazy("time"))
     attempt_shown = columns.plain("attempt", gettext_lazy("attempt"))
     reason_shown = columns.plain("reason", gettext_lazy("reason"))
     detail_shown = columns.plain("detail", gettext_lazy("detail"))
@@ -80,17 +80,17 @@ class InstanceAdmin(ReadOnlyModelAdmin):
     """Everything that occupies a node, deleted ones too."""
 
     list_display = (
-        *("number_shown", "name", "owner_shown", "state_shown", "node_shown", "priority"),
+        *("number_shown", "name_short", "owner_shown", "state_shown", "node_shown", "priority"),
         *("waits_for", "failed_by", "created"),
     )
-    list_display_links = ("number_shown", "name")
+    list_display_links = ("number_shown", "name_short")
     list_filter = (
         "state",
         ("node", columns.filter_titled(gettext_lazy("node"))),
         ("kind", columns.filter_titled(gettext_lazy("kind"))),
         ("owner", columns.filter_titled(gettext_lazy("owner"))),
         ("failure_reason", columns.filter_titled(gettext_lazy("failure"))),
-        ("deleted_at", admin.EmptyFieldListFilter),
+        ("deleted_at", columns.filter_titled(gettext_lazy("deleted"), admin.EmptyFieldListFilter)),
     )
     search_fields = ("=id", "name", "owner__username", "failure_reason")
     list_select_related = ("owner", "node")
@@ -125,6 +125,7 @@ class InstanceAdmin(ReadOnlyModelAdmin):
         (gettext_lazy("Times"), ("created", "queued", "started", "ended", "deleted")),
     )
 
+    name_short = columns.short("name", gettext_lazy("name"))
     number_shown = columns.number("pk", gettext_lazy("number"))
     owner_shown = columns.linked("owner", gettext_lazy("owner"))
     kind_shown = columns.plain("kind", gettext_lazy("kind"))
@@ -144,11 +145,11 @@ class InstanceAdmin(ReadOnlyModelAdmin):
     loss_shown = columns.plain("loss", gettext_lazy("loss"))
     saved = columns.plain("saved_step", gettext_lazy("saved step"))
     tags_shown = columns.joined("tags", gettext_lazy("tags"))
-    created = columns.plain("created_at", gettext_lazy("created"))
-    queued = columns.plain("queued_at", gettext_lazy("queued"))
-    started = columns.plain("started_at", gettext_lazy("started"))
-    ended = columns.plain("ended_at", gettext_lazy("ended"))
-    deleted = columns.plain("deleted_at", gettext_lazy("deleted"))
+    created = columns.when("created_at", gettext_lazy("created"))
+    queued = columns.when("queued_at", gettext_lazy("queued"))
+    started = columns.when("started_at", gettext_lazy("started"))
+    ended = columns.when("ended_at", gettext_lazy("ended"))
+    deleted = columns.when("deleted_at", gettext_lazy("deleted"))
     leases = columns.elsewhere(
         "instances", "devicelease", "attempt__instance__id__exact", gettext_lazy("device leases")
     )
@@ -231,8 +232,8 @@ class AttemptAdmin(_AttemptColumns, ReadOnlyModelAdmin):  # type: ignore[misc]
     signal = columns.plain("killed_by", gettext_lazy("ended by signal"))
     process = columns.plain("pid", "PID")
     stop_asked = columns.plain("stop_requested", gettext_lazy("stop asked for"))
-    preparing = columns.plain("preparing_at", gettext_lazy("preparing since"))
-    first_step = columns.plain("first_step_at", gettext_lazy("first step"))
+    preparing = columns.when("preparing_at", gettext_lazy("preparing since"))
+    first_step = columns.when("first_step_at", gettext_lazy("first step"))
     leases = columns.elsewhere(
         "instances", "devicelease", "attempt__id__exact", gettext_lazy("device leases")
     )
@@ -247,7 +248,10 @@ class DeviceLeaseAdmin(ReadOnlyModelAdmin):
 
     list_display = ("device", "node_shown", "instance_shown", "attempt_shown", "since", "until")
     list_filter = (
-        ("released_at", admin.EmptyFieldListFilter),
+        (
+            "released_at",
+            columns.filter_titled(gettext_lazy("released"), admin.EmptyFieldListFilter),
+        ),
         ("node", columns.filter_titled(gettext_lazy("node"))),
     )
     search_fields = (
@@ -265,8 +269,8 @@ class DeviceLeaseAdmin(ReadOnlyModelAdmin):
     node_shown = columns.linked("node", gettext_lazy("node"))
     instance_shown = columns.linked("attempt.instance", gettext_lazy("instance"))
     attempt_shown = columns.linked("attempt", gettext_lazy("attempt"))
-    since = columns.plain("leased_at", gettext_lazy("since"))
-    until = columns.plain("released_at", gettext_lazy("released"))
+    since = columns.when("leased_at", gettext_lazy("since"))
+    until = columns.when("released_at", gettext_lazy("released"))
 
     def lookup_allowed(self, lookup: str, value: str, request: Any = None) -> bool:
         """The links of an instance and an attempt filter by these."""

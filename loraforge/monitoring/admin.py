@@ -31,16 +31,19 @@ for _model in (
 class AccessAttemptAdmin(ReadOnlyModelAdmin):
     """Wrong passwords that count towards a lock: who is locked out, and from where."""
 
-    list_display = ("username", "ip_address", "failures", "attempt_time", "path_info")
-    list_filter = ("attempt_time", "path_info")
+    list_display = ("name", "address", "failures", "last", "page")
+    list_filter = (("attempt_time", columns.filter_titled(gettext_lazy("time"))),)
     search_fields = ("username", "=ip_address")
     date_hierarchy = "attempt_time"
     actions = ("unlock",)
-    shown = (
-        (None, ("username", "ip_address", "failures", "attempt_time", "path_info", "user_agent")),
-    )
+    shown = ((None, ("name", "address", "failures", "last", "page", "browser")),)
 
-    failures = columns.plain("failures_since_start", gettext_lazy("failed sign-ins"))
+    name = columns.plain("username", gettext_lazy("user name"))
+    address = columns.plain("ip_address", gettext_lazy("from address"))
+    last = columns.when("attempt_time", gettext_lazy("time"))
+    page = columns.plain("path_info", gettext_lazy("page"))
+    browser = columns.plain("user_agent", gettext_lazy("browser"))
+    failures = columns.plain("failures_since_start", gettext_lazy("wrong passwords"))
 
     @admin.action(description=gettext_lazy("Unlock"), permissions=["administer"])
     def unlock(self, request: HttpRequest, queryset: QuerySet[AccessAttempt]) -> None:

@@ -65,5 +65,10 @@ def _platform() -> list[dict[str, Any]]:
         _item(_("Dead letters"), "report", "gateway_deadletter"),
         _item(_("Journal positions"), "bookmark", "gateway_journalposition"),
         {"title": _("API documentation"), "icon": "api", "link": reverse("docs")},
-        {"title": _("Back to LoRAForge"), "icon": "arrow_back", "link": reverse("dashboard:home")},
+        {
+            "title": _("Back to LoRAForge"),
+            "icon": "arrow_back",
+            "link": reverse("dashboard:home"),
+            "active": False,
+        },
     ]

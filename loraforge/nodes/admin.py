@@ -37,7 +37,7 @@ class NodeAdmin(ReadOnlyModelAdmin):
     """To look, and to cordon."""
 
     list_display = (
-        *("name", "state_shown", "cordoned", "runtime", "host", "disk_free"),
+        *("name", "state_shown", "is_cordoned", "runtime", "host", "disk_free"),
         *("last_heard", "agent", "swift", "instances"),
     )
     list_filter = ("state", "cordoned", "runtime")
@@ -69,6 +69,7 @@ class NodeAdmin(ReadOnlyModelAdmin):
     )
 
     state_shown = columns.chip("state", gettext_lazy("state"), NODE_LOOKS)
+    is_cordoned = columns.flag("cordoned", gettext_lazy("cordoned"))
     host = columns.plain("hostname", gettext_lazy("host name"))
     processors = columns.plain("cpu_count", gettext_lazy("CPU cores"))
     memory = columns.size("memory_bytes", gettext_lazy("memory"))
@@ -80,9 +81,9 @@ class NodeAdmin(ReadOnlyModelAdmin):
     swift = columns.plain("swift_version", gettext_lazy("SWIFT version"))
     file_service = columns.plain("file_url", gettext_lazy("file service"))
     boot = columns.plain("boot_id", gettext_lazy("boot id"))
-    last_heard = columns.plain("seen_at", gettext_lazy("last heartbeat"))
-    joined = columns.plain("joined_at", gettext_lazy("joined"))
-    created = columns.plain("created_at", gettext_lazy("created"))
+    last_heard = columns.when("seen_at", gettext_lazy("last heartbeat"))
+    joined = columns.when("joined_at", gettext_lazy("joined"))
+    created = columns.when("created_at", gettext_lazy("created"))
     instances = columns.elsewhere(
         "instances", "instance", "node__id__exact", gettext_lazy("instances")
     )

@@ -87,7 +87,7 @@ class JobAdmin(ReadOnlyModelAdmin):
     )
 
     number = columns.number("pk", gettext_lazy("number"))
-    name = columns.plain("instance.name", gettext_lazy("name"))
+    name = columns.short("instance.name", gettext_lazy("name"))
     owner = columns.linked("instance.owner", gettext_lazy("owner"))
     model_shown = columns.plain("model", gettext_lazy("base model"))
     state = columns.chip("instance.state", gettext_lazy("state"), STATE_LOOKS)
@@ -95,7 +95,7 @@ class JobAdmin(ReadOnlyModelAdmin):
     attempt = columns.plain("instance.attempt", gettext_lazy("attempt"))
     failed_by = columns.plain("instance.failure_reason", gettext_lazy("failure"))
     failed_with = columns.plain("instance.failure_detail", gettext_lazy("failure, in detail"))
-    created = columns.plain("instance.created_at", gettext_lazy("created"))
+    created = columns.when("instance.created_at", gettext_lazy("created"))
     instance_shown = columns.linked("instance", gettext_lazy("instance"))
     parent_shown = columns.linked("parent", gettext_lazy("copied from"))
     hub = columns.plain("model_hub", gettext_lazy("hub"))

@@ -1,6 +1,7 @@
 from importlib import import_module
 
 from django.apps import AppConfig, apps
+from django.utils.translation import gettext_lazy as _
 
 from loraforge.accounts.ownership import Ownership, register
 
@@ -8,6 +9,7 @@ from loraforge.accounts.ownership import Ownership, register
 class TrainingConfig(AppConfig):
     name = "loraforge.training"
     label = "training"
+    verbose_name = _("Work")
 
     def ready(self) -> None:
         """A job is its instance's owner's, and shared with it; datasets in use are kept."""

@@ -147,7 +147,7 @@ def test_a_link_shows_what_belongs_to_the_row_only() -> None:
     browser = browser_of(UserFactory.create(operator=True))
     fill(1)
     job = fill(1)
-    filters = {"node__id__exact": job.instance.node_id}
+    filters = {"node__id__exact": str(job.instance.node_id)}
     listed = browser.get(address(Instance, "changelist"), filters)
     assert [row.pk for row in listed.context["cl"].result_list] == [job.pk]
     log = {"content_type__model__exact": "instance", "object_pk__exact": job.pk}
