@@ -63,7 +63,10 @@ export class DatasetField {
   toggle(id, on) {
     this.chosen = this.chosen.filter((one) => one !== id);
     if (on) this.chosen.push(id);
+    const held = [this.picks, this.picked].some((part) => part.contains(document.activeElement));
     this.show();
+    const box = this.picks.querySelector(`input[value="${id}"]`);
+    if (held && box) box.focus(); // the keyboard goes on where it was: the rows are new elements
     this.onChange();
   }
 
