@@ -18,9 +18,11 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "loraforge.settings.base")
 django_application = handler.django_application()
 
 from channels.routing import URLRouter  # noqa: E402
-from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
+from channels.security.websocket import WebsocketDenier  # noqa: E402
 
+from loraforge.core.bodies import BoundedBodies  # noqa: E402
 from loraforge.core.fanout import fanout  # noqa: E402
+from loraforge.core.origins import is_own_origin, origin_of  # noqa: E402
 from loraforge.core.staticfiles import StaticFiles  # noqa: E402
 from loraforge.datasets import tus  # noqa: E402
 from loraforge.routing import websocket_urlpatterns  # noqa: E402
@@ -33,7 +35,8 @@ Send = Any
 static_files = StaticFiles()
 routes: Any = websocket_urlpatterns
 sockets = URLRouter(routes)
-sockets_of_browsers = AllowedHostsOriginValidator(sockets)
+denied: Any = WebsocketDenier.as_asgi()
+pages = BoundedBodies(django_application)
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
@@ -45,13 +48,14 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     elif tus.is_tus(scope):
         await tus.application(scope, receive, send)
     elif not await static_files.answer(scope, send):
-        await django_application(scope, receive, send)
+        await pages(scope, receive, send)
 
 
 async def websocket(scope: Scope, receive: Receive, send: Send) -> None:
     """A browser always says which page it comes from; a page of another site is refused."""
-    is_browser = any(name == b"origin" for name, _value in scope["headers"])
-    await (sockets_of_browsers if is_browser else sockets)(scope, receive, send)
+    origin = origin_of(scope)
+    is_welcome = origin is None or is_own_origin(scope, origin)
+    await (sockets if is_welcome else denied)(scope, receive, send)
 
 
 async def lifespan(receive: Receive, send: Send) -> None:

@@ -155,8 +155,10 @@ async def test_a_cursor_that_is_none_is_refused(web: Web, attempt: Attempt, alic
 
 async def test_a_page_of_another_site_is_refused(web: Web, attempt: Attempt, alice: User) -> None:
     cookie = await in_thread(session_of)(alice)
-    connecting = web.socket(path_of(attempt), cookie=cookie, origin="https://evil.example")
-    assert await refused_with(connecting) == 403
+    another_port = "http://127.0.0.1:1"
+    for origin in ("https://evil.example", another_port, "null"):
+        connecting = web.socket(path_of(attempt), cookie=cookie, origin=origin)
+        assert await refused_with(connecting) == 403
     async with web.socket(path_of(attempt), cookie=cookie, origin=web.url("")) as socket:
         assert (await read(socket))["type"] == "train_status"
 
