@@ -32,7 +32,7 @@ GROUPS = {"live": ["line", "state", "start"]}
 
 
 def main() -> None:
-    """The parts that were named, one after the other; a file of before keeps what is not measured now."""
+    """The parts that were named, one after the other, in the order of the tables above."""
     parser = argparse.ArgumentParser(description=__doc__)
     known = [*WHOLE, *PARTS]
     parser.add_argument("names", nargs="*", choices=[*known, *GROUPS, []], help="default: all")
