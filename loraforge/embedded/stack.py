@@ -136,13 +136,24 @@ def runtime_of(stack: Stack) -> str:
     return chosen.read_text(encoding="ascii").strip() if chosen.exists() else "auto"
 
 
+def private_make(stack: Stack) -> None:
+    """Close to other accounts of this machine what holds passwords, sessions, datasets and logs."""
+    for name in ("logs", "storage"):
+        folder = stack.data / name
+        folder.mkdir(mode=0o700, exist_ok=True)
+        folder.chmod(0o700)
+    for path in stack.data.glob("loraforge.sqlite3*"):
+        path.chmod(0o600)
+
+
 def stack_prepare(stack: Stack) -> dict[str, str]:
     """Everything that must be there before the services start; gives their environment."""
-    (stack.data / "logs").mkdir(exist_ok=True)
+    private_make(stack)
     embedded_redis = not env.str("REDIS_URL", default="")
     redis_server = _redis_server(stack) if embedded_redis else "/bin/false"
     _socket_folder(stack, "flower")
     call_command("migrate", interactive=False, verbosity=0)
+    private_make(stack)
     _static_collect(stack)
     _node_ensure(stack)
     return {

@@ -12,9 +12,9 @@ env = environ.Env()
 
 
 def data_folder() -> Path:
-    """`LORAFORGE_DATA`: everything that is not code."""
+    """`LORAFORGE_DATA`: everything that is not code; made for nobody but its owner."""
     folder = Path(env.str("LORAFORGE_DATA", default=str(BASE_DIR / "var"))).expanduser().resolve()
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
 
 
