@@ -127,6 +127,8 @@ def debian_make() -> None:
             text=True,
             check=False,
         )
+        if packed.stdout is not None:  # else tar waits for ever for a reader that is gone
+            packed.stdout.close()
         if packed.wait() != 0 or loaded.returncode != 0:
             raise BuildFailure(f"docker import failed: {loaded.stderr.strip()}")
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import psycopg
 import pytest
 
 from loraforge.embedded.client import ApiClient
@@ -112,6 +113,10 @@ class LiveStack:
 
     def sql(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         """Rows straight from the database, read-only."""
+        server = self.environment.get("DATABASE_URL")
+        if server:
+            with psycopg.connect(server, autocommit=True) as connection:
+                return connection.execute(query.replace("?", "%s").encode(), values).fetchall()
         database = sqlite3.connect(
             f"file:{self.data}/loraforge.sqlite3?mode=ro", uri=True, timeout=20
         )
@@ -121,7 +126,7 @@ class LiveStack:
             database.close()
 
     def redis_url(self) -> str:
-        return f"unix://{self.data}/redis/redis.sock?db=0"
+        return self.environment.get("REDIS_URL") or f"unix://{self.data}/redis/redis.sock?db=0"
 
 
 @contextmanager
@@ -139,8 +144,8 @@ def stack_running(data: Path, demo: Path, **settings: str) -> Iterator[LiveStack
         **settings,
     }
     live = LiveStack(data=data, port=int(environment["LORAFORGE_PORT"]), environment=environment)
-    live.up()
     try:
+        live.up()
         yield live
     finally:
         live.down("--jobs")
