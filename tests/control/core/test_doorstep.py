@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 from django.http import HttpRequest, HttpResponse
 from django.test import override_settings
 from django.urls import path
@@ -13,6 +14,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from loraforge.asgi import application
 from loraforge.core.origins import is_own_origin, origin_of
+from loraforge.settings.env import BASE_DIR
 from tests.control.webserver import served
 
 pytestmark = pytest.mark.django_db(
@@ -112,3 +114,11 @@ def test_whose_page_may_open_a_socket(origin: str, *, is_own: bool) -> None:
 def test_a_host_that_is_not_ours_has_no_pages() -> None:
     scope = _scope("evil.example", "http://evil.example")
     assert not is_own_origin(scope, "http://evil.example")
+
+
+def test_behind_the_proxy_callers_are_told_apart() -> None:
+    """uvicorn believes its proxy who calls; that is safe only while nobody else reaches its port."""
+    compose = yaml.safe_load((BASE_DIR / "docker-compose.yml").read_text())
+    web = compose["services"]["web"]
+    assert web["environment"]["FORWARDED_ALLOW_IPS"] == "*"
+    assert "ports" not in web
