@@ -87,6 +87,10 @@ $(REDIS): tools/redis_fetch.py | $(TOOLS)
 swift-image: ## the CPU training image for the docker runtime (ARGS="--base NAME --tag NAME --force")
 	@$(FIND_PYTHON); "$$python" tools/swift_image.py $(ARGS)
 
+.PHONY: images
+images: setup-tools ## the images that docker-compose.yml runs (ARGS="--base NAME --version TAG")
+	@$(PY) tools/images.py $(ARGS)
+
 ##  Running
 
 .PHONY: demo up down
