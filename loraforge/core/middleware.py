@@ -38,7 +38,9 @@ class CompressMiddleware(GZipMiddleware):
 
     kinds = ("text/html", "application/json")
 
-    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    def process_response(
+        self, request: HttpRequest, response: HttpResponseBase
+    ) -> HttpResponseBase:
         """Compressed, unless it streams or is neither a page nor JSON."""
         if response.streaming or not response.get("Content-Type", "").startswith(self.kinds):
             return response

@@ -24,13 +24,17 @@ class ApiError(Exception):
         self.error_id = str(error.get("id", ""))
         self.fields: dict[str, list[str]] = error.get("fields", {})
         details = "; ".join(f"{name}: {' '.join(texts)}" for name, texts in self.fields.items())
-        super().__init__(f"{self.status} {self.error_id} {error.get('message', response.text[:300])} {details}".strip())
+        super().__init__(
+            f"{self.status} {self.error_id} {error.get('message', response.text[:300])} {details}".strip()
+        )
 
 
 class ApiClient:
     """Signs in with a user's password and keeps the token fresh."""
 
-    def __init__(self, *, base_url: str, username: str, password: str, timeout_s: float = 30) -> None:
+    def __init__(
+        self, *, base_url: str, username: str, password: str, timeout_s: float = 30
+    ) -> None:
         self._http = httpx.Client(base_url=base_url, timeout=timeout_s)
         self._credentials = {"username": username, "password": password}
         self._token = ""
@@ -73,7 +77,9 @@ class ApiClient:
         metadata = f"filename {base64.b64encode(path.name.encode()).decode()}"
         tus = {"Tus-Resumable": "1.0.0"}
         created = self.request(
-            "POST", "uploads/", headers={**tus, "Upload-Length": str(size), "Upload-Metadata": metadata}
+            "POST",
+            "uploads/",
+            headers={**tus, "Upload-Length": str(size), "Upload-Metadata": metadata},
         )
         location = httpx.URL(created.headers["Location"]).path.removeprefix("/api/v1/")
         with path.open("rb") as file:
@@ -83,7 +89,11 @@ class ApiClient:
                     "PATCH",
                     location,
                     content=file.read(CHUNK_BYTES),
-                    headers={**tus, "Upload-Offset": str(offset), "Content-Type": "application/offset+octet-stream"},
+                    headers={
+                        **tus,
+                        "Upload-Offset": str(offset),
+                        "Content-Type": "application/offset+octet-stream",
+                    },
                 )
                 offset = int(answer.headers["Upload-Offset"])
         return location

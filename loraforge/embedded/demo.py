@@ -41,11 +41,16 @@ class Adapter:
 def material_ensure(stack: Stack) -> Path:
     """The tiny model and sample data in `<data>/demo`, made with the training environment on first use."""
     folder = stack.data / "demo"
-    python = env.str("LORAFORGE_SWIFT_PYTHON", default=str(BASE_DIR / ".venv-swift" / "bin" / "python"))
+    python = env.str(
+        "LORAFORGE_SWIFT_PYTHON", default=str(BASE_DIR / ".venv-swift" / "bin" / "python")
+    )
     command = [python, str(BASE_DIR / "tools" / "demo_material.py"), str(folder)]
-    made = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603
+    made = subprocess.run(command, check=False, capture_output=True, text=True)
     if made.returncode:
-        raise Unavailable("embedded:no_demo_material", f"The demo's model could not be made: {made.stderr[-2000:]}")
+        raise Unavailable(
+            "embedded:no_demo_material",
+            f"The demo's model could not be made: {made.stderr[-2000:]}",
+        )
     return folder
 
 
@@ -53,7 +58,9 @@ def accounts_ensure(stack: Stack) -> dict[str, str]:
     """The demo's users; their passwords are made once and kept in `<data>/demo/accounts.json` (mode 0600)."""
     path = stack.data / "demo" / "accounts.json"
     path.parent.mkdir(exist_ok=True)
-    passwords: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    passwords: dict[str, str] = (
+        json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    )
     for name, role in ACCOUNTS.items():
         if name in passwords and User.objects.filter(username=name).exists():
             continue
@@ -84,7 +91,9 @@ def dataset_ensure(api: ApiClient, path: Path) -> int:
             if dataset["sha256"] == digest and dataset["state"] != "checking":
                 return int(dataset["id"])
         time.sleep(POLL_S)
-    raise Unavailable("embedded:upload_unfinished", f"The upload {upload_id} did not become a dataset.")
+    raise Unavailable(
+        "embedded:upload_unfinished", f"The upload {upload_id} did not become a dataset."
+    )
 
 
 def job_body(*, model: Path, dataset: int) -> dict[str, Any]:
@@ -144,7 +153,10 @@ def adapter_download(api: ApiClient, job_id: int, *, folder: Path) -> Adapter:
     address = f"jobs/{job_id}/artifacts/{file['path']}"
     data = api.download(address, end=half - 1) + api.download(address, start=half)
     if hashlib.sha256(data).hexdigest() != file["sha256"]:
-        raise Unavailable("embedded:adapter_differs", f"The downloaded {file['path']} differs from the node's file.")
+        raise Unavailable(
+            "embedded:adapter_differs",
+            f"The downloaded {file['path']} differs from the node's file.",
+        )
     folder.mkdir(exist_ok=True)
     path = folder / f"job-{job_id}-adapter_model.safetensors"
     path.write_bytes(data)

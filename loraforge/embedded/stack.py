@@ -65,7 +65,7 @@ def lock_take(stack: Stack) -> int:
             f"LoRAForge is already running on {stack.data} ({stack.url}). "
             "Stop it with `make down`, or set LORAFORGE_DATA and LORAFORGE_PORT for a second one.",
         ) from None
-    os.set_inheritable(descriptor, True)
+    os.set_inheritable(descriptor, True)  # noqa: FBT003 - its only form
     return descriptor
 
 
@@ -92,9 +92,11 @@ def _socket_folder(stack: Stack, name: str) -> None:
 def _redis_server(stack: Stack) -> str:
     _socket_folder(stack, "redis")
     command = [sys.executable, str(BASE_DIR / "tools" / "redis_fetch.py"), str(BASE_DIR / ".redis")]
-    found = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603
+    found = subprocess.run(command, check=False, capture_output=True, text=True)
     if found.returncode:
-        raise Unavailable("embedded:no_redis", f"No Redis could be found or fetched: {found.stderr.strip()}")
+        raise Unavailable(
+            "embedded:no_redis", f"No Redis could be found or fetched: {found.stderr.strip()}"
+        )
     return found.stdout.strip().splitlines()[-1]
 
 
@@ -182,7 +184,7 @@ def stack_start_background(stack: Stack) -> "subprocess.Popen[bytes]":
     try:
         environment = stack_prepare(stack)
         with (stack.data / "logs" / "stack.log").open("ab") as log:
-            return subprocess.Popen(  # noqa: S603
+            return subprocess.Popen(
                 supervisor_command(),
                 cwd=BASE_DIR,
                 env=environment,
@@ -249,7 +251,9 @@ def docker_answers() -> bool:
     docker = shutil.which("docker")
     if docker is None:
         return False
-    found = subprocess.run([docker, "info", "--format", "{{json .ServerVersion}}"], check=False, capture_output=True)  # noqa: S603
+    found = subprocess.run(
+        [docker, "info", "--format", "{{json .ServerVersion}}"], check=False, capture_output=True
+    )
     try:
         return found.returncode == 0 and bool(json.loads(found.stdout or b'""'))
     except ValueError:

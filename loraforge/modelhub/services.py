@@ -47,24 +47,22 @@ def model_describe(*, model: str, hub: str = "") -> ModelDescription:
         return _describe_id(*pasted)
     if locations.is_path_like(text):
         return _describe_path(text)
-    if not locations.is_hub_id(text):
-        raise _bad_id(text)
-    return _describe_id(text, hub)
+    if locations.is_hub_id(text):
+        return _describe_id(text, hub)
+    known = models_load().by_name.get(text.lower())
+    if known is None:
+        raise _bad_id()
+    return _describe_id(known.id, hub)  # named without its organisation: the list knows it
 
 
 def _refused(error_id: str, message: str) -> Invalid:
     return Invalid(error_id, message, fields={"model": [message]})
 
 
-def _bad_id(text: str) -> Invalid:
-    known = models_load().by_name.get(text.lower())
-    if known is not None:
-        message = _("Write the model with its organisation: %(model)s.") % {"model": known.id}
-    else:
-        message = _(
-            "A model is a hub id such as Qwen/Qwen2.5-7B-Instruct, or the absolute path of a folder on "
-            "a node."
-        )
+def _bad_id() -> Invalid:
+    message = _(
+        "A model is a hub id such as Qwen/Qwen2.5-7B-Instruct, or the absolute path of a folder on a node."
+    )
     return _refused("modelhub:bad_id", message)
 
 

@@ -150,7 +150,8 @@ def _redis_users_tell() -> None:
 
 def _told(column: str, value: str) -> str:
     """What a node says of itself, as long as its column is: it is for people to read."""
-    return storable(value, length=Node._meta.get_field(column).max_length)
+    length: int | None = getattr(Node._meta.get_field(column), "max_length", None)
+    return storable(value, length=length)
 
 
 def _other_agent_refuse(*, node: Node, request: JoinRequest) -> None:

@@ -8,7 +8,9 @@ from loraforge.instances.models import Instance
 class Notification(models.Model):
     """Something that a user is told about an own instance: it runs, it ended."""
 
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="notifications")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="notifications"
+    )
     instance = models.ForeignKey(Instance, on_delete=models.CASCADE, null=True, related_name="+")
     what = models.CharField(max_length=30)  # running, succeeded, failed, stopped, lost
     values = models.JSONField(default=dict)  # for the text: name, reason

@@ -5,14 +5,16 @@ from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
 
-from loraforge.settings.admin import UNFOLD as UNFOLD
+from loraforge.settings.admin import UNFOLD  # noqa: F401 - a setting like the others here
 from loraforge.settings.env import BASE_DIR, data_folder, env, secret_key
 
 DATA = data_folder()
 SECRET_KEY = secret_key(DATA)
 DEBUG = False
 PORT = env.int("LORAFORGE_PORT", default=8000)
-ALLOWED_HOSTS = env.list("LORAFORGE_ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]", "testserver"])
+ALLOWED_HOSTS = env.list(
+    "LORAFORGE_ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]", "testserver"]
+)
 CSRF_TRUSTED_ORIGINS = env.list("LORAFORGE_TRUSTED_ORIGINS", default=[])
 
 INSTALLED_APPS = [
@@ -114,7 +116,9 @@ else:
     # Persistent connections open one per request under ASGI and run out; the pool does not.
     _database["CONN_MAX_AGE"] = 0
     _database["CONN_HEALTH_CHECKS"] = True
-    _database["OPTIONS"] = {"pool": {"min_size": 1, "max_size": env.int("LORAFORGE_DB_POOL", default=10), "timeout": 10}}
+    _database["OPTIONS"] = {
+        "pool": {"min_size": 1, "max_size": env.int("LORAFORGE_DB_POOL", default=10), "timeout": 10}
+    }
 DATABASES = {"default": _database}
 
 REDIS_URL = env.str("REDIS_URL", default=f"unix://{DATA / 'redis' / 'redis.sock'}?db=0")
@@ -123,9 +127,14 @@ AGENT_REDIS_URL = env.str("LORAFORGE_AGENT_REDIS_URL", default=REDIS_URL)
 # Each node agent gets a Redis account of its own, for its own keys; REDIS_URL's may then use ACL SETUSER.
 REDIS_NODE_ACL = env.bool("LORAFORGE_REDIS_NODE_ACL", default=False)
 if REDIS_NODE_ACL and AGENT_REDIS_URL.startswith("unix:"):
-    raise ImproperlyConfigured("LORAFORGE_REDIS_NODE_ACL needs a Redis on TCP; a unix socket is one machine's")
+    raise ImproperlyConfigured(
+        "LORAFORGE_REDIS_NODE_ACL needs a Redis on TCP; a unix socket is one machine's"
+    )
 STORAGES = {
-    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": DATA / "storage"}},
+    "default": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": DATA / "storage"},
+    },
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
 UPLOAD_FOLDER = DATA / "uploads"
@@ -143,7 +152,10 @@ AUTHENTICATION_BACKENDS = [
     "guardian.backends.ObjectPermissionBackend",
 ]
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {
+        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "OPTIONS": {"min_length": 12},
+    },
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
@@ -278,7 +290,9 @@ LOGGING = {
     "disable_existing_loggers": False,
     "filters": {"redact": {"()": "loraforge.core.redaction.RedactionFilter"}},
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["redact"]}},
+    "handlers": {
+        "console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["redact"]}
+    },
     # One line for every call to a node's file service says nothing.
     "loggers": {"httpx": {"level": "WARNING"}, "axes": {"level": "WARNING"}},
     "root": {"handlers": ["console"], "level": env.str("LORAFORGE_LOG_LEVEL", default="INFO")},

@@ -22,7 +22,7 @@ def secret_key(folder: Path) -> str:
     """`LORAFORGE_SECRET_KEY`, else a key made once and kept in the data folder (mode 0600)."""
     given = env.str("LORAFORGE_SECRET_KEY", default="")
     if given:
-        return given
+        return str(given)
     path = folder / "secret_key"
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -2,13 +2,15 @@
 
 from django.core.exceptions import ImproperlyConfigured
 
-from loraforge.settings.base import *  # noqa: F403
+from loraforge.settings.base import *
 from loraforge.settings.base import ALLOWED_HOSTS
 from loraforge.settings.env import env
 
 for _name in ("DATABASE_URL", "REDIS_URL", "LORAFORGE_SECRET_KEY", "LORAFORGE_ALLOWED_HOSTS"):
     if not env.str(_name, default=""):
-        raise ImproperlyConfigured(f"{_name} must be set in production; see README, 'Run it for real'")
+        raise ImproperlyConfigured(
+            f"{_name} must be set in production; see README, 'Run it for real'"
+        )
 
 # The probe of its own container asks by this name.
 ALLOWED_HOSTS = [*ALLOWED_HOSTS, "127.0.0.1"]

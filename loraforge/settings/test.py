@@ -8,11 +8,14 @@ from loraforge.settings.env import env
 # Before base reads it: tests never touch a developer's data folder.
 env.ENVIRON.setdefault("LORAFORGE_DATA", tempfile.mkdtemp(prefix="loraforge-test-"))
 
-from loraforge.settings.base import *  # noqa: E402, F403
+from loraforge.settings.base import *  # noqa: E402
 from loraforge.settings.base import DATA, DATABASES, REST_FRAMEWORK, STORAGES  # noqa: E402
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-STORAGES = {**STORAGES, "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}}
+STORAGES = {
+    **STORAGES,
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
 REST_FRAMEWORK = {**REST_FRAMEWORK, "DEFAULT_THROTTLE_CLASSES": []}
 AXES_ENABLED = False
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}

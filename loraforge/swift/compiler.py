@@ -32,9 +32,9 @@ class PlatformArguments(msgspec.Struct, frozen=True, kw_only=True):
     """What the platform decides about one attempt.
 
     model: paths.MODEL for a folder of the node, else a hub id. model_type, template: used where the
-    user gave none. datasets, val_datasets: names of files below paths.INPUTS. seed: used where the
-    user gave none. is_cpu: the devices are CPU slots. processes: data-parallel processes on this
-    node. resume_from: a checkpoint's path (below paths.OUTPUT or paths.INPUTS). adapters: folders
+    user gave none. datasets, val_datasets: names of files below paths.INPUTS. seed: used where the user
+    gave none (None = not drawn yet, left out). is_cpu: the devices are CPU slots. processes:
+    data-parallel processes on this node. resume_from: a checkpoint's path (below paths.OUTPUT or paths.INPUTS). adapters: folders
     of weights to train on from. use_hf: hub ids are Hugging Face's, not ModelScope's.
     """
 
@@ -43,7 +43,7 @@ class PlatformArguments(msgspec.Struct, frozen=True, kw_only=True):
     template: str | None = None
     datasets: tuple[str, ...] = ()
     val_datasets: tuple[str, ...] = ()
-    seed: int = DEFAULT_SEED
+    seed: int | None = DEFAULT_SEED
     is_cpu: bool = False
     processes: int = 1
     resume_from: str | None = None
@@ -143,7 +143,9 @@ def _merged(
 
 def _defaults(platform: PlatformArguments) -> dict[str, Value]:
     """What the platform proposes; the user's own value wins."""
-    values: dict[str, Value] = {"seed": platform.seed, "report_to": ["none"]}
+    values: dict[str, Value] = {"report_to": ["none"]}
+    if platform.seed is not None:
+        values["seed"] = platform.seed
     if platform.model_type:
         values["model_type"] = platform.model_type
     if platform.template:

@@ -17,7 +17,9 @@ class StreamPosition(models.Model):
     size = models.PositiveBigIntegerField(null=True, blank=True)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=("attempt", "stream"), name="telemetry_position_once")]
+        constraints = [
+            models.UniqueConstraint(fields=("attempt", "stream"), name="telemetry_position_once")
+        ]
 
     def __str__(self) -> str:
         return f"{self.stream} {self.end}"
@@ -34,7 +36,9 @@ class LogChunk(models.Model):
 
     class Meta:
         ordering = ("attempt_id", "start")
-        constraints = [models.UniqueConstraint(fields=("attempt", "start"), name="telemetry_chunk_once")]
+        constraints = [
+            models.UniqueConstraint(fields=("attempt", "start"), name="telemetry_chunk_once")
+        ]
 
     def __str__(self) -> str:
         return f"[{self.start}, {self.end})"
@@ -52,7 +56,9 @@ class MetricRow(models.Model):
 
     class Meta:
         ordering = ("attempt_id", "start")
-        constraints = [models.UniqueConstraint(fields=("attempt", "start"), name="telemetry_metric_once")]
+        constraints = [
+            models.UniqueConstraint(fields=("attempt", "start"), name="telemetry_metric_once")
+        ]
 
     def __str__(self) -> str:
         return f"step {self.step}"
@@ -69,7 +75,9 @@ class TrainerEvent(models.Model):
 
     class Meta:
         ordering = ("attempt_id", "start")
-        constraints = [models.UniqueConstraint(fields=("attempt", "start"), name="telemetry_event_once")]
+        constraints = [
+            models.UniqueConstraint(fields=("attempt", "start"), name="telemetry_event_once")
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -88,4 +96,3 @@ class Sample(models.Model):
 
     def __str__(self) -> str:
         return f"{self.node_id} {self.at}"
-

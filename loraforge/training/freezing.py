@@ -40,7 +40,7 @@ def job_datasets_of(job: Job, verdict: Verdict) -> list[JobDataset]:
 
 
 def platform_arguments(
-    verdict: Verdict, *, rows: Iterable[JobDataset], seed: int
+    verdict: Verdict, *, rows: Iterable[JobDataset], seed: int | None
 ) -> PlatformArguments:
     """What the platform decides, without the devices (see `launch`)."""
     uploaded = [row for row in rows if row.dataset.kind == Dataset.Kind.UPLOADED]

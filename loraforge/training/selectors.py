@@ -1,5 +1,6 @@
 """Reads of jobs, filtered by what the asker may see."""
 
+import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,7 +24,6 @@ from loraforge.training.freezing import (
     arguments_with_remote,
     job_datasets_of,
     platform_arguments,
-    seed_of,
 )
 from loraforge.training.models import Command, Job, JobDataset
 
@@ -118,6 +118,9 @@ def command_line(argv: Sequence[str]) -> str:
     return " \\\n  ".join(lines)
 
 
+SWIFT_BATCH = 16
+
+
 def _number(value: object, otherwise: int) -> int:
     return value if isinstance(value, int) else otherwise
 
@@ -127,19 +130,23 @@ def job_preview(*, user: User, draft: JobDraft) -> Preview:
     verdict = draft_check(user=user, draft=draft)
     found = verdict.findings
     arguments = arguments_with_remote(verdict)
-    per_device = _number(arguments.get("per_device_train_batch_size"), 1)
-    accumulation = _number(arguments.get("gradient_accumulation_steps"), 1)
+    per_device = max(1, _number(arguments.get("per_device_train_batch_size"), 1))
+    world = max(draft.processes, 1)
+    # SWIFT's own choice when none is given (swift/trainers/arguments.py of 4.6.0).
+    chosen = max(1, math.ceil(SWIFT_BATCH / per_device / world))
+    accumulation = _number(arguments.get("gradient_accumulation_steps"), chosen)
     shared = {
         "problems": found.problems,
         "warnings": found.warnings,
         "model_type": verdict.model_type,
         "template": verdict.template,
-        "effective_batch_size": per_device * accumulation * max(draft.processes, 1),
+        "effective_batch_size": per_device * accumulation * world,
     }
     if draft.command not in Command.values:
         return Preview(**shared)  # type: ignore[arg-type]
     rows = job_datasets_of(Job(), verdict)
-    platform = platform_arguments(verdict, rows=rows, seed=seed_of(verdict.arguments, 0))
+    # A seed that nobody gave is drawn at submit: the preview must not show one that will not be used.
+    platform = platform_arguments(verdict, rows=rows, seed=None)
     argv = compile_argv(draft.command, arguments, platform=platform)
     plain = {"command": draft.command, "model": draft.model, "arguments": verdict.arguments}
     return Preview(

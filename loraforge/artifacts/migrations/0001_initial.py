@@ -6,28 +6,46 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('instances', '0001_initial'),
+        ("instances", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='OutputFile',
+            name="OutputFile",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('path', models.CharField(max_length=1000)),
-                ('size_bytes', models.BigIntegerField()),
-                ('sha256', models.CharField(max_length=64)),
-                ('modified_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('removed_at', models.DateTimeField(blank=True, null=True)),
-                ('attempt', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='output_files', to='instances.attempt')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("path", models.CharField(max_length=1000)),
+                ("size_bytes", models.BigIntegerField()),
+                ("sha256", models.CharField(max_length=64)),
+                (
+                    "modified_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now()),
+                ),
+                ("removed_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "attempt",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="output_files",
+                        to="instances.attempt",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('attempt_id', 'path'),
-                'constraints': [models.UniqueConstraint(fields=('attempt', 'path'), name='artifacts_output_file_once')],
+                "ordering": ("attempt_id", "path"),
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("attempt", "path"), name="artifacts_output_file_once"
+                    )
+                ],
             },
         ),
     ]

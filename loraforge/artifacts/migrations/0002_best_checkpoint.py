@@ -3,7 +3,6 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [("instances", "0001_initial"), ("artifacts", "0001_initial")]
 
     operations = [

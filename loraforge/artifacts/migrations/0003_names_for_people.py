@@ -4,14 +4,17 @@ from django.db import migrations
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('artifacts', '0002_best_checkpoint'),
+        ("artifacts", "0002_best_checkpoint"),
     ]
 
     operations = [
         migrations.AlterModelOptions(
-            name='outputfile',
-            options={'ordering': ('attempt_id', 'path'), 'verbose_name': 'output file', 'verbose_name_plural': 'output files'},
+            name="outputfile",
+            options={
+                "ordering": ("attempt_id", "path"),
+                "verbose_name": "output file",
+                "verbose_name_plural": "output files",
+            },
         ),
     ]

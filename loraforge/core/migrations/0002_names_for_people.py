@@ -4,14 +4,17 @@ from django.db import migrations
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('core', '0001_initial'),
+        ("core", "0001_initial"),
     ]
 
     operations = [
         migrations.AlterModelOptions(
-            name='outboxmessage',
-            options={'ordering': ('id',), 'verbose_name': 'outbox message', 'verbose_name_plural': 'outbox messages'},
+            name="outboxmessage",
+            options={
+                "ordering": ("id",),
+                "verbose_name": "outbox message",
+                "verbose_name_plural": "outbox messages",
+            },
         ),
     ]

@@ -4,18 +4,26 @@ from django.db import migrations
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('datasets', '0002_upload_check'),
+        ("datasets", "0002_upload_check"),
     ]
 
     operations = [
         migrations.AlterModelOptions(
-            name='dataset',
-            options={'ordering': ('-id',), 'permissions': [('use_dataset', 'Can train on and download the dataset')], 'verbose_name': 'dataset', 'verbose_name_plural': 'datasets'},
+            name="dataset",
+            options={
+                "ordering": ("-id",),
+                "permissions": [("use_dataset", "Can train on and download the dataset")],
+                "verbose_name": "dataset",
+                "verbose_name_plural": "datasets",
+            },
         ),
         migrations.AlterModelOptions(
-            name='upload',
-            options={'ordering': ('-created_at',), 'verbose_name': 'upload', 'verbose_name_plural': 'uploads'},
+            name="upload",
+            options={
+                "ordering": ("-created_at",),
+                "verbose_name": "upload",
+                "verbose_name_plural": "uploads",
+            },
         ),
     ]

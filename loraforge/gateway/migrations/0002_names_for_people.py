@@ -4,18 +4,24 @@ from django.db import migrations
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('gateway', '0001_initial'),
+        ("gateway", "0001_initial"),
     ]
 
     operations = [
         migrations.AlterModelOptions(
-            name='deadletter',
-            options={'ordering': ('-id',), 'verbose_name': 'dead letter', 'verbose_name_plural': 'dead letters'},
+            name="deadletter",
+            options={
+                "ordering": ("-id",),
+                "verbose_name": "dead letter",
+                "verbose_name_plural": "dead letters",
+            },
         ),
         migrations.AlterModelOptions(
-            name='journalposition',
-            options={'verbose_name': 'journal position', 'verbose_name_plural': 'journal positions'},
+            name="journalposition",
+            options={
+                "verbose_name": "journal position",
+                "verbose_name_plural": "journal positions",
+            },
         ),
     ]

@@ -4,26 +4,34 @@ from django.db import migrations
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('instances', '0002_listed_index'),
+        ("instances", "0002_listed_index"),
     ]
 
     operations = [
         migrations.AlterModelOptions(
-            name='attempt',
-            options={'ordering': ('instance_id', 'number'), 'verbose_name': 'attempt', 'verbose_name_plural': 'attempts'},
+            name="attempt",
+            options={
+                "ordering": ("instance_id", "number"),
+                "verbose_name": "attempt",
+                "verbose_name_plural": "attempts",
+            },
         ),
         migrations.AlterModelOptions(
-            name='devicelease',
-            options={'verbose_name': 'device lease', 'verbose_name_plural': 'device leases'},
+            name="devicelease",
+            options={"verbose_name": "device lease", "verbose_name_plural": "device leases"},
         ),
         migrations.AlterModelOptions(
-            name='instance',
-            options={'ordering': ('-id',), 'permissions': [('download_instance', "Can download the instance's files")], 'verbose_name': 'instance', 'verbose_name_plural': 'instances'},
+            name="instance",
+            options={
+                "ordering": ("-id",),
+                "permissions": [("download_instance", "Can download the instance's files")],
+                "verbose_name": "instance",
+                "verbose_name_plural": "instances",
+            },
         ),
         migrations.AlterModelOptions(
-            name='instanceevent',
-            options={'ordering': ('id',), 'verbose_name': 'event', 'verbose_name_plural': 'events'},
+            name="instanceevent",
+            options={"ordering": ("id",), "verbose_name": "event", "verbose_name_plural": "events"},
         ),
     ]

@@ -4,18 +4,21 @@ from django.db import migrations
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('nodes', '0001_initial'),
+        ("nodes", "0001_initial"),
     ]
 
     operations = [
         migrations.AlterModelOptions(
-            name='device',
-            options={'ordering': ('node_id', 'index'), 'verbose_name': 'device', 'verbose_name_plural': 'devices'},
+            name="device",
+            options={
+                "ordering": ("node_id", "index"),
+                "verbose_name": "device",
+                "verbose_name_plural": "devices",
+            },
         ),
         migrations.AlterModelOptions(
-            name='node',
-            options={'ordering': ('name',), 'verbose_name': 'node', 'verbose_name_plural': 'nodes'},
+            name="node",
+            options={"ordering": ("name",), "verbose_name": "node", "verbose_name_plural": "nodes"},
         ),
     ]

@@ -6,84 +6,159 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('instances', '0001_initial'),
-        ('nodes', '0001_initial'),
+        ("instances", "0001_initial"),
+        ("nodes", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='LogChunk',
+            name="LogChunk",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('start', models.PositiveBigIntegerField()),
-                ('end', models.PositiveBigIntegerField()),
-                ('newlines', models.PositiveIntegerField()),
-                ('data', models.BinaryField()),
-                ('attempt', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='log_chunks', to='instances.attempt')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("start", models.PositiveBigIntegerField()),
+                ("end", models.PositiveBigIntegerField()),
+                ("newlines", models.PositiveIntegerField()),
+                ("data", models.BinaryField()),
+                (
+                    "attempt",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="log_chunks",
+                        to="instances.attempt",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('attempt_id', 'start'),
-                'constraints': [models.UniqueConstraint(fields=('attempt', 'start'), name='telemetry_chunk_once')],
+                "ordering": ("attempt_id", "start"),
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("attempt", "start"), name="telemetry_chunk_once"
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='MetricRow',
+            name="MetricRow",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('start', models.PositiveBigIntegerField()),
-                ('end', models.PositiveBigIntegerField()),
-                ('step', models.PositiveBigIntegerField(null=True)),
-                ('values', models.JSONField()),
-                ('at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('attempt', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='metric_rows', to='instances.attempt')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("start", models.PositiveBigIntegerField()),
+                ("end", models.PositiveBigIntegerField()),
+                ("step", models.PositiveBigIntegerField(null=True)),
+                ("values", models.JSONField()),
+                ("at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                (
+                    "attempt",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="metric_rows",
+                        to="instances.attempt",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('attempt_id', 'start'),
-                'constraints': [models.UniqueConstraint(fields=('attempt', 'start'), name='telemetry_metric_once')],
+                "ordering": ("attempt_id", "start"),
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("attempt", "start"), name="telemetry_metric_once"
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Sample',
+            name="Sample",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('at', models.DateTimeField()),
-                ('values', models.JSONField()),
-                ('node', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='samples', to='nodes.node')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("at", models.DateTimeField()),
+                ("values", models.JSONField()),
+                (
+                    "node",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="samples",
+                        to="nodes.node",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('node_id', 'at'),
-                'indexes': [models.Index(fields=['node', 'at'], name='telemetry_sample_order')],
+                "ordering": ("node_id", "at"),
+                "indexes": [models.Index(fields=["node", "at"], name="telemetry_sample_order")],
             },
         ),
         migrations.CreateModel(
-            name='StreamPosition',
+            name="StreamPosition",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('stream', models.CharField(max_length=8)),
-                ('end', models.PositiveBigIntegerField(default=0)),
-                ('attempt', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='positions', to='instances.attempt')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("stream", models.CharField(max_length=8)),
+                ("end", models.PositiveBigIntegerField(default=0)),
+                (
+                    "attempt",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="positions",
+                        to="instances.attempt",
+                    ),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('attempt', 'stream'), name='telemetry_position_once')],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("attempt", "stream"), name="telemetry_position_once"
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='TrainerEvent',
+            name="TrainerEvent",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('start', models.PositiveBigIntegerField()),
-                ('end', models.PositiveBigIntegerField()),
-                ('name', models.CharField(max_length=30)),
-                ('values', models.JSONField()),
-                ('attempt', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='trainer_events', to='instances.attempt')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("start", models.PositiveBigIntegerField()),
+                ("end", models.PositiveBigIntegerField()),
+                ("name", models.CharField(max_length=30)),
+                ("values", models.JSONField()),
+                (
+                    "attempt",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="trainer_events",
+                        to="instances.attempt",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('attempt_id', 'start'),
-                'constraints': [models.UniqueConstraint(fields=('attempt', 'start'), name='telemetry_event_once')],
+                "ordering": ("attempt_id", "start"),
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("attempt", "start"), name="telemetry_event_once"
+                    )
+                ],
             },
         ),
     ]

@@ -6,61 +6,141 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('datasets', '0001_initial'),
-        ('instances', '0001_initial'),
+        ("datasets", "0001_initial"),
+        ("instances", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Job',
+            name="Job",
             fields=[
-                ('instance', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='job', serialize=False, to='instances.instance')),
-                ('command', models.CharField(choices=[('sft', 'Fine-tuning'), ('pt', 'Pre-training')], max_length=12, verbose_name='job type')),
-                ('arguments', models.JSONField(default=dict)),
-                ('model', models.CharField(max_length=500, verbose_name='base model')),
-                ('model_hub', models.CharField(blank=True, max_length=12)),
-                ('model_revision', models.CharField(blank=True, max_length=80)),
-                ('model_type', models.CharField(blank=True, max_length=80)),
-                ('template', models.CharField(blank=True, max_length=80, verbose_name='chat template')),
-                ('seed', models.BigIntegerField(default=42)),
-                ('argv', models.JSONField(default=list)),
-                ('env', models.JSONField(default=dict)),
-                ('catalogue_version', models.CharField(blank=True, max_length=20)),
-                ('image', models.CharField(blank=True, max_length=300)),
-                ('parent', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='children', to='training.job')),
+                (
+                    "instance",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="job",
+                        serialize=False,
+                        to="instances.instance",
+                    ),
+                ),
+                (
+                    "command",
+                    models.CharField(
+                        choices=[("sft", "Fine-tuning"), ("pt", "Pre-training")],
+                        max_length=12,
+                        verbose_name="job type",
+                    ),
+                ),
+                ("arguments", models.JSONField(default=dict)),
+                ("model", models.CharField(max_length=500, verbose_name="base model")),
+                ("model_hub", models.CharField(blank=True, max_length=12)),
+                ("model_revision", models.CharField(blank=True, max_length=80)),
+                ("model_type", models.CharField(blank=True, max_length=80)),
+                (
+                    "template",
+                    models.CharField(blank=True, max_length=80, verbose_name="chat template"),
+                ),
+                ("seed", models.BigIntegerField(default=42)),
+                ("argv", models.JSONField(default=list)),
+                ("env", models.JSONField(default=dict)),
+                ("catalogue_version", models.CharField(blank=True, max_length=20)),
+                ("image", models.CharField(blank=True, max_length=300)),
+                (
+                    "parent",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="children",
+                        to="training.job",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='IdempotencyKey',
+            name="IdempotencyKey",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('key', models.CharField(max_length=200)),
-                ('request_hash', models.CharField(max_length=64)),
-                ('owner', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('job', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='training.job')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("key", models.CharField(max_length=200)),
+                ("request_hash", models.CharField(max_length=64)),
+                (
+                    "owner",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "job",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="training.job",
+                    ),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('owner', 'key'), name='training_idempotency_key_once')],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("owner", "key"), name="training_idempotency_key_once"
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='JobDataset',
+            name="JobDataset",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('use', models.CharField(choices=[('training', 'Training set'), ('validation', 'Validation set')], default='training', max_length=10)),
-                ('position', models.PositiveSmallIntegerField(default=0)),
-                ('sha256', models.CharField(blank=True, max_length=64)),
-                ('dataset', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='job_datasets', to='datasets.dataset')),
-                ('job', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='job_datasets', to='training.job')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "use",
+                    models.CharField(
+                        choices=[("training", "Training set"), ("validation", "Validation set")],
+                        default="training",
+                        max_length=10,
+                    ),
+                ),
+                ("position", models.PositiveSmallIntegerField(default=0)),
+                ("sha256", models.CharField(blank=True, max_length=64)),
+                (
+                    "dataset",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="job_datasets",
+                        to="datasets.dataset",
+                    ),
+                ),
+                (
+                    "job",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="job_datasets",
+                        to="training.job",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('position',),
-                'constraints': [models.UniqueConstraint(fields=('job', 'use', 'position'), name='training_job_dataset_place')],
+                "ordering": ("position",),
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("job", "use", "position"), name="training_job_dataset_place"
+                    )
+                ],
             },
         ),
     ]

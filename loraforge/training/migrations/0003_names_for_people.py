@@ -4,18 +4,21 @@ from django.db import migrations
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('training', '0002_job_launched'),
+        ("training", "0002_job_launched"),
     ]
 
     operations = [
         migrations.AlterModelOptions(
-            name='job',
-            options={'verbose_name': 'job', 'verbose_name_plural': 'jobs'},
+            name="job",
+            options={"verbose_name": "job", "verbose_name_plural": "jobs"},
         ),
         migrations.AlterModelOptions(
-            name='jobdataset',
-            options={'ordering': ('position',), 'verbose_name': 'dataset of the job', 'verbose_name_plural': 'datasets of the job'},
+            name="jobdataset",
+            options={
+                "ordering": ("position",),
+                "verbose_name": "dataset of the job",
+                "verbose_name_plural": "datasets of the job",
+            },
         ),
     ]

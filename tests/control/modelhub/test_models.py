@@ -94,7 +94,7 @@ def test_an_unknown_id_is_taken_with_a_warning(db: None) -> None:
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        ("Qwen2.5-7B-Instruct", "modelhub:bad_id"),
+        ("No-Such-Model-7B", "modelhub:bad_id"),
         ("", "modelhub:bad_id"),
         ("a/b/c", "modelhub:bad_id"),
         ("--model x/y", "modelhub:bad_id"),
@@ -117,9 +117,10 @@ def test_what_is_no_model(db: None, root: Path, text: str, error: str) -> None:
         assert str(root) in refused.value.message
 
 
-def test_a_bare_name_is_answered_with_the_id(db: None) -> None:
-    with pytest.raises(Invalid, match=r"Qwen/Qwen2\.5-7B-Instruct"):
-        model_describe(model="qwen2.5-7b-instruct")
+def test_a_bare_name_that_the_list_knows_is_completed(db: None) -> None:
+    described = model_describe(model="qwen2.5-7b-instruct")
+    assert described.model == "Qwen/Qwen2.5-7B-Instruct"
+    assert (described.model_type, described.template) == ("qwen2", "qwen2_5")
 
 
 def test_climbing_out_of_a_root_is_seen_by_the_letters(db: None, root: Path) -> None:

@@ -16,7 +16,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """`--exit` ends after the adapter is downloaded and checked."""
-        parser.add_argument("--exit", action="store_true", help="end once the adapter is downloaded and checked")
+        parser.add_argument(
+            "--exit", action="store_true", help="end once the adapter is downloaded and checked"
+        )
 
     def handle(self, *_args: Any, **options: Any) -> None:
         """Run; whatever this command started ends with it, whatever ran before stays."""
@@ -56,17 +58,27 @@ class Command(BaseCommand):
 
     def _run(self, stack: stacks.Stack) -> None:
         passwords = demo.accounts_ensure(stack)
-        with ApiClient(base_url=stack.url, username="researcher", password=passwords["researcher"]) as api:
+        with ApiClient(
+            base_url=stack.url, username="researcher", password=passwords["researcher"]
+        ) as api:
             self._say("Uploading the sample data")
             dataset = demo.dataset_ensure(api, stack.data / "demo" / "data.jsonl")
-            job = api.post("jobs/", demo.job_body(model=stack.data / "demo" / "model", dataset=dataset))
+            job = api.post(
+                "jobs/", demo.job_body(model=stack.data / "demo" / "model", dataset=dataset)
+            )
             self._say(f"Job #{job['id']} fine-tunes the tiny model with LoRA, for real")
             job = demo.job_follow(api, job["id"], show=self._progress)
             self.stdout.write("")
             if job["state"] != "succeeded":
-                raise CommandError(f"Job #{job['id']} ended as {job['state']}: {job['failure_detail']}")
-            adapter = demo.adapter_download(api, job["id"], folder=stack.data / "demo" / "downloads")
-        self._say(f"LoRA weights downloaded and checked: {adapter.path} ({adapter.tensors} tensors)")
+                raise CommandError(
+                    f"Job #{job['id']} ended as {job['state']}: {job['failure_detail']}"
+                )
+            adapter = demo.adapter_download(
+                api, job["id"], folder=stack.data / "demo" / "downloads"
+            )
+        self._say(
+            f"LoRA weights downloaded and checked: {adapter.path} ({adapter.tensors} tensors)"
+        )
         self.stdout.write(f"\n  {stack.url}/\n")
         for name, password in passwords.items():
             self.stdout.write(f"  {name:<12}{password}")

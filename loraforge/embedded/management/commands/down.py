@@ -17,7 +17,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """`--jobs` ends the trainings first, saving nothing."""
-        parser.add_argument("--jobs", action="store_true", help="end running and waiting trainings first")
+        parser.add_argument(
+            "--jobs", action="store_true", help="end running and waiting trainings first"
+        )
 
     def handle(self, *_args: Any, **options: Any) -> None:
         """Stop, and say what goes on."""
@@ -44,12 +46,15 @@ class Command(BaseCommand):
         for instance in [*waiting, *_active()]:
             try:
                 instance_stop(actor=None, instance=instance, mode="now")
+                self.stdout.write(f"Ending {instance}.")
             except Conflict:
                 self.stdout.write(f"{instance} has just ended by itself.")
         deadline = time.monotonic() + JOBS_TIMEOUT_S
         while _active().exists():
             if time.monotonic() > deadline:
-                raise CommandError(f"Some trainings did not end within {JOBS_TIMEOUT_S} s; look at the nodes page.")
+                raise CommandError(
+                    f"Some trainings did not end within {JOBS_TIMEOUT_S} s; look at the nodes page."
+                )
             time.sleep(0.2)
 
 
