@@ -34,8 +34,8 @@ class PlatformArguments(msgspec.Struct, frozen=True, kw_only=True):
     model: paths.MODEL for a folder of the node, else a hub id. model_type, template: used where the
     user gave none. datasets, val_datasets: names of files below paths.INPUTS. seed: used where the user
     gave none (None = not drawn yet, left out). is_cpu: the devices are CPU slots. processes:
-    data-parallel processes on this node. resume_from: a checkpoint's path (below paths.OUTPUT or paths.INPUTS). adapters: folders
-    of weights to train on from. use_hf: hub ids are Hugging Face's, not ModelScope's.
+    data-parallel processes on this node. resume_from: a checkpoint's path (below paths.OUTPUT or
+    paths.INPUTS). adapters: folders of weights to train on from. use_hf: hub ids are Hugging Face's, not ModelScope's.
     """
 
     model: str = paths.MODEL
