@@ -164,6 +164,9 @@ def stack_prepare(stack: Stack) -> dict[str, str]:
         "LORAFORGE_DATA": str(stack.data),
         "LORAFORGE_PORT": str(stack.port),
         "LORAFORGE_RUNTIME": runtime_of(stack),
+        # Whose X-Forwarded-For uvicorn believes. By default it believes this machine, so every account of it
+        # could guess passwords as ever another caller.
+        "FORWARDED_ALLOW_IPS": env.str("LORAFORGE_PROXIES", default="none"),
         "LF_PYTHON": sys.executable,
         "LF_HOST": env.str("LORAFORGE_HOST", default="127.0.0.1"),
         "LF_NODE": NODE_NAME,
