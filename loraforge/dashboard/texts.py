@@ -46,6 +46,7 @@ def _upload() -> dict[str, str]:
 
 def _job() -> dict[str, str]:
     return {
+        **_job_dialogs(),
         "connection_live": _("Live"),
         "connection_lost": _("Connection lost, trying again …"),
         "connection_ended": _("Complete"),
@@ -77,6 +78,11 @@ def _job() -> dict[str, str]:
         "job_cpu": _("Job CPU"),
         "job_memory": _("Job memory"),
         "readings_at": _("Readings of {time}"),
+    }
+
+
+def _job_dialogs() -> dict[str, str]:
+    return {
         "stop_title": _("Stop #{id} and save?"),
         "stop_body": _(
             "A checkpoint is saved at the next step, then the job stops. It can go on from there later."
