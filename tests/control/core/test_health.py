@@ -25,7 +25,7 @@ def test_ready_means_database_and_redis(client: Client, redis_url: str, settings
 
 
 def test_counters_are_for_this_machine_or_the_token(client: Client, settings: Any) -> None:
-    assert b"loraforge_unreadable_lines" in client.get("/metrics").content
+    assert b"django_http_requests_total_by_method" in client.get("/metrics").content
     assert client.get("/metrics", REMOTE_ADDR="192.0.2.1").status_code == 403
     assert client.get("/metrics", REMOTE_ADDR="nonsense").status_code == 403
     assert client.get("/metrics", headers={"X-Forwarded-For": "192.0.2.1"}).status_code == 403
