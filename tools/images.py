@@ -79,13 +79,14 @@ def build(target: str, version: str, base: str) -> None:
 def try_out(version: str) -> None:
     """Each starts as it is meant to run: without root's rights, with a read-only root."""
     hardened = ("run", "--rm", "--network=none", "--read-only", "--cap-drop=ALL", "--init")
+    imports = ("python", "-c", "import kombu.transport.redis, nodeagent.__main__")
     trials = (
         (
             "control",
             "DJANGO_SETTINGS_MODULE=loraforge.settings.base",
             ("python", "manage.py", "check"),
         ),
-        ("nodeagent", "PYTHONPATH=/app", ("python", "-m", "nodeagent", "--help")),
+        ("nodeagent", "LANG=C.UTF-8", imports),
     )
     for target, variable, command in trials:
         image = f"loraforge/{target}:{version}"
