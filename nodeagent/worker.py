@@ -40,6 +40,9 @@ class Services(Protocol):
 def broker_url(redis_url: str) -> str:
     """kombu's spelling of a redis-py URL: ``unix:///path?db=0`` -> ``redis+socket:///path?virtual_host=0``."""
     parts = urlsplit(redis_url)
+    if parts.scheme == "rediss" and "ssl_cert_reqs" not in parts.query:
+        # kombu alone would take any certificate
+        return f"{redis_url}{'&' if parts.query else '?'}ssl_cert_reqs=required"
     if parts.scheme != "unix":
         return redis_url
     query = parse_qs(parts.query)

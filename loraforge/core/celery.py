@@ -16,6 +16,9 @@ def broker_url(redis_url: str) -> str:
     """kombu's spelling of a redis-py URL: ``unix:///p?db=0`` becomes ``redis+socket:///p?virtual_host=0``."""
     if redis_url.startswith("unix://"):
         return redis_url.replace("unix://", "redis+socket://", 1).replace("?db=", "?virtual_host=")
+    if redis_url.startswith("rediss://") and "ssl_cert_reqs=" not in redis_url:
+        # kombu alone would take any certificate
+        return f"{redis_url}{'&' if '?' in redis_url else '?'}ssl_cert_reqs=required"
     return redis_url
 
 

@@ -8,11 +8,13 @@ import pytest
 import redis
 import redis.exceptions
 
+from loraforge.core import celery as core_celery
 from loraforge.core import redis as core_redis
 from loraforge.core.models import OutboxMessage
 from loraforge.nodelink import redis_users
 from loraforge.nodes.models import Node
 from loraforge.nodes.services import REDIS_USERS_TASK, node_add, node_token_renew
+from nodeagent import worker
 from tests.agent.plane import AgentProcess, Plane, start_command
 from tests.redisserver import RedisServer
 
@@ -127,3 +129,18 @@ def test_without_the_setting_agents_get_the_plain_url(settings: Any) -> None:
     assert redis_users.agent_redis_url(node) == "redis://agents:x@redis/0"
     assert redis_users.users_review() == 0
     assert not OutboxMessage.objects.filter(target=REDIS_USERS_TASK).exists()
+
+
+@pytest.mark.parametrize("broker_url", [core_celery.broker_url, worker.broker_url])
+@pytest.mark.parametrize(
+    ("url", "wanted"),
+    [
+        ("rediss://u:p@r:6380/0", "rediss://u:p@r:6380/0?ssl_cert_reqs=required"),
+        ("rediss://r/0?ssl_ca_certs=/ca", "rediss://r/0?ssl_ca_certs=/ca&ssl_cert_reqs=required"),
+        ("rediss://r/0?ssl_cert_reqs=none", "rediss://r/0?ssl_cert_reqs=none"),
+        ("redis://u:p@r/0", "redis://u:p@r/0"),
+    ],
+)
+def test_the_brokers_certificate_is_checked(broker_url: Any, url: str, wanted: str) -> None:
+    """kombu's own default takes any certificate; redis-py's does not."""
+    assert broker_url(url) == wanted
