@@ -39,6 +39,7 @@ def _names(application: Any) -> Any:
     return [_get(application, "/sync") for _request in range(5)]
 
 
+@pytest.mark.django_db  # the end of a request looks after this thread's connections
 @override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=[])
 async def test_requests_share_few_threads_and_asynchronous_views_stay_on_the_loop() -> None:
     handler = ThreadHandler()
