@@ -1,10 +1,12 @@
 """The audit log: read only, for operators and administrators."""
 
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 import django_filters
 from auditlog.models import LogEntry
 from django.db.models import QuerySet
+from django_filters.fields import IsoDateTimeField
 from rest_framework import serializers
 from rest_framework.mixins import ListModelMixin
 
@@ -52,6 +54,22 @@ class AuditEntryOutput(serializers.ModelSerializer[LogEntry]):
         return f"{entry.content_type.app_label}.{entry.content_type.model}"
 
 
+class MomentField(IsoDateTimeField):
+    """A moment in UTC. PostgreSQL refuses offsets of 16 hours and more, which ISO 8601 can write."""
+
+    def strptime(self, value: str, format: str) -> datetime:
+        """Raises ValueError for what is no moment of the calendar in UTC."""
+        parsed: datetime = super().strptime(value, format)
+        try:
+            return parsed.astimezone(UTC)
+        except OverflowError as error:
+            raise ValueError(value) from error
+
+
+class MomentFilter(django_filters.IsoDateTimeFilter):
+    field_class = MomentField
+
+
 class AuditFilter(django_filters.FilterSet):
     """``?actor=alice&object_type=instances.instance&object_id=41&after=2026-01-01T00:00:00Z``"""
 
@@ -62,8 +80,8 @@ class AuditFilter(django_filters.FilterSet):
         method="by_type", max_length=200, label="app.model, e.g. instances.instance"
     )
     object_id = django_filters.CharFilter(field_name="object_pk", max_length=255)
-    after = django_filters.IsoDateTimeFilter(field_name="timestamp", lookup_expr="gte")
-    before = django_filters.IsoDateTimeFilter(field_name="timestamp", lookup_expr="lt")
+    after = MomentFilter(field_name="timestamp", lookup_expr="gte")
+    before = MomentFilter(field_name="timestamp", lookup_expr="lt")
 
     class Meta:
         model = LogEntry

@@ -52,3 +52,19 @@ def test_not_even_a_superuser_changes_it_in_the_admin(alice: User) -> None:
     assert browser.post(f"{address}delete/", {"post": "yes"}).status_code == 403
     assert browser.get("/admin/auditlog/logentry/add/").status_code == 403
     assert LogEntry.objects.filter(pk=entry.pk).exists()
+
+
+@pytest.mark.parametrize(
+    ("moment", "status"),
+    [
+        ("0012-01-31T00:01:00-19:06", 200),  # an offset that PostgreSQL refuses
+        ("2001-01-01T00:00:00%2B23:59", 200),
+        ("0001-01-01T00:00:00%2B05:00", 400),  # before the calendar begins
+        ("9999-12-31T23:59:59-05:00", 400),
+    ],
+)
+def test_odd_moments_are_moments_or_told(
+    olga: User, client_of: ClientOf, moment: str, status: int
+) -> None:
+    for name in ("after", "before"):
+        assert client_of(olga).get(f"/api/v1/audit/?{name}={moment}").status_code == status
