@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import django_filters
 from auditlog.models import LogEntry
+from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django_filters.fields import IsoDateTimeField
 from rest_framework import serializers
@@ -57,13 +58,13 @@ class AuditEntryOutput(serializers.ModelSerializer[LogEntry]):
 class MomentField(IsoDateTimeField):
     """A moment in UTC. PostgreSQL refuses offsets of 16 hours and more, which ISO 8601 can write."""
 
-    def strptime(self, value: str, format: str) -> datetime:
-        """Raises ValueError for what is no moment of the calendar in UTC."""
-        parsed: datetime = super().strptime(value, format)
+    def to_python(self, value: Any) -> datetime | None:
+        """Raises ValidationError for what is no moment of the calendar in UTC."""
         try:
-            return parsed.astimezone(UTC)
+            parsed: datetime | None = super().to_python(value)
+            return parsed and parsed.astimezone(UTC)
         except OverflowError as error:
-            raise ValueError(value) from error
+            raise ValidationError(self.error_messages["invalid"], code="invalid") from error
 
 
 class MomentFilter(django_filters.IsoDateTimeFilter):
