@@ -26,6 +26,7 @@ READ_COUNT = 500
 BLOCK_MS = 5_000
 READY_WAIT_S = 2.0
 LONGEST_PAUSE_S = 2.0
+STOP_AGAIN_S = 0.5
 COALESCE_FROM = 8  # frames that wait; below that a client is not behind
 COALESCE_BYTES = 64 * 1024
 RESYNC = "resync"
@@ -184,12 +185,14 @@ class Fanout:
                     del self._topics[topic]
 
     async def stop(self) -> None:
-        """End the reader."""
+        """End the reader.
+
+        Cancelled until it ends: one cancel can be lost in the client's reading of an answer (seen).
+        """
         task, self._task = self._task, None
-        if task is not None:
+        while task is not None and not task.done():
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await asyncio.wait({task}, timeout=STOP_AGAIN_S)
 
     async def _started(self) -> None:
         if self._task is None or self._task.done():
@@ -199,6 +202,7 @@ class Fanout:
                 await asyncio.wait_for(self._ready.wait(), READY_WAIT_S)
 
     async def _run(self) -> None:
+        """Read for ever: nothing that happens here may leave all browsers silent."""
         pause_s = 0.0
         while True:
             try:
@@ -206,16 +210,20 @@ class Fanout:
             except (redis.RedisError, OSError) as error:
                 if self._ready.is_set() or pause_s == 0.0:
                     log.warning("Live frames are not read, trying again: %s", error)
-                    pause_s = 0.0
-                self._ready.clear()
-                pause_s = min(LONGEST_PAUSE_S, pause_s * 2 or 0.05)
-                await asyncio.sleep(pause_s)
+            except Exception:
+                log.exception("Live frames are not read, trying again")
+            if self._ready.is_set():
+                pause_s = 0.0
+            self._ready.clear()
+            pause_s = min(LONGEST_PAUSE_S, pause_s * 2 or 0.05)
+            await asyncio.sleep(pause_s)
 
     async def _read(self) -> None:
         connection = connection_async()
         try:
-            if self._last is None:
-                self._last = await _newest(connection)
+            # The first word to Redis: only when it has answered are those who wait told to look at SQL.
+            newest = await _newest(connection)
+            self._last = self._last or newest
             self._begin()
             while True:
                 answer = await connection.xread(
