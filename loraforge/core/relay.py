@@ -24,6 +24,7 @@ from kombu.exceptions import OperationalError as BrokerError
 from loraforge.core import live
 from loraforge.core.celery import app
 from loraforge.core.models import OutboxMessage
+from loraforge.core.outage import Outage
 from loraforge.core.outbox import NOTIFY_CHANNEL
 from loraforge.core.redis import connection as redis_connection
 
@@ -33,7 +34,6 @@ BATCH = 200
 POLL_S = 0.005
 # Also without a sign: what a broken Redis left behind, and a sign that was missed.
 LOOK_EVERY_S = 1.0
-LONGEST_PAUSE_S = 5.0
 
 
 class Alarm(Protocol):
@@ -155,8 +155,7 @@ class Relay:
 
     def __init__(self, stopping: threading.Event) -> None:
         self._stopping = stopping
-        self._pause_s = 0.1
-        self._down = False
+        self._outage = Outage(log=log, resumed="the outbox is published again", stopping=stopping)
 
     def run(self) -> None:
         """Publish for ever. Outages of Redis and of the database are waited out."""
@@ -174,26 +173,14 @@ class Relay:
             if outbox_drain() < BATCH:
                 alarm.wait(LOOK_EVERY_S)
         except (redis.RedisError, BrokerError, OSError) as error:
-            self._wait_out("the outbox waits, Redis does not answer", error)
+            self._outage.wait("the outbox waits, Redis does not answer", error)
         except (DatabaseError, sqlite3.Error, _database_error()) as error:
-            self._wait_out("the outbox waits, the database does not answer", error)
+            self._outage.wait("the outbox waits, the database does not answer", error)
             close_old_connections()
             return None
         else:
-            self._recovered()
+            self._outage.over()
         return alarm
-
-    def _wait_out(self, what: str, error: Exception) -> None:
-        if not self._down:
-            log.warning("%s: %s", what, error)
-        self._down = True
-        self._stopping.wait(self._pause_s)
-        self._pause_s = min(self._pause_s * 2, LONGEST_PAUSE_S)
-
-    def _recovered(self) -> None:
-        if self._down:
-            log.info("the outbox is published again")
-        self._down, self._pause_s = False, 0.1
 
 
 def _database_error() -> type[Exception]:

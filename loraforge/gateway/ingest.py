@@ -18,6 +18,7 @@ import redis
 from django.db import InterfaceError, OperationalError, close_old_connections, connection
 
 from loraforge.core import live
+from loraforge.core.outage import Outage
 from loraforge.core.redis import connection_blocking
 from loraforge.gateway.models import DeadLetter
 from loraforge.gateway.store import Entry, Outcome, Store
@@ -37,7 +38,6 @@ HEARING_EVERY_S = 5.0
 CLAIM_EVERY_S = 10.0
 CLAIM_IDLE_MS = 30_000
 TRIES = 3
-LONGEST_PAUSE_S = 5.0
 RAW_KEPT_BYTES = 64 * 1024
 
 # Key of a stream -> entries as redis-py gives them: (id, fields); fields are None for a deleted one.
@@ -60,8 +60,7 @@ class Ingest:
         self._nodes: dict[bytes, Node] = {}
         self._due: dict[str, float] = {}
         self._recover = True
-        self._pause_s = 0.1
-        self._down = False
+        self._outage = Outage(log=log, resumed="reports are read again", stopping=stopping)
 
     def run(self) -> None:
         """Read for ever."""
@@ -70,13 +69,13 @@ class Ingest:
                 self.turn()
             except (redis.RedisError, OSError) as error:
                 self._recover = True
-                self._wait_out("reports wait, Redis does not answer", error)
+                self._outage.wait("reports wait, Redis does not answer", error)
             except (OperationalError, InterfaceError) as error:
                 self._recover = True
-                self._wait_out("reports wait, the database does not answer", error)
+                self._outage.wait("reports wait, the database does not answer", error)
                 close_old_connections()
             else:
-                self._recovered()
+                self._outage.over()
         connection.close()
 
     def turn(self, *, block_ms: int = BLOCK_MS) -> int:
@@ -103,18 +102,6 @@ class Ingest:
             return False
         self._due[what] = now + every_s
         return True
-
-    def _wait_out(self, what: str, error: Exception) -> None:
-        if not self._down:
-            log.warning("%s: %s", what, error)
-        self._down = True
-        self._stopping.wait(self._pause_s)
-        self._pause_s = min(self._pause_s * 2, LONGEST_PAUSE_S)
-
-    def _recovered(self) -> None:
-        if self._down:
-            log.info("reports are read again")
-        self._down, self._pause_s = False, 0.1
 
     # -- reading
 
