@@ -1,7 +1,9 @@
 from typing import Literal
 
 from loraforge.core.celery import control_task
+from loraforge.core.redis import connection
 from loraforge.gateway import starting
+from loraforge.gateway.acks import acks_trim
 from loraforge.gateway.dispatch import checkpoint_send, remove_send, stop_send
 from loraforge.nodes.services import nodes_review
 
@@ -36,3 +38,9 @@ def remove_send_task(*, instance_id: int, attempt: int) -> None:
 def nodes_review_task() -> None:
     """Give silent nodes the state that their silence means."""
     nodes_review()
+
+
+@control_task("gateway.acks_trim")
+def acks_trim_task() -> None:
+    """Take old acknowledgements away."""
+    acks_trim(connection())

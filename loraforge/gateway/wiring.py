@@ -6,3 +6,4 @@ from loraforge.gateway.reconcile import node_state_changed
 events.subscribe(events.NODE_STATE_CHANGED, node_state_changed)
 
 beat.every(5, "gateway.nodes_review")
+beat.every(600, "gateway.acks_trim")

@@ -27,6 +27,7 @@ BUSY_TICK_S = 0.008
 IDLE_TICK_S = 0.25
 POOL_THREADS = 4
 AFTER_ERROR_S = 5.0
+HELD_SETTLED = 200
 
 _BEFORE_START = ("command:stopped_before_start", "This attempt was stopped before it was started.")
 
@@ -267,8 +268,14 @@ class Supervisor:
     # -- what others ask
 
     def held(self) -> list[Held]:
-        """The inventory for the heartbeat."""
+        """The inventory for the heartbeat: all that is not settled, and the newest that is.
+
+        Not every job there ever was: a heartbeat must not grow with a node's age. The newest settled ones
+        stay, for a control plane that forgot their end (a restored backup).
+        """
         with self._lock:
+            runs = list(self._runs.values())
+            named = set(sorted(run.record.key for run in runs if run.settled)[-HELD_SETTLED:])
             return [
                 Held(
                     instance=run.record.instance,
@@ -276,7 +283,8 @@ class Supervisor:
                     phase=run.record.phase,
                     spec_hash=run.record.spec_hash,
                 )
-                for run in self._runs.values()
+                for run in runs
+                if not run.settled or run.record.key in named
             ]
 
     def job_samples(self) -> list[JobSample]:

@@ -59,7 +59,6 @@ def test_while_redis_is_away_the_rows_stay(dead_redis: None, kind: str) -> None:
     else:
         outbox.frame_enqueue(live.TOPIC_NODES, {"type": "x"})
     one = relay.Relay(threading.Event())
-    one._pause_s = 0.0
     began = time.monotonic()
     assert one._turn(_Silent()) is not None
     assert time.monotonic() - began < 5

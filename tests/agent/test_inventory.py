@@ -1,0 +1,38 @@
+"""A heartbeat names what matters, however many jobs a node has run."""
+
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+from nodeagent.contract.phases import Phase
+from nodeagent.journal import Record
+from nodeagent.supervisor.loop import HELD_SETTLED, Supervisor
+
+
+def supervisor_with(runs: list[tuple[int, bool]]) -> Supervisor:
+    """One that only knows these (instance, settled) runs."""
+    supervisor: Any = object.__new__(Supervisor)
+    supervisor._lock = threading.RLock()
+    supervisor._runs = {
+        (number, 1): SimpleNamespace(
+            settled=settled,
+            record=Record(
+                instance=number,
+                attempt=1,
+                phase=Phase.ENDED if settled else Phase.RUNNING,
+                spec=None,
+                spec_hash="x",
+            ),
+        )
+        for number, settled in runs
+    }
+    return supervisor  # type: ignore[no-any-return]
+
+
+def test_settled_attempts_leave_the_inventory_oldest_first() -> None:
+    runs = [(1, False), *((number, True) for number in range(2, 1002)), (5000, False)]
+    held = supervisor_with(runs).held()
+    live = {one.instance for one in held if one.phase is Phase.RUNNING}
+    settled = sorted(one.instance for one in held if one.phase is Phase.ENDED)
+    assert live == {1, 5000}, "what lives is always named, however old"
+    assert settled == list(range(1002 - HELD_SETTLED, 1002))
