@@ -16,16 +16,25 @@ from loraforge.instances.states import ACTIVE, ARROWS, TERMINAL, State
 PLACE_TASK = "scheduling.instances_place"
 
 
+# How an attempt went; the next one begins without it.
+_NOTHING_DONE: dict[str, Any] = {
+    "started_at": None,
+    "ended_at": None,
+    "failure_reason": "",
+    "failure_detail": "",
+    "exit_code": None,
+    "saved_step": None,
+    "step": 0,
+    "max_steps": 0,
+    "loss": None,
+    "eta_s": None,
+}
+
+
 def _times(target: State) -> dict[str, Any]:
     now = timezone.now()
     if target is State.QUEUED:
-        return {
-            "queued_at": now,
-            "ended_at": None,
-            "failure_reason": "",
-            "failure_detail": "",
-            "exit_code": None,
-        }
+        return {"queued_at": now, **_NOTHING_DONE}
     if target is State.RUNNING:
         return {"started_at": now}
     if target in TERMINAL:

@@ -12,7 +12,7 @@ from loraforge.accounts.models import User
 from loraforge.core.errors import Conflict, Gone, Invalid
 from loraforge.instances import services as instances
 from loraforge.instances.models import Instance
-from loraforge.instances.states import State
+from loraforge.instances.states import RETRYABLE, State
 from loraforge.swift.models import model_name
 from loraforge.training.checks import NAME_MAX, Verdict, draft_check
 from loraforge.training.drafts import JobDraft, draft_of_job
@@ -26,7 +26,6 @@ _COPIED = (
     "command", "arguments", "model", "model_hub", "model_revision", "model_type", "template",
     "seed",
 )  # fmt: skip
-_RETRIED = frozenset({State.FAILED, State.STOPPED, State.LOST})
 
 
 def job_submit(*, actor: User, draft: JobDraft, start: bool, idempotency_key: str = "") -> Job:
@@ -157,11 +156,14 @@ def job_draft_update(*, actor: User, job: Job, draft: JobDraft) -> Job:
         notes=draft.notes,
         priority=draft.priority,
     )
-    instance.gpus = draft.devices_wanted
-    instance.processes = draft.processes
-    instance.wanted_node = verdict.room.node
-    instance.wanted_devices = list(draft.gpu_uuids)
-    instance.save(update_fields=["gpus", "processes", "wanted_node", "wanted_devices"])
+    job.instance = instances.instance_wish(
+        actor=actor,
+        instance=instance,
+        gpus=draft.devices_wanted,
+        processes=draft.processes,
+        wanted_node=verdict.room.node,
+        wanted_devices=draft.gpu_uuids,
+    )
     return job
 
 
@@ -210,13 +212,27 @@ def job_checkpoint(*, actor: User, job: Job) -> Job:
     return job
 
 
+def _datasets_require(job: Job) -> None:
+    """Raises Conflict when the owner may not train on one of the job's datasets any more."""
+    gone = [row.dataset.name for row in job.job_datasets.all() if not _is_usable(row, job)]
+    if gone:
+        text = _("These datasets were deleted or are not shared any more: %(names)s.")
+        raise Conflict("training:dataset_gone", text % {"names": ", ".join(gone)})
+
+
+def _is_usable(row: JobDataset, job: Job) -> bool:
+    is_there = row.dataset.deleted_at is None
+    return is_there and access.allowed(job.instance.owner, Action.DOWNLOAD, row.dataset)
+
+
 @transaction.atomic
 def job_retry(*, actor: User, job: Job) -> Job:
     """The next attempt of a job that failed, was stopped or lost, from the start and unchanged."""
     access.require(actor, Action.CHANGE, job)
-    if job.instance.state not in _RETRIED:
+    if job.instance.state not in RETRYABLE:
         text = _("Only a failed, stopped or lost job can be tried again.")
         raise Conflict("training:not_retryable", text)
+    _datasets_require(job)
     job.instance = instances.instance_queue(actor=actor, instance=job.instance)
     return job
 
