@@ -12,17 +12,12 @@ from loraforge.core.redaction import redact
 from loraforge.dashboard.explain import Diagnosis, diagnosis, method_label
 from loraforge.dashboard.selectors import attempt_of
 from loraforge.instances.models import Attempt, Instance
-from loraforge.instances.states import ACTIVE, RESTING, TERMINAL, State
+from loraforge.instances.states import ACTIVE, RESTING, RETRYABLE, STOPPABLE, TERMINAL, State
 from loraforge.scheduling.selectors import queue_position, wait_text
 from loraforge.swift.catalogue import catalogue_load
 from loraforge.training.models import Job
 from loraforge.training.selectors import command_line
 from nodeagent.contract.phases import Phase
-
-_STOPPABLE = frozenset(
-    {State.ASSIGNED, State.PREPARING, State.RUNNING, State.FINISHING, State.UNKNOWN}
-)
-_RETRIED = frozenset({State.FAILED, State.STOPPED, State.LOST})
 
 
 @dataclass(frozen=True)
@@ -47,11 +42,11 @@ def actions_of(*, user: User, instance: Instance) -> Actions:
     change = access.allowed(user, Action.CHANGE, instance)
     return Actions(
         start=change and state is State.DRAFT,
-        stop=change and state in _STOPPABLE,
-        cancel=change and (state in _STOPPABLE or state is State.STOPPING),
+        stop=change and state in STOPPABLE,
+        cancel=change and (state in STOPPABLE or state is State.STOPPING),
         withdraw=change and state is State.QUEUED,
         checkpoint=change and state is State.RUNNING,
-        retry=change and state in _RETRIED and _helps_retry(instance),
+        retry=change and state in RETRYABLE and _helps_retry(instance),
         clone=access.may(user, Action.CREATE),
         delete=change and state in RESTING,
         rename=change,

@@ -14,8 +14,6 @@ from loraforge.instances.selectors import Holder, device_holders, instance_list
 from loraforge.instances.states import ACTIVE, RESTING, TERMINAL, State
 from loraforge.nodes.models import Device, Node, NodeState
 from loraforge.nodes.selectors import node_list
-from loraforge.scheduling.policy import order_key
-from loraforge.scheduling.selectors import waiting_list, want_of
 
 # Groups of states that the list of jobs filters by.
 GROUPS: dict[str, frozenset[State]] = {
@@ -90,12 +88,6 @@ def node_rows(*, user: User, nodes: Iterable[Node] | None = None) -> list[NodeRo
         )
         for node in found
     ]
-
-
-def queue_positions() -> dict[int, int]:
-    """Instance id -> place in the queue, 1 = next, in the scheduler's own order."""
-    wants = sorted((want_of(row) for row in waiting_list()), key=order_key)
-    return {want.id: place for place, want in enumerate(wants, start=1)}
 
 
 def home_data(*, user: User) -> dict[str, Any]:

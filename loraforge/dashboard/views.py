@@ -19,7 +19,7 @@ from loraforge.instances.models import Instance
 from loraforge.instances.selectors import attempt_list
 from loraforge.instances.states import ACTIVE, State
 from loraforge.nodes.selectors import node_get
-from loraforge.scheduling.selectors import placement_preview, wait_text
+from loraforge.scheduling.selectors import placement_preview, queue_positions, wait_text
 from loraforge.training.placement import GPUS_MAX
 from loraforge.training.selectors import job_events, job_get
 
@@ -78,7 +78,7 @@ class LivePage(DashboardPage):
 def _rows_dress(rows: list[Instance]) -> list[Instance]:
     """Give rows the words that their templates show; one query for all places in the queue."""
     waiting = any(row.state == State.QUEUED for row in rows)
-    places = selectors.queue_positions() if waiting else {}
+    places = queue_positions() if waiting else {}
     for row in rows:
         row.method = method_label(row.job.arguments)  # type: ignore[attr-defined]
         row.is_active = row.state in ACTIVE  # type: ignore[attr-defined]

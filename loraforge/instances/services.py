@@ -14,7 +14,7 @@ from loraforge.accounts.models import User
 from loraforge.core import audit, events, outbox
 from loraforge.core.errors import Conflict, Invalid
 from loraforge.instances.models import Attempt, DeviceLease, Instance, Kind
-from loraforge.instances.states import ACTIVE, RESTING, State
+from loraforge.instances.states import RESTING, STOPPABLE, State
 from loraforge.instances.transitions import instance_move
 from loraforge.nodes.models import Node, NodeState
 
@@ -26,7 +26,6 @@ CHECKPOINT_TASK = "gateway.checkpoint_send"
 REMOVE_TASK = "gateway.remove_send"
 
 PRIORITY_LIMIT = 100
-_STOPPABLE = ACTIVE - {State.STOPPING}
 
 
 @transaction.atomic
@@ -52,29 +51,57 @@ def instance_create(
     access.require(actor, Action.CREATE)
     if owner != actor:
         access.require(actor, Action.OPERATE)
-    devices = list(dict.fromkeys(wanted_devices))
-    wanted = len(devices) or gpus
-    if wanted < 1 or not 1 <= processes <= wanted:
-        raise Invalid(
-            "instances:bad_devices",
-            _("Ask for at least one device, and for no more processes than devices."),
-            fields={"gpus": [_("At least 1, and at least as many as processes.")]},
-        )
+    wish = _wish(gpus=gpus, processes=processes, node=wanted_node, devices=wanted_devices)
     _priority_check(actor=actor, before=0, after=priority)
     instance = Instance.objects.create(
         owner=owner,
         kind=kind,
         name=name.strip() or _("Job"),
-        gpus=wanted,
-        processes=processes,
-        wanted_node=wanted_node,
-        wanted_devices=devices,
+        **wish,
         priority=priority,
         tags=list(tags),
         notes=notes,
     )
     instance.refresh_from_db()
     audit.record(actor=actor, target=instance, what="instances:create")
+    return instance
+
+
+def _wish(
+    *, gpus: int, processes: int, node: Node | None, devices: Sequence[str]
+) -> dict[str, Any]:
+    """The columns of what an instance asks for; named devices replace the number. Raises Invalid."""
+    named = list(dict.fromkeys(devices))
+    wanted = len(named) or gpus
+    if wanted < 1 or not 1 <= processes <= wanted:
+        raise Invalid(
+            "instances:bad_devices",
+            _("Ask for at least one device, and for no more processes than devices."),
+            fields={"gpus": [_("At least 1, and at least as many as processes.")]},
+        )
+    return {"gpus": wanted, "processes": processes, "wanted_node": node, "wanted_devices": named}
+
+
+@transaction.atomic
+def instance_wish(
+    *,
+    actor: User,
+    instance: Instance,
+    gpus: int,
+    processes: int,
+    wanted_node: Node | None = None,
+    wanted_devices: Sequence[str] = (),
+) -> Instance:
+    """Change what a draft asks for. Raises Conflict once it is not a draft, Invalid as `instance_create`."""
+    access.require(actor, Action.CHANGE, instance)
+    wish = _wish(gpus=gpus, processes=processes, node=wanted_node, devices=wanted_devices)
+    if not Instance.objects.filter(pk=instance.pk, state=State.DRAFT).update(**wish):
+        raise Conflict(
+            "instances:wrong_state",
+            _("#%(number)s was changed meanwhile.") % {"number": instance.pk},
+        )
+    instance.refresh_from_db()
+    audit.record(actor=actor, target=instance, what="instances:wish")
     return instance
 
 
@@ -146,7 +173,7 @@ def instance_stop(*, actor: User | None, instance: Instance, mode: StopMode = "s
         instance = instance_move(
             instance=instance,
             target=State.STOPPING,
-            sources=_STOPPABLE,
+            sources=STOPPABLE,
             actor=actor,
             reason=f"user:stop_{mode}",
         )

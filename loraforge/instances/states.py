@@ -25,6 +25,10 @@ ACTIVE = frozenset({S.ASSIGNED, S.PREPARING, S.RUNNING, S.FINISHING, S.STOPPING,
 TERMINAL = frozenset({S.SUCCEEDED, S.STOPPED, S.FAILED, S.LOST})
 # Nothing runs: may be deleted.
 RESTING = TERMINAL | {S.DRAFT}
+# On its way or at work, and nobody has asked it to stop yet.
+STOPPABLE = ACTIVE - {S.STOPPING}
+# Ended without what it was for: a next attempt makes sense.
+RETRYABLE = TERMINAL - {S.SUCCEEDED}
 
 _ENDS = frozenset({S.SUCCEEDED, S.STOPPED, S.FAILED})
 

@@ -1,19 +1,20 @@
 """Where a job would go, and what the queue looks like from one's place in it."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from django.conf import settings
+from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from loraforge.accounts.models import User
 from loraforge.instances.models import DeviceLease, Instance
 from loraforge.instances.states import ACTIVE, State
 from loraforge.nodes.models import Device, DeviceKind, Node, NodeState
-from loraforge.scheduling.policy import Caps, Place, Placed, Slot, Waits, Want, decide, order_key
+from loraforge.scheduling.policy import Caps, Place, Placed, Slot, Waits, Want, decide
 from loraforge.scheduling.reasons import reason_text
 
 # Behind everything that waits: the preview is of a job submitted now.
@@ -21,7 +22,7 @@ _NEWEST = datetime(9999, 1, 1, tzinfo=UTC)
 _PREVIEW_ID = 2**62
 
 
-def waiting_list() -> Iterable[Instance]:
+def waiting_list() -> QuerySet[Instance]:
     """The queue, in no particular order."""
     return Instance.objects.filter(state=State.QUEUED, deleted_at=None).exclude(queued_at=None)
 
@@ -150,14 +151,15 @@ def _wait_preview(wait: Waits) -> Preview:
     )
 
 
+def queue_positions() -> dict[int, int]:
+    """Instance id -> place in the queue, 1 = goes next; the database sorts as `policy.order_key` does."""
+    ids = waiting_list().order_by("-priority", "queued_at", "id").values_list("pk", flat=True)
+    return {pk: place for place, pk in enumerate(ids, start=1)}
+
+
 def queue_position(*, instance: Instance) -> int | None:
-    """1 = goes next; None when it does not wait."""
-    if instance.state != State.QUEUED or instance.queued_at is None:
-        return None
-    wants = sorted((want_of(row) for row in waiting_list()), key=order_key)
-    return next(
-        (place for place, want in enumerate(wants, start=1) if want.id == instance.pk), None
-    )
+    """The instance's place in the queue; None when it does not wait."""
+    return queue_positions().get(instance.pk) if instance.state == State.QUEUED else None
 
 
 def wait_text(*, instance: Instance) -> str:
