@@ -3,21 +3,23 @@
 import logging
 import threading
 import time
-from concurrent.futures import Future
-from typing import Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from nodeagent.contract.phases import Outcome, Phase
-from nodeagent.contract.reports import FILE_STREAMS, Chunk, Files, Report, Stream
+from nodeagent.contract.reports import Files
 from nodeagent.journal import Handle, Record
-from nodeagent.runtimes.base import Launch, RuntimeFault, Signal
-from nodeagent.supervisor.admission import Refusal, mounts_resolve
-from nodeagent.supervisor.closing import events_of, outcome_read
-from nodeagent.supervisor.parts import Parts, cpu_share
-from nodeagent.tail import Tail
-from nodeagent.transfer.inputs import TransferCancelled, TransferFault
+from nodeagent.runtimes.base import Signal
+from nodeagent.supervisor.admission import Refusal
+from nodeagent.supervisor.closing import outcome_read
+from nodeagent.supervisor.following import Following
+from nodeagent.supervisor.parts import Parts
+from nodeagent.supervisor.preparing import STOPPED_BEFORE_START, Preparation
 from nodeagent.workspace import JobFolder
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 log = logging.getLogger(__name__)
 
@@ -26,13 +28,6 @@ NOW_GRACE_S = 2.0
 KILL_AGAIN_S = 2.0
 DRAIN_PATIENCE_S = 2.0
 SETTLED_EVERY_S = 1.0
-
-_TROUBLE = {
-    "tail:unsafe_file": "{} is a link or no regular file and is not followed.",
-    "tail:file_shrank": "{} became shorter; what was written over is not shown.",
-    "tail:file_replaced": "{} was replaced by another file.",
-    "tail:too_long": "{} is too long: only its beginning is shown here, all of it is in the file.",
-}
 
 
 class Closing(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,14 +45,12 @@ class Run:
         self.folder = folder
         self._parts = parts
         self._cancel = threading.Event()
-        self._fetching: Future[None] | None = None
-        self._launching: Future[Handle] | None = None
+        self._preparation = Preparation(record, folder, parts, cancel=self._cancel)
+        self._following = Following(record, folder, parts)
         self._cleaning: Future[None] | None = None
         self._closing: Future[Closing] | None = None
         self._forgetting: Future[None] | None = None
         self._manifest: Future[Files] | None = None
-        self._manifest_wanted = False
-        self._tails: dict[Stream, Tail] = {}
         self._state_at = 0.0
         self._told: str = ""
         self._kill_at = 0.0
@@ -81,14 +74,12 @@ class Run:
 
     def recover(self) -> None:
         """After an unexpected error: whatever was under way begins anew."""
-        self._fetching = self._launching = self._cleaning = self._closing = self._manifest = None
-        self._forgetting = None
+        self._preparation.recover()
+        self._cleaning = self._closing = self._manifest = self._forgetting = None
 
     def rewind(self, name: str, position: int) -> None:
         """Read the stream of this name again from there."""
-        for stream in FILE_STREAMS:
-            if stream == name and self.folder.path.exists():
-                self._tail(stream).position = position
+        self._following.rewind(name, position)
         self._look_at = 0.0
         self._hungry = True
         self.settled = False
@@ -101,14 +92,10 @@ class Run:
     def step(self, now: float) -> None:
         """Do what can be done now without waiting."""
         match self.record.phase:
-            case Phase.ACCEPTED:
+            case Phase.ACCEPTED | Phase.PREPARING | Phase.STARTING:
                 self._prepare()
-            case Phase.PREPARING:
-                self._fetched()
-            case Phase.STARTING:
-                self._launched()
             case Phase.RUNNING:
-                self._follow()
+                self._following.follow()
                 self._watch(now)
             case Phase.FINISHING:
                 self._finish(now)
@@ -122,80 +109,26 @@ class Run:
         self._parts.outbox.phase(self.record, outcome=outcome)
 
     def _prepare(self) -> None:
-        if self.record.stop is not None:
-            self._refuse("command:stopped_before_start", "Stopped before it was started.")
-        else:
-            self._phase(Phase.PREPARING)
-
-    def _fetch(self) -> None:
-        """In the pool: have everything that the job wants."""
-        spec, fetcher = self.record.spec, self._parts.fetcher
-        if spec is None:
-            raise Refusal("command:no_spec", "The start was never received.")
-        self.folder.create()
-        self._parts.runtime.prepare(
-            spec.image,
-            say=lambda detail: self._parts.outbox.note(self.record, reason="", detail=detail),
-            cancelled=self._cancel.is_set,
-        )
-        if self._cancel.is_set():
-            raise TransferCancelled
-        for wanted in spec.inputs:
-            fetcher.place(wanted, self.folder, cancelled=self._cancel.is_set)
-
-    def _launch(self) -> Handle:
-        """In the pool: start it, or find what an earlier life of the agent started."""
-        spec, runtime = self.record.spec, self._parts.runtime
-        found = runtime.find(self.name, self.folder)
-        if found is not None and found.spec in {"", self.record.spec_hash}:
-            return found
-        if self._cancel.is_set():
-            raise TransferCancelled
-        if spec is None:
-            raise Refusal("command:no_spec", "The start was never received.")
-        return runtime.start(
-            Launch(
-                name=self.name,
-                instance=spec.instance,
-                attempt=spec.attempt,
-                spec_hash=spec.spec_hash,
-                folder=self.folder,
-                argv=spec.argv,
-                env={**cpu_share(spec, slots=self._parts.cpu_slots), **spec.env},
-                devices=spec.devices,
-                mounts=mounts_resolve(spec, self._parts.model_roots),
-                processes=spec.processes,
-                image=spec.image,
-            )
-        )
-
-    def _fetched(self) -> None:
-        if self._fetching is None:
-            self._fetching = self._parts.pool.submit(self._fetch)
-        elif self._fetching.done() and self._tried(self._fetching):
-            self._phase(Phase.STARTING)
-
-    def _launched(self) -> None:
-        if self._launching is None:
-            self._launching = self._parts.pool.submit(self._launch)
-        elif self._launching.done() and self._tried(self._launching):
-            self.record.handle = self._launching.result()
-            self.record.boot_id = self._parts.boot_id
-            self._phase(Phase.RUNNING)
-
-    def _tried(self, future: Future[Any]) -> bool:
-        """Whether it worked; if not, the attempt is refused with the reason."""
         try:
-            future.result()
-        except TransferCancelled:
-            self._refuse("command:stopped_before_start", "Stopped before it was started.")
-        except (TransferFault, RuntimeFault, Refusal) as fault:
-            self._refuse(fault.reason, fault.detail)
-        except OSError as error:
-            self._refuse("node:disk_error", str(error))
-        else:
-            return True
-        return False
+            self._prepare_on()
+        except Refusal as refusal:
+            self._refuse(refusal.reason, refusal.detail)
+
+    def _prepare_on(self) -> None:
+        match self.record.phase:
+            case Phase.ACCEPTED:
+                if self.record.stop is not None:
+                    raise Refusal(*STOPPED_BEFORE_START)
+                self._phase(Phase.PREPARING)
+            case Phase.PREPARING:
+                if self._preparation.prepared():
+                    self._phase(Phase.STARTING)
+            case _:
+                handle = self._preparation.launched()
+                if handle is not None:
+                    self.record.handle = handle
+                    self.record.boot_id = self._parts.boot_id
+                    self._phase(Phase.RUNNING)
 
     def _refuse(self, reason: str, detail: str) -> None:
         log.warning("%s: refused, %s: %s", self.name, reason, detail)
@@ -203,52 +136,6 @@ class Run:
         self._phase(Phase.REFUSED)
 
     # -- while it runs
-
-    def _tail(self, stream: Stream) -> Tail:
-        tail = self._tails.get(stream)
-        if tail is None:
-            key = (self.record.instance, self.record.attempt, stream)
-            position = self._parts.reporter.acked_end(key)
-            tail = self._tails[stream] = Tail(folder=self.folder, stream=stream, position=position)
-        return tail
-
-    def _follow(self) -> bool:
-        """Offer what is new in the files. True when there is nothing more, or no room for it."""
-        for stream in FILE_STREAMS:
-            self._tail(stream)
-        read = [self._read(tail) for tail in self._tails.values()]  # each gets its turn
-        return all(read)
-
-    def _read(self, tail: Tail) -> bool:
-        reporter, record = self._parts.reporter, self.record
-        while reporter.room_bytes() > 0:
-            piece = tail.read()
-            if piece is None:
-                self._tell_trouble(tail)
-                return True
-            reporter.chunk_offer(
-                Report(
-                    node=self._parts.node,
-                    stream=tail.stream,
-                    body=Chunk(data=piece.data),
-                    instance=record.instance,
-                    attempt=record.attempt,
-                    start=piece.start,
-                    end=piece.end,
-                    at=time.time(),
-                )
-            )
-            tail.position = piece.end
-            if tail.stream == "event" and "checkpoint" in events_of(piece.data):
-                self._manifest_wanted = True
-        return False
-
-    def _tell_trouble(self, tail: Tail) -> None:
-        trouble = tail.trouble_take()
-        if trouble:
-            detail = _TROUBLE[trouble].format(tail.relative)
-            log.warning("%s: %s", self.name, detail)
-            self._parts.outbox.note(self.record, reason=trouble, detail=detail)
 
     def _watch(self, now: float) -> None:
         if now < self._state_at:
@@ -299,8 +186,8 @@ class Run:
                 return
             self._parts.outbox.files(self.record, self._manifest.result())
             self._manifest = None
-        if self._manifest_wanted:
-            self._manifest_wanted = False
+        if self._following.checkpoint_seen:
+            self._following.checkpoint_seen = False
             self._manifest = self._parts.pool.submit(
                 self._parts.manifests.make, self.folder, complete=False
             )
@@ -313,12 +200,12 @@ class Run:
             self._drained_at = 0.0
             self._cleaning = self._parts.pool.submit(self._clean, handle)
         if not self._cleaning.done():
-            self._follow()
+            self._following.follow()
             return
         if self._closing is None:
             if not self._drain(now):
                 return
-            self.record.sizes = self._sizes()
+            self.record.sizes = self._following.sizes()
             self._closing = self._parts.pool.submit(self._close)
         if self._closing.done():
             closing = self._closing.result()
@@ -334,20 +221,8 @@ class Run:
         """Whether the files are read to their end, or nobody takes the rest for now."""
         if not self._drained_at:
             self._drained_at = now
-            for stream in FILE_STREAMS:
-                self._tail(stream).look_again()
-        return self._follow() or now - self._drained_at >= DRAIN_PATIENCE_S
-
-    def _sizes(self) -> dict[str, int]:
-        """Where each stream ends. While nobody takes reports, that is behind what was offered."""
-        sizes: dict[str, int] = {}
-        for tail in self._tails.values():
-            offered = tail.position
-            while (piece := tail.read()) is not None:
-                tail.position = piece.end
-            sizes[tail.stream] = tail.position
-            tail.position = offered
-        return sizes
+            self._following.look_again()
+        return self._following.follow() or now - self._drained_at >= DRAIN_PATIENCE_S
 
     def _close(self) -> Closing:
         """In the pool: hash what the job left."""
@@ -360,21 +235,10 @@ class Run:
         """Files go on being sent until the control plane has all of them."""
         if now < self._look_at:
             return
-        drained = True
-        for stream in FILE_STREAMS:
-            size = self.record.sizes.get(stream, 0)
-            key = (self.record.instance, self.record.attempt, stream)
-            acked = self._parts.reporter.acked_end(key)
-            if acked >= size and stream not in self._tails:
-                continue
-            tail = self._tail(stream)
-            if tail.position < size:
-                drained = self._read(tail) and drained
-            elif acked >= size:
-                self._tails.pop(stream).close()
+        drained = self._following.settle()
         self._hungry = not drained
         self._look_at = now + (SETTLED_EVERY_S if drained else 0.0)
-        self.settled = not self._tails and self._forgotten()
+        self.settled = self._following.is_over and self._forgotten()
 
     def _forgotten(self) -> bool:
         """Whether the runtime keeps nothing more of it; only once the end is acknowledged."""
@@ -394,6 +258,4 @@ class Run:
 
     def close(self) -> None:
         """Give descriptors back."""
-        for tail in self._tails.values():
-            tail.close()
-        self._tails.clear()
+        self._following.close()
