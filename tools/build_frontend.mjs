@@ -9,10 +9,11 @@
 //
 // Everything is an ES module; code that two bundles share is split off into chunk-*.js, so htmx and
 // ECharts exist once however many bundles name them. Load bundles by <script type="module">. File names
-// carry no hash: the manifest storage adds it.
+// carry no hash: the manifest storage adds it. modules.json says which chunks each bundle begins with, so
+// that a page can ask for them before its script has been read.
 //
 //   node tools/build_frontend.mjs [--sizes]
-import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
@@ -108,6 +109,22 @@ function printSizes(outputs) {
   }
 }
 
+// Bundle -> the chunks that it imports at once, those of chunks too.
+function chunksOf(outputs) {
+  const collected = (path, into) => {
+    for (const { path: next, kind } of outputs[path].imports) {
+      if (kind !== "import-statement" || into.has(next)) continue;
+      into.add(next);
+      collected(next, into);
+    }
+    return into;
+  };
+  const bundles = Object.keys(outputs).filter((path) => path.endsWith(".js") && outputs[path].entryPoint);
+  return Object.fromEntries(
+    bundles.map((path) => [basename(path), [...collected(path, new Set())].map((chunk) => basename(chunk))]),
+  );
+}
+
 rmSync(FRESH, { recursive: true, force: true });
 const result = await build({
   absWorkingDir: ROOT,
@@ -132,6 +149,7 @@ const result = await build({
   plugins: [bundleOfParts, trimTabler],
 });
 if (process.argv.includes("--sizes")) printSizes(result.metafile.outputs);
+writeFileSync(join(FRESH, "modules.json"), JSON.stringify(chunksOf(result.metafile.outputs)));
 
 // A running server never sees a half-built folder.
 mkdirSync(dirname(DIST), { recursive: true });

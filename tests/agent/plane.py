@@ -71,6 +71,7 @@ class Plane:
         self.acking = True
         self._journal = 0
         self._last = b"0"
+        self._from_start = threading.Event()
         self._lock = threading.RLock()
         self._stopping = threading.Event()
         self._http = _Server(self)
@@ -106,8 +107,16 @@ class Plane:
 
     # -- reports
 
+    def acking_resume(self) -> None:
+        """As an ingest that was away: it reads all that waits in the stream, and acknowledges."""
+        self.acking = True
+        self._from_start.set()  # its own thread goes back: it also sets the place that it has reached
+
     def _ingest(self) -> None:
         while not self._stopping.is_set():
+            if self._from_start.is_set():
+                self._from_start.clear()
+                self._last = b"0"
             try:
                 found: Any = self.redis.xread(
                     {channels.report_stream(self.node): self._last}, count=500, block=100

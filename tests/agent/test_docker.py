@@ -441,7 +441,7 @@ def test_a_job_from_start_to_end(docked: Docked) -> None:
     (docked.folder / "control/go").touch()
     plane.wait_phase(Phase.ENDED, docked.instance)
     assert docked.is_there(), "kept until its end is acknowledged"
-    plane.acking, plane._last = True, b"0"  # as an ingest that was away: it reads what waits
+    plane.acking_resume()
     ended = plane.wait_whole(docked.instance, timeout_s=40)
     assert plane.phase_names(docked.instance) == NORMAL
     assert (ended.exit_code, ended.outcome) == (0, Outcome.TRAIN_END)

@@ -3,8 +3,11 @@
 import argparse
 import os
 import platform
-from collections.abc import Callable
-from contextlib import ExitStack
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,6 +15,7 @@ import msgspec
 from tests.benchmarks import fanout, files, ingest, joblist, live, memory, screen
 from tests.benchmarks.running import Running, running
 from tests.benchmarks.stage import ROOT, Stage, stage
+from tools.postgres import Postgres
 
 # On the whole stack as `make up` starts it; memory comes first, while it is fresh.
 WHOLE: dict[str, Callable[[Running], dict[str, Any]]] = {
@@ -36,20 +40,47 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     known = [*WHOLE, *PARTS]
     parser.add_argument("names", nargs="*", choices=[*known, *GROUPS, []], help="default: all")
-    asked = parser.parse_args().names or known
+    parser.add_argument(
+        "--postgres", action="store_true", help="on a PostgreSQL of its own; default: SQLite"
+    )
+    parser.add_argument(
+        "--docker", action="store_true", help="jobs in containers; default: plain processes"
+    )
+    options = parser.parse_args()
+    asked = options.names or known
     names = [name for one in asked for name in GROUPS.get(one, [one])]
+    runtime = "docker" if options.docker else "process"
     found: dict[str, Any] = {
         "cpus": os.cpu_count(),
         "python": platform.python_version(),
+        "database": "postgresql" if options.postgres else "sqlite",
+        "runtime": runtime,
         "load_1m_before": round(os.getloadavg()[0], 2),
     }
-    _measure(names, WHOLE, running, found)
-    _measure(names, PARTS, stage, found)
+    with _database(postgres=options.postgres):
+        _measure(names, WHOLE, partial(running, runtime=runtime), found)
+    with _database(postgres=options.postgres):
+        _measure(names, PARTS, stage, found)
     found["load_1m_after"] = round(os.getloadavg()[0], 2)
     text = msgspec.json.format(msgspec.json.encode(found), indent=2)
     print(text.decode())
     (ROOT / "var").mkdir(exist_ok=True)
     (ROOT / "var" / "bench.json").write_bytes(text)
+
+
+@contextmanager
+def _database(*, postgres: bool) -> Iterator[None]:
+    """DATABASE_URL of a new PostgreSQL that writes its commits to the disk, or of nothing: SQLite."""
+    if not postgres:
+        yield
+        return
+    with (
+        tempfile.TemporaryDirectory(prefix="lf-postgres-") as folder,
+        Postgres(Path(folder), durable=True) as server,
+    ):
+        os.environ["DATABASE_URL"] = server.url
+        yield
+        del os.environ["DATABASE_URL"]
 
 
 def _measure(

@@ -15,18 +15,24 @@ from typing import Any
 import msgspec
 
 from loraforge.embedded.client import ApiClient
+from nodeagent.config import SWIFT_IMAGE
 from tests.benchmarks.stage import ROOT
 from tests.e2e.driver import LiveStack, dataset_upload, free_port, job_wait
 
+IMAGE = "loraforge/bench:latest"
 TRAINER_SOURCE = Path(__file__).with_name("trainer.py")
 USER = "bench"
 ROW = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
 
 
 class Running(LiveStack):
-    """The stack, and a user with a dataset in it. up_s: seconds that starting took."""
+    """The stack, and a user with a dataset in it. up_s: seconds that starting took.
+
+    image: what jobs run in, empty for plain processes.
+    """
 
     up_s: float = 0.0
+    image: str = ""
 
     @property
     def trainer(self) -> Path:
@@ -78,7 +84,7 @@ class Running(LiveStack):
 
 
 @contextmanager
-def running() -> Iterator[Running]:
+def running(*, runtime: str = "process") -> Iterator[Running]:
     """Started, with nothing in it; ended with its jobs."""
     mine = ("DJANGO_", "LORAFORGE_", "REDIS_URL")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(mine)}
@@ -88,7 +94,7 @@ def running() -> Iterator[Running]:
         environment = kept | {
             "LORAFORGE_DATA": name,
             "LORAFORGE_PORT": str(port),
-            "LORAFORGE_RUNTIME": "process",
+            "LORAFORGE_RUNTIME": runtime,
             "LORAFORGE_SWIFT_PYTHON": f"{name}/trainer",
             "LORAFORGE_MODEL_ROOTS": name,
             "DJANGO_SETTINGS_MODULE": "loraforge.settings.base",
@@ -97,6 +103,8 @@ def running() -> Iterator[Running]:
         # By this interpreter: `env python3` may be a slow shim, which would hide what is measured.
         stack.trainer.write_text(f"#!{sys.executable} -IS\n{TRAINER_SOURCE.read_text()}")
         stack.trainer.chmod(0o755)
+        if runtime == "docker":
+            stack.image = environment["LORAFORGE_SWIFT_IMAGE"] = image_build()
         begin = time.monotonic()
         stack.up()
         stack.up_s = round(time.monotonic() - begin, 1)
@@ -104,6 +112,23 @@ def running() -> Iterator[Running]:
             yield stack
         finally:
             stack.down("--jobs")
+
+
+def image_build() -> str:
+    """The training image with a Python that runs the trainer of this folder instead; returns its name."""
+    with tempfile.TemporaryDirectory(prefix="lfb-image-") as name:
+        folder = Path(name)
+        (folder / "trainer.py").write_bytes(TRAINER_SOURCE.read_bytes())
+        shim = '#!/bin/sh\nexec /opt/swift/bin/python -IS /opt/bench/trainer.py "$@"\n'
+        (folder / "python").write_text(shim)
+        (folder / "python").chmod(0o755)
+        (folder / "Dockerfile").write_text(
+            f"FROM {SWIFT_IMAGE}\nCOPY --chown=0:0 . /opt/bench/\nENV PATH=/opt/bench:$PATH\n"
+        )
+        subprocess.run(
+            ["docker", "build", "--quiet", "--tag", IMAGE, name], check=True, capture_output=True
+        )
+    return IMAGE
 
 
 def percentiles(values: list[float], *, digits: int = 1) -> dict[str, float]:
