@@ -5,7 +5,7 @@ from django.utils.translation import gettext_lazy as _
 
 from loraforge.accounts import admin_columns as columns
 from loraforge.accounts.admin_base import ReadOnlyModelAdmin
-from loraforge.artifacts.models import OutputFile
+from loraforge.artifacts.models import BestCheckpoint, OutputFile
 
 
 @admin.register(OutputFile)
@@ -52,3 +52,20 @@ class OutputFileAdmin(ReadOnlyModelAdmin):
         """The links of an instance and an attempt filter by these."""
         ours = {"attempt__id__exact", "attempt__instance__id__exact"}
         return lookup in ours or super().lookup_allowed(lookup, value, request)
+
+
+@admin.register(BestCheckpoint)
+class BestCheckpointAdmin(ReadOnlyModelAdmin):
+    """Which checkpoint each trainer holds for the best, as its node read it."""
+
+    list_display = ("step_shown", "instance_shown", "attempt_shown", "value")
+    list_filter = (("attempt__node", columns.filter_titled(_("node"))),)
+    search_fields = ("=attempt__instance__id", "attempt__instance__name")
+    list_select_related = ("attempt__instance",)
+    ordering = ("-pk",)
+    shown = ((None, list_display),)
+
+    step_shown = columns.plain("step", _("step"))
+    instance_shown = columns.linked("attempt.instance", _("instance"))
+    attempt_shown = columns.linked("attempt", _("attempt"))
+    value = columns.plain("metric", _("value"))

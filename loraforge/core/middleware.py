@@ -1,9 +1,14 @@
-"""What holds for every answer: expected errors become answers, no cache keeps an API answer."""
+"""What holds for every answer: expected errors become answers, no cache keeps an API answer, audit knows who."""
 
+from ipaddress import ip_address
+from typing import Any
+
+from auditlog.middleware import AuditlogMiddleware
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.middleware.gzip import GZipMiddleware
 from django.utils.cache import add_never_cache_headers
 from django.utils.deprecation import MiddlewareMixin
+from django.utils.functional import SimpleLazyObject
 
 from loraforge.core.errorpages import error_answer, is_api
 from loraforge.core.errors import LoraForgeError
@@ -45,3 +50,26 @@ class CompressMiddleware(GZipMiddleware):
         if response.streaming or not response.get("Content-Type", "").startswith(self.kinds):
             return response
         return super().process_response(request, response)
+
+
+class AuditMiddleware(AuditlogMiddleware):
+    """Who made a change and from where, for its audit row. No header of the caller's is believed."""
+
+    def get_extra_data(self, request: HttpRequest) -> dict[str, Any]:
+        """The actor is looked up when a row is written: a bearer is known once the API has read its token.
+
+        The address is that of who connects; uvicorn believes its proxy, and nobody else, about it.
+        """
+        return {
+            "actor": SimpleLazyObject(lambda: self._get_actor(request)),
+            "remote_addr": _address(request.META.get("REMOTE_ADDR", "")),
+            "remote_port": None,
+        }
+
+
+def _address(text: str) -> str | None:
+    """As PostgreSQL takes it, without a zone; None for what is no IP address (a unix socket's caller)."""
+    try:
+        return str(ip_address(text.partition("%")[0]))
+    except ValueError:
+        return None

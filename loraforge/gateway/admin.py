@@ -9,7 +9,7 @@ from loraforge.accounts import access
 from loraforge.accounts import admin_columns as columns
 from loraforge.accounts.access import Action
 from loraforge.accounts.admin_base import ReadOnlyModelAdmin
-from loraforge.core.models import OutboxMessage
+from loraforge.core.models import OutboxMessage, Setting
 from loraforge.gateway.models import DeadLetter, JournalPosition
 
 
@@ -72,3 +72,15 @@ class JournalPositionAdmin(ReadOnlyModelAdmin):
 
     node_shown = columns.linked("node", _("node"))
     position = columns.plain("seq", _("stored up to"))
+
+
+@admin.register(Setting)
+class SettingAdmin(ReadOnlyModelAdmin):
+    """Small facts about this installation that must survive."""
+
+    list_display = ("called", "content")
+    search_fields = ("name",)
+    shown = ((None, list_display),)
+
+    called = columns.plain("name", _("name"))
+    content = columns.plain("value", _("value"))

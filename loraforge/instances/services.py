@@ -82,6 +82,11 @@ def _wish(
     return {"gpus": wanted, "processes": processes, "wanted_node": node, "wanted_devices": named}
 
 
+def _plain(value: Any) -> Any:
+    """As the audit log keeps it."""
+    return value.name if isinstance(value, Node) else value
+
+
 @transaction.atomic
 def instance_wish(
     *,
@@ -95,13 +100,18 @@ def instance_wish(
     """Change what a draft asks for. Raises Conflict once it is not a draft, Invalid as `instance_create`."""
     access.require(actor, Action.CHANGE, instance)
     wish = _wish(gpus=gpus, processes=processes, node=wanted_node, devices=wanted_devices)
+    changes = {
+        key: [_plain(getattr(instance, key)), _plain(value)]
+        for key, value in wish.items()
+        if getattr(instance, key) != value
+    }
     if not Instance.objects.filter(pk=instance.pk, state=State.DRAFT).update(**wish):
         raise Conflict(
             "instances:wrong_state",
             _("#%(number)s was changed meanwhile.") % {"number": instance.pk},
         )
     instance.refresh_from_db()
-    audit.record(actor=actor, target=instance, what="instances:wish")
+    audit.record(actor=actor, target=instance, what="instances:wish", changes=changes)
     return instance
 
 

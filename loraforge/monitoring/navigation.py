@@ -18,6 +18,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
         _group(_("People"), _people()),
         _group(_("Work"), _work()),
         _group(_("Machines"), _machines()),
+        _group(_("What arrived"), _arrived()),
         _group(_("Platform"), _platform()),
         _group(_("Audit"), [_item(_("Audit log"), "history", "auditlog_logentry")]),
     ]
@@ -47,6 +48,18 @@ def _work() -> list[dict[str, Any]]:
         _item(_("Datasets"), "database", "datasets_dataset"),
         _item(_("Uploads"), "upload", "datasets_upload"),
         _item(_("Output files"), "folder", "artifacts_outputfile"),
+        _item(_("Best checkpoints"), "star", "artifacts_bestcheckpoint"),
+        _item(_("Notices"), "notifications", "notifications_notification"),
+    ]
+
+
+def _arrived() -> list[dict[str, Any]]:
+    return [
+        _item(_("File positions"), "bookmarks", "telemetry_streamposition"),
+        _item(_("Pieces of logs"), "article", "telemetry_logchunk"),
+        _item(_("Metric rows"), "show_chart", "telemetry_metricrow"),
+        _item(_("Events of trainers"), "event", "telemetry_trainerevent"),
+        _item(_("Readings of nodes"), "monitor_heart", "telemetry_sample"),
     ]
 
 
@@ -64,6 +77,8 @@ def _platform() -> list[dict[str, Any]]:
         _item(_("Outbox"), "outbox", "core_outboxmessage"),
         _item(_("Dead letters"), "report", "gateway_deadletter"),
         _item(_("Journal positions"), "bookmark", "gateway_journalposition"),
+        _item(_("Idempotency keys"), "key", "training_idempotencykey"),
+        _item(_("Facts of this installation"), "info", "core_setting"),
         {"title": _("API documentation"), "icon": "api", "link": reverse("docs")},
         {
             "title": _("Back to LoRAForge"),

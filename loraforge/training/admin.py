@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy
 from loraforge.accounts import admin_columns as columns
 from loraforge.accounts.admin_base import ReadOnlyInline, ReadOnlyModelAdmin, person
 from loraforge.instances.admin import STATE_LOOKS
-from loraforge.training.models import Job, JobDataset
+from loraforge.training.models import IdempotencyKey, Job, JobDataset
 from loraforge.training.services import job_cancel, job_retry, job_stop
 
 
@@ -151,3 +151,20 @@ class JobAdmin(ReadOnlyModelAdmin):
             lambda job: job_retry(actor=person(request), job=job),
             done=_("Queued again."),
         )
+
+
+@admin.register(IdempotencyKey)
+class IdempotencyKeyAdmin(ReadOnlyModelAdmin):
+    """Which request made which job, for programs that ask twice."""
+
+    list_display = ("text", "owner_shown", "job_shown")
+    list_filter = (("owner", columns.filter_titled(gettext_lazy("owner"))),)
+    search_fields = ("key", "owner__username", "=job__instance__id")
+    list_select_related = ("owner", "job__instance")
+    ordering = ("-id",)
+    shown = ((None, ("text", "owner_shown", "job_shown", "hash")),)
+
+    text = columns.short("key", gettext_lazy("key"))
+    owner_shown = columns.linked("owner", gettext_lazy("owner"))
+    job_shown = columns.linked("job", gettext_lazy("job"))
+    hash = columns.plain("request_hash", gettext_lazy("hash of the request"))

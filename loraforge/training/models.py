@@ -94,5 +94,14 @@ class IdempotencyKey(models.Model):
 
 auditlog.register(
     Job,
-    include_fields=["command", "arguments", "model", "model_type", "template", "seed", "parent"],
+    include_fields=[
+        "command",
+        "arguments",
+        "model",
+        "model_hub",
+        "model_type",
+        "template",
+        "seed",
+        "parent",
+    ],
 )

@@ -1,6 +1,6 @@
 """Writes of jobs: submit, edit, start and everything that people press afterwards."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from django.db import IntegrityError, transaction
@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 from loraforge.accounts import access, sharing
 from loraforge.accounts.access import Action
 from loraforge.accounts.models import User
+from loraforge.core import audit
 from loraforge.core.errors import Conflict, Gone, Invalid
 from loraforge.instances import services as instances
 from loraforge.instances.models import Instance
@@ -101,7 +102,7 @@ def _job_create(*, actor: User, draft: JobDraft, start: bool) -> Job:
         notes=draft.notes,
     )
     job = Job(instance=instance)
-    _write(job, verdict, seed_before=None)
+    _write(job, verdict, actor=actor, seed_before=None)
     if start:
         job.instance = instances.instance_queue(actor=actor, instance=instance)
     return job
@@ -120,15 +121,24 @@ def _name_made(actor: User, verdict: Verdict) -> str:
     return next(name for n in range(2, len(taken) + 3) if (name := f"{base} {n}") not in taken)
 
 
-def _write(job: Job, verdict: Verdict, *, seed_before: int | None) -> None:
+def _write(job: Job, verdict: Verdict, *, actor: User, seed_before: int | None) -> None:
     """Freeze the verdict on the row and replace the job's datasets."""
     rows = job_datasets_of(job, verdict)
     columns = frozen_columns(verdict, rows=rows, seed_before=seed_before)
     for name, value in columns.items():
         setattr(job, name, value)
     job.save()
+    before = _names_of(job.job_datasets.select_related("dataset"))
     job.job_datasets.all().delete()
     JobDataset.objects.bulk_create(rows)
+    if before != (after := _names_of(rows)):
+        changes = {"datasets": [before, after]}
+        audit.record(actor=actor, target=job.instance, what="training:datasets", changes=changes)
+
+
+def _names_of(rows: Iterable[JobDataset]) -> list[str]:
+    """How the audit log calls a job's datasets; a name alone may be that of several."""
+    return [f"{row.use} {row.dataset.pk} ({row.dataset.name})" for row in rows]
 
 
 def _require_draft(job: Job) -> None:
@@ -147,7 +157,7 @@ def job_draft_update(*, actor: User, job: Job, draft: JobDraft) -> Job:
     _require_draft(job)
     verdict = draft_check(user=instance.owner, draft=draft)
     verdict.findings.raise_if_any()
-    _write(job, verdict, seed_before=job.seed)
+    _write(job, verdict, actor=actor, seed_before=job.seed)
     instances.instance_update(
         actor=actor,
         instance=instance,
@@ -177,7 +187,7 @@ def job_start(*, actor: User, job: Job) -> Job:
         draft = replace(draft_of_job(job), priority=min(job.instance.priority, 0))
         verdict = draft_check(user=owner, draft=draft)
         verdict.findings.raise_if_any()
-        _write(job, verdict, seed_before=job.seed)
+        _write(job, verdict, actor=actor, seed_before=job.seed)
     elif job.instance.state != State.DRAFT:
         raise Conflict("training:not_a_draft", _("This job was started already. Reload the page."))
     job.instance = instances.instance_queue(actor=actor, instance=job.instance)

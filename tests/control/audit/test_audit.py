@@ -1,13 +1,18 @@
 """The audit log: who did what, for those who may know, and for ever."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from auditlog.models import LogEntry
 from django.test import Client
+from rest_framework.test import APIClient
 
 from loraforge.accounts.models import User
+from loraforge.accounts.services import token_create
 from tests.control.conftest import ClientOf
-from tests.factories.accounts import UserFactory
-from tests.factories.training import JobFactory
+from tests.factories.accounts import PASSWORD, UserFactory
+from tests.factories.training import JobFactory, OnlineNodeFactory, ReadyDatasetFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -68,3 +73,76 @@ def test_odd_moments_are_moments_or_told(
 ) -> None:
     for name in ("after", "before"):
         assert client_of(olga).get(f"/api/v1/audit/?{name}={moment}").status_code == status
+
+
+def with_session(user: User) -> APIClient:
+    client = APIClient()
+    client.force_login(user)
+    return client
+
+
+def with_jwt(user: User) -> APIClient:
+    client = APIClient()
+    body = {"username": user.username, "password": PASSWORD}
+    access = client.post("/api/v1/auth/token/", body).json()["access"]
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {access}")
+    return client
+
+
+def with_api_token(user: User) -> APIClient:
+    client = APIClient()
+    _token, text = token_create(actor=user, name="ci")
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {text}")
+    return client
+
+
+WAYS = pytest.mark.parametrize("way", [with_session, with_jwt, with_api_token])
+Way = Callable[[User], APIClient]
+
+
+@WAYS
+def test_whoever_changes_something_stands_in_the_log(way: Way, alice: User) -> None:
+    """However they sign in, and from where they call, whatever a header claims."""
+    client = way(alice)
+    UserFactory.create(username="guest")
+    dataset = ReadyDatasetFactory.create(owner=alice)
+    other = ReadyDatasetFactory.create(owner=alice)
+    LogEntry.objects.all().delete()
+    forged: dict[str, Any] = {"HTTP_X_FORWARDED_FOR": "<script>", "HTTP_X_FORWARDED_PORT": "9" * 20}
+    draft = {"name": "x", "command": "sft", "model": "Qwen/Qwen2.5-7B-Instruct",
+             "arguments": {"learning_rate": 1e-4}, "datasets": [dataset.pk], "start": False}  # fmt: skip
+    made = client.post("/api/v1/jobs/", draft, **forged)
+    assert made.status_code == 201, made.content
+    job = f"/api/v1/jobs/{made.json()['id']}/"
+    changed = {**draft, "datasets": [other.pk], "arguments": {"learning_rate": 2e-4}}
+    assert client.put(job, changed, **forged).status_code == 200
+    assert client.patch(job, {"name": "y"}, **forged).status_code == 200
+    assert client.post(f"{job}shares/", {"user": "guest"}, **forged).status_code == 201
+    assert client.delete(job, **forged).status_code == 204
+    remote = {"remote_id": "AI-ModelScope/alpaca-gpt4-data-zh"}
+    assert client.post("/api/v1/datasets/", remote, **forged).status_code == 201
+    assert client.patch("/api/v1/me/", {"language": "en"}, **forged).status_code == 200
+
+    entries = list(LogEntry.objects.all())
+    assert {(entry.actor, entry.remote_addr) for entry in entries} == {(alice, "127.0.0.1")}
+    assert {entry.content_type.model for entry in entries} == {"instance", "job", "dataset", "user"}
+    of_datasets = [
+        entry.changes["datasets"]
+        for entry in reversed(entries)
+        if entry.additional_data == {"what": "training:datasets"}
+    ]
+    before, after = (f"training {one.pk} ({one.name})" for one in (dataset, other))
+    assert of_datasets == [[[], [before]], [[before], [after]]]
+
+
+@WAYS
+def test_an_operator_stands_in_the_log_of_what_is_not_theirs(
+    way: Way, alice: User, olga: User
+) -> None:
+    client, node = way(olga), OnlineNodeFactory.create(gpus=1)
+    job = JobFactory.create(owner=alice)
+    LogEntry.objects.all().delete()
+    assert client.post(f"/api/v1/nodes/{node.name}/cordon/").status_code == 200
+    assert client.patch(f"/api/v1/jobs/{job.pk}/", {"priority": 5}).status_code == 200
+    assert {entry.actor for entry in LogEntry.objects.all()} == {olga}
+    assert LogEntry.objects.count() >= 2

@@ -15,15 +15,17 @@ from django.urls import reverse
 from django.utils import timezone
 
 from loraforge.accounts.models import ApiToken, User
-from loraforge.artifacts.models import OutputFile
+from loraforge.artifacts.models import BestCheckpoint, OutputFile
 from loraforge.core import audit
-from loraforge.core.models import OutboxMessage
+from loraforge.core.models import OutboxMessage, Setting
 from loraforge.datasets.models import Dataset, Upload
 from loraforge.gateway.models import DeadLetter, JournalPosition
 from loraforge.instances.models import Attempt, DeviceLease, Instance
 from loraforge.instances.states import State
 from loraforge.nodes.models import Node
-from loraforge.training.models import Job
+from loraforge.notifications.models import Notification
+from loraforge.telemetry.models import LogChunk, MetricRow, Sample, StreamPosition, TrainerEvent
+from loraforge.training.models import IdempotencyKey, Job
 from tests.factories.accounts import ApiTokenFactory, UserFactory
 from tests.factories.training import JobDatasetFactory, JobFactory, OnlineNodeFactory
 
@@ -72,7 +74,24 @@ def fill(count: int) -> Job:
         audit.record(
             actor=owner, target=instance, what="instances:queue", changes={"state": ["a", "b"]}
         )
+        fill_arrived(attempt)
+        BestCheckpoint.objects.create(attempt=attempt, step=6, metric=0.5)
+        Notification.objects.create(
+            user=owner, instance=instance, what="running", values={"name": HOSTILE}
+        )
+        IdempotencyKey.objects.create(owner=owner, key=HOSTILE, request_hash="0" * 64, job=job)
+        Setting.objects.create(name=f"fact-{job.pk}", value=HOSTILE)
     return job
+
+
+def fill_arrived(attempt: Attempt) -> None:
+    """What ingest stores of one attempt."""
+    StreamPosition.objects.create(attempt=attempt, stream="log", end=9)
+    LogChunk.objects.create(attempt=attempt, start=0, end=9, newlines=1, data=HOSTILE.encode())
+    span = {"attempt": attempt, "start": 0, "end": 9}
+    MetricRow.objects.create(**span, step=1, values={"loss": HOSTILE})
+    TrainerEvent.objects.create(**span, name="saved", values={"path": HOSTILE})
+    Sample.objects.create(node=attempt.node, at=timezone.now(), values={"jobs": [HOSTILE]})
 
 
 def queries_of(browser: Client, target: str) -> int:
@@ -96,7 +115,7 @@ def test_lists_can_be_searched_and_filtered_and_rows_read(model: Any) -> None:
     browser = browser_of(UserFactory.create(operator=True))
     fill(1)
     page = admin.site._registry[model]
-    assert page.list_filter or model is JournalPosition
+    assert page.list_filter or model in {JournalPosition, Setting}
     for word in ("1", "zebra", "' \" \\ %", "9" * 30):
         assert browser.get(address(model, "changelist"), {"q": word}).status_code == 200
     row = model._default_manager.order_by("-pk").first()
@@ -295,7 +314,7 @@ def test_the_sidebar_leads_everywhere() -> None:
     browser = browser_of(UserFactory.create(operator=True))
     groups = browser.get("/admin/").context["sidebar_navigation"]
     titles = [str(group["title"]) for group in groups]
-    assert titles == ["People", "Work", "Machines", "Platform", "Audit"]
+    assert titles == ["People", "Work", "Machines", "What arrived", "Platform", "Audit"]
     items = [item for group in groups for item in group["items"]]
     listed = {address(model, "changelist") for model in MODELS}
     assert listed <= {item["link"] for item in items}
