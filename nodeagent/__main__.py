@@ -149,6 +149,12 @@ def swift_version(python: Path) -> str:
     return ""
 
 
+def _fetcher(settings: Settings, workspace: Workspace) -> Fetcher:
+    return Fetcher(
+        server=settings.server, token=settings.token, cache=settings.cache, workspace=workspace
+    )
+
+
 class Agent:
     """All services of the agent, started in order and stopped in reverse."""
 
@@ -164,7 +170,7 @@ class Agent:
             journal=journal,
             on_rewind=lambda key, end: rewinds.put((key, end)),
         )
-        self._fetcher = Fetcher(server=settings.server, token=settings.token, cache=settings.cache)
+        self._fetcher = _fetcher(settings, workspace)
         pool = ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="job")
         self.supervisor = Supervisor(
             parts=Parts(

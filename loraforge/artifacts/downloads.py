@@ -48,9 +48,12 @@ def _early_answer(request: HttpRequest | Request, listed: OutputFile) -> HttpRes
 
 
 def output_file_response(
-    request: HttpRequest | Request, *, located: Located, user_id: int
+    request: HttpRequest | Request, *, located: Located, user: str
 ) -> HttpResponseBase:
-    """The file, or a range of it, straight from its node. Raises NotFound, Unavailable."""
+    """The file, or a range of it, straight from its node. Raises NotFound, Unavailable.
+
+    user: for the node's log, without dots.
+    """
     filename = located.path.rpartition("/")[2]
     listed = located.listed
     if listed is not None:
@@ -63,7 +66,7 @@ def output_file_response(
         instance_id=located.attempt.instance_id,
         attempt=located.attempt.number,
         path=located.path,
-        user=str(user_id),
+        user=user,
         method="HEAD" if request.method == "HEAD" else "GET",
         headers=_headers_for_node(request, located),
     )

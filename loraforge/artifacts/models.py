@@ -8,7 +8,7 @@ from loraforge.instances.models import Attempt
 class OutputFile(models.Model):
     """A file that an attempt left on its node, as the manifest says.
 
-    path is relative to the job's directory.
+    path is relative to the job's directory. is_cut: a checkpoint's file that ends in the middle.
     """
 
     attempt = models.ForeignKey(Attempt, on_delete=models.CASCADE, related_name="output_files")
@@ -16,6 +16,7 @@ class OutputFile(models.Model):
     size_bytes = models.BigIntegerField()
     sha256 = models.CharField(max_length=64)
     modified_at = models.DateTimeField(db_default=Now())
+    is_cut = models.BooleanField(db_default=False, default=False)
     removed_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:

@@ -1,34 +1,55 @@
 """Reads of output files, filtered by what the asker may see."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from django.contrib.auth.models import AnonymousUser
+from django.core import signing
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from loraforge.accounts import access
 from loraforge.accounts.access import Action
 from loraforge.accounts.models import User
+from loraforge.artifacts.checkpoints import missing_files
 from loraforge.artifacts.models import BestCheckpoint, OutputFile
 from loraforge.artifacts.roles import checkpoint_of
-from loraforge.core.errors import NotFound
+from loraforge.core.errors import Denied, Gone, NotFound
 from loraforge.instances.models import Attempt, Instance
+from loraforge.nodes.models import Node
 from nodeagent.contract import paths
 
 Asker = User | AnonymousUser
+
+INPUT_SALT = "loraforge.artifacts.input"
+# Longer than a dataset's: a checkpoint of a whole model may be fetched in several goes.
+INPUT_MAX_AGE_S = 6 * 3600
 
 _LIVE_FILES = frozenset({paths.CONSOLE_FILE, paths.EVENTS_FILE, paths.METRICS_FILE})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A checkpoint folder that lies on a node."""
+    """A checkpoint folder that an attempt left.
+
+    missing: what a resume would not find in it; empty = it is complete. weights_missing: the same for
+    its weights alone. is_latest: the newest that is complete (if none is, the newest). is_best: by the
+    trainer's own metric.
+    """
 
     attempt: int
     step: int
     path: str
-    is_latest: bool
-    is_best: bool
+    files: int
+    size_bytes: int
+    missing: tuple[str, ...]
+    weights_missing: tuple[str, ...]
+    is_latest: bool = False
+    is_best: bool = False
+
+    @property
+    def is_complete(self) -> bool:
+        return not self.missing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,26 +72,79 @@ def output_file_list(*, user: Asker, instance: Instance) -> QuerySet[OutputFile]
 
 
 def checkpoint_list(*, instance: Instance) -> list[Checkpoint]:
-    """All checkpoints, newest first, of an instance that the caller already may see."""
+    """All checkpoints, newest first, of an instance that the caller already may see. Two queries."""
     rows = OutputFile.objects.filter(
         attempt__instance=instance, removed_at=None, path__contains="checkpoint-"
-    ).values_list("attempt__number", "path")
-    found = {(number, *folder) for number, path in rows if (folder := checkpoint_of(path))}
-    ordered = sorted(found, key=lambda each: (each[0], each[2]), reverse=True)
-    bests = BestCheckpoint.objects.filter(attempt__instance=instance).values_list(
-        "attempt__number", "step"
-    )
-    best = max(bests, default=None)
-    return [
-        Checkpoint(
-            attempt=number,
-            step=step,
-            path=path,
-            is_latest=place == 0,
-            is_best=best == (number, step),
-        )
-        for place, (number, path, step) in enumerate(ordered)
+    ).values_list("attempt__number", "path", "size_bytes", "is_cut")
+    found: dict[tuple[int, int, str], _Folder] = {}
+    for number, path, size_bytes, is_cut in rows:
+        folder = checkpoint_of(path)
+        if folder is not None:
+            inside = path.removeprefix(f"{folder[0]}/")
+            found.setdefault((number, folder[1], folder[0]), _Folder()).add(
+                inside, size_bytes, is_cut=is_cut
+            )
+    listed = [
+        _checkpoint(key, found[key], processes=instance.processes)
+        for key in sorted(found, reverse=True)
     ]
+    return _marked(listed, best=_best_of(instance))
+
+
+@dataclass
+class _Folder:
+    """What lies in a checkpoint's folder; names are those of its whole files."""
+
+    names: list[str] = field(default_factory=list)
+    files: int = 0
+    size_bytes: int = 0
+
+    def add(self, name: str, size_bytes: int, *, is_cut: bool) -> None:
+        self.files += 1
+        self.size_bytes += size_bytes
+        if not is_cut:
+            self.names.append(name)
+
+
+def _checkpoint(key: tuple[int, int, str], folder: _Folder, *, processes: int) -> Checkpoint:
+    number, step, path = key
+    return Checkpoint(
+        attempt=number,
+        step=step,
+        path=path,
+        files=folder.files,
+        size_bytes=folder.size_bytes,
+        missing=tuple(missing_files(folder.names, processes=processes)),
+        weights_missing=tuple(missing_files(folder.names, processes=processes, weights_only=True)),
+    )
+
+
+def _best_of(instance: Instance) -> tuple[int, int] | None:
+    """(attempt, step), as the newest attempt that has an opinion says. A resumed one may mean an earlier's."""
+    bests = BestCheckpoint.objects.filter(attempt__instance=instance)
+    return max(bests.values_list("attempt__number", "step"), default=None)
+
+
+def _marked(listed: list[Checkpoint], *, best: tuple[int, int] | None) -> list[Checkpoint]:
+    latest = next((one for one in listed if one.is_complete), listed[0] if listed else None)
+    the_best = None
+    if best is not None:
+        the_best = next(
+            (one for one in listed if one.attempt <= best[0] and one.step == best[1]), None
+        )
+    return [replace(one, is_latest=one is latest, is_best=one is the_best) for one in listed]
+
+
+def checkpoint_files(*, instance: Instance, checkpoint: Checkpoint) -> list[OutputFile]:
+    """The rows of a checkpoint's folder, whole files only, by path."""
+    rows = OutputFile.objects.filter(
+        attempt__instance=instance,
+        attempt__number=checkpoint.attempt,
+        path__startswith=f"{checkpoint.path}/",
+        removed_at=None,
+        is_cut=False,
+    )
+    return list(rows.select_related("attempt__node").order_by("path"))
 
 
 def _missing(path: str) -> NotFound:
@@ -102,3 +176,42 @@ def output_file_locate(
 def _may_be_newer(path: str, listed: OutputFile | None) -> bool:
     """What a running attempt may have beyond its last manifest; its node has the last word."""
     return path in _LIVE_FILES or (listed is None and path.startswith(f"{paths.OUTPUT_FOLDER}/"))
+
+
+def _gone() -> Gone:
+    text = _("The files of this checkpoint are not there any more. Resume from another checkpoint.")
+    return Gone("artifacts:checkpoint_gone", text)
+
+
+def input_files(
+    *, instance_id: int, attempt: int, hashes: Mapping[str, str]
+) -> dict[str, OutputFile]:
+    """Path -> row of the files that a resume was promised (path -> SHA-256). One query.
+
+    Raises Gone when one was removed, or is another file by now.
+    """
+    rows = OutputFile.objects.select_related("attempt__node").filter(
+        attempt__instance=instance_id, attempt__number=attempt, removed_at=None
+    )
+    found = {row.path: row for row in rows.filter(path__in=list(hashes))}
+    if {path: row.sha256 for path, row in found.items()} != dict(hashes):
+        raise _gone()
+    return found
+
+
+def input_for_node(*, node: Node, signed: str) -> Located:
+    """The file that a signed input address of this node speaks of. Raises Denied, Gone."""
+    try:
+        claims = signing.loads(signed, salt=INPUT_SALT, max_age=INPUT_MAX_AGE_S)
+    except signing.BadSignature as error:  # also its subclass SignatureExpired
+        raise Denied(
+            "artifacts:bad_input_url",
+            _("This address is wrong or too old; the command will be sent again."),
+        ) from error
+    if claims["node"] != node.name:
+        raise Denied("artifacts:bad_input_url", _("This address was made for another node."))
+    rows = OutputFile.objects.select_related("attempt__node")
+    file = rows.filter(pk=claims["file"], sha256=claims["sha256"], removed_at=None).first()
+    if file is None:
+        raise _gone()
+    return Located(attempt=file.attempt, path=file.path, listed=file)

@@ -5,15 +5,19 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import msgspec
+from django.core import signing
 from django.db import transaction
+from django.urls import reverse
 from django.utils import timezone
 
 from loraforge.artifacts.models import BestCheckpoint, OutputFile
 from loraforge.artifacts.roles import checkpoint_of
+from loraforge.artifacts.selectors import INPUT_SALT
 from loraforge.core import outbox
 from loraforge.core.errors import NotFound, Unavailable
 from loraforge.instances.models import Attempt, Instance
 from loraforge.nodelink.files import file_read
+from loraforge.nodes.models import Node
 from nodeagent.contract.reports import File
 
 BEST_TASK = "artifacts.best_checkpoint_read"
@@ -62,6 +66,7 @@ def manifest_store(*, attempt: Attempt, files: Iterable[File], complete: bool) -
                 size_bytes=file.size_bytes,
                 sha256=file.sha256,
                 modified_at=_moment(file.modified_at),
+                is_cut=file.is_cut,
                 removed_at=None,
             )
             for file in sound.values()
@@ -69,7 +74,7 @@ def manifest_store(*, attempt: Attempt, files: Iterable[File], complete: bool) -
         batch_size=500,
         update_conflicts=True,
         unique_fields=["attempt", "path"],
-        update_fields=["size_bytes", "sha256", "modified_at", "removed_at"],
+        update_fields=["size_bytes", "sha256", "modified_at", "is_cut", "removed_at"],
     )
     known = OutputFile.objects.filter(attempt=attempt, removed_at=None).values_list("pk", "path")
     gone = [pk for pk, path in known if path not in sound]
@@ -125,3 +130,10 @@ def best_checkpoint_read(*, attempt: Attempt) -> BestCheckpoint | None:
         attempt=attempt, defaults={"step": best[1], "metric": state.best_metric}
     )
     return kept
+
+
+def input_url(*, file: OutputFile, node: Node) -> str:
+    """The relative address at which this node, and no other, fetches the file for some hours."""
+    claims = {"node": node.name, "file": file.pk, "sha256": file.sha256}
+    signed = signing.dumps(claims, salt=INPUT_SALT)
+    return reverse("api:agent-input-file", kwargs={"signed": signed})

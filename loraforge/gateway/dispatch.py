@@ -12,15 +12,27 @@ from typing import Literal
 import msgspec
 from django.conf import settings
 
+from loraforge.artifacts.models import OutputFile
+from loraforge.artifacts.selectors import input_files
+from loraforge.artifacts.services import input_url as file_url
 from loraforge.datasets.services import input_url
 from loraforge.instances.models import Attempt
 from loraforge.instances.states import State
 from loraforge.nodelink.commands import command_send
 from loraforge.nodes.models import Device, DeviceKind
-from loraforge.training.launch import Launch, launch_freeze
+from loraforge.training.launch import Launch, Resume, ResumeFile, launch_freeze
 from loraforge.training.models import Job
 from nodeagent.contract import paths
-from nodeagent.contract.commands import Checkpoint, Command, Input, Mount, Remove, Start, Stop
+from nodeagent.contract.commands import (
+    Checkpoint,
+    Command,
+    Input,
+    Mount,
+    Remove,
+    Source,
+    Start,
+    Stop,
+)
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +127,7 @@ def start_build(attempt: Attempt) -> Start:
         argv=launch.argv,
         env=launch.env,
         devices=list(attempt.devices),
-        inputs=_inputs(launch, attempt),
+        inputs=[*_inputs(launch, attempt), *_checkpoint_inputs(launch, attempt)],
         mounts=[]
         if launch.model_path is None
         else [Mount(target=paths.MODEL, path=launch.model_path)],
@@ -147,11 +159,38 @@ def _inputs(launch: Launch, attempt: Attempt) -> list[Input]:
     ]
 
 
+def _checkpoint_inputs(launch: Launch, attempt: Attempt) -> list[Input]:
+    """The files of the checkpoint that it goes on from; on the node that left them, from its own disk."""
+    resume = launch.resume
+    if resume is None:
+        return []
+    files = input_files(
+        instance_id=attempt.instance_id,
+        attempt=resume.attempt,
+        hashes={one.path: one.sha256 for one in resume.files},
+    )
+    return [_checkpoint_input(resume, one, files[one.path], attempt) for one in resume.files]
+
+
+def _checkpoint_input(
+    resume: Resume, wanted: ResumeFile, file: OutputFile, attempt: Attempt
+) -> Input:
+    source = Source(instance=attempt.instance_id, attempt=resume.attempt, path=wanted.path)
+    is_here = file.attempt.node_id == attempt.node_id
+    return Input(
+        target=resume.target(wanted),
+        url=file_url(file=file, node=attempt.node),
+        sha256=wanted.sha256,
+        size_bytes=wanted.size_bytes,
+        source=source if is_here else None,
+    )
+
+
 def spec_hash(start: Start) -> str:
-    """SHA-256 over all that decides what runs: not the id, the time, or the URLs, which are signed anew."""
+    """SHA-256 over all that decides what runs: not the id, the time, or where the inputs come from."""
     plain = msgspec.to_builtins(start)
     for key in ("id", "issued_at", "spec_hash", "v"):
         del plain[key]
     for one in plain["inputs"]:
-        del one["url"]
+        del one["url"], one["source"]
     return hashlib.sha256(msgspec.json.encode(plain, order="deterministic")).hexdigest()

@@ -130,11 +130,31 @@ def _priority_check(*, actor: User, before: int, after: int) -> None:
 
 
 @transaction.atomic
-def instance_queue(*, actor: User, instance: Instance) -> Instance:
-    """DRAFT (or an ended one, for its next attempt) -> QUEUED. Raises Conflict from any other state."""
-    access.require(actor, Action.CHANGE, instance)
+def instance_queue(
+    *,
+    actor: User | None,
+    instance: Instance,
+    reason: str = "",
+    detail: str = "",
+    step: int = 0,
+    max_steps: int = 0,
+) -> Instance:
+    """DRAFT (or an ended one, for its next attempt) -> QUEUED. Raises Conflict from any other state.
+
+    actor None = the platform itself. step, max_steps: where it will go on; 0 = from the beginning.
+    """
+    if actor is not None:
+        access.require(actor, Action.CHANGE, instance)
     moved = instance_move(
-        instance=instance, target=State.QUEUED, actor=actor, wait_reason="", wait_detail={}
+        instance=instance,
+        target=State.QUEUED,
+        actor=actor,
+        reason=reason,
+        detail=detail,
+        wait_reason="",
+        wait_detail={},
+        step=step,
+        max_steps=max_steps,
     )
     audit.record(actor=actor, target=moved, what="instances:queue")
     return moved
@@ -270,11 +290,6 @@ def instance_assign(*, instance: Instance, node: Node, devices: Sequence[str]) -
         node=node,
         wait_reason="",
         wait_detail={},
-        saved_step=None,
-        step=0,
-        max_steps=0,
-        loss=None,
-        eta_s=None,
     )
     outbox.task_enqueue(START_TASK, instance_id=instance.pk, attempt=number)
     return attempt

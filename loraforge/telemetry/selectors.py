@@ -1,6 +1,6 @@
 """Reads of logs and metrics. Whoever calls has asked `instances.selectors` for the instance before."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +23,7 @@ LINES_MAX = 5_000
 ROWS_MAX = 2_000
 CHART_POINTS = 1_500
 SAMPLES_MAX = 1_000
+LOSS_LOOK_BACK = 20
 
 
 @dataclass(frozen=True)
@@ -321,6 +322,32 @@ def _numbers(values: dict[str, Any]) -> Iterator[tuple[str, float]]:
     for name, value in values.items():
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             yield name, float(value)
+
+
+def losses_at(
+    *, instance: Instance, places: Sequence[tuple[int, int]]
+) -> dict[tuple[int, int], tuple[float | None, float | None]]:
+    """(attempt, step) -> newest loss and eval_loss logged there, at most LOSS_LOOK_BACK steps before. One query."""
+    near = Q()
+    for number, step in places:
+        near |= Q(attempt__number=number, step__gt=step - LOSS_LOOK_BACK, step__lte=step)
+    if not near:
+        return {}
+    rows = MetricRow.objects.filter(near, attempt__instance=instance).order_by("start")
+    known = list(rows.values_list("attempt__number", "step", "values"))
+    found = {}
+    for number, step in places:
+        before: dict[str, Any] = {}
+        for attempt, at, values in known:
+            if attempt == number and at is not None and step - LOSS_LOOK_BACK < at <= step:
+                before.update(values)
+        loss, eval_loss = (before.get(name) for name in ("loss", "eval_loss"))
+        found[number, step] = (_float(loss), _float(eval_loss))
+    return found
+
+
+def _float(value: object) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
 def status_get(*, instance_id: int) -> dict[str, Any]:

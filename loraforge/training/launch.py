@@ -3,12 +3,14 @@
 When a job is submitted nobody knows yet whether it lands on GPUs or on CPU slots. So `Job.argv`
 holds everything else, frozen; `launch_freeze` adds the device-dependent flags at the first dispatch
 of an attempt and keeps the result on the job (`Job.launched`), so that a command that is sent again
-is the same to the byte. A later attempt may land on other devices and gets its own.
+is the same to the byte. A later attempt may land on other devices and gets its own. One that goes on
+from a checkpoint (`Job.resumes`) runs the same argv with that checkpoint behind it.
 """
 
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+import msgspec
 from django.conf import settings
 from django.db import transaction
 
@@ -29,17 +31,55 @@ class LaunchInput:
     sha256: str
 
 
+class ResumeFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of the checkpoint; path is relative to the folder of the attempt that left it."""
+
+    path: str
+    sha256: str
+    size_bytes: int
+
+
+class Resume(msgspec.Struct, frozen=True, kw_only=True):
+    """The checkpoint that an attempt goes on from: who left it, where it lies there, what belongs to it.
+
+    weights_only: its weights and step alone; optimizer and learning rate begin anew.
+    """
+
+    attempt: int
+    step: int
+    path: str
+    files: list[ResumeFile]
+    weights_only: bool = False
+
+    @property
+    def folder(self) -> str:
+        """Where the job sees it."""
+        return f"{paths.INPUTS}/{PurePosixPath(self.path).name}"
+
+    def target(self, file: ResumeFile) -> str:
+        """Where the job sees one of its files."""
+        return f"{self.folder}/{file.path.removeprefix(f'{self.path}/')}"
+
+    @property
+    def flags(self) -> list[str]:
+        """What stands behind the frozen argv."""
+        only = ["--resume_only_model", "true"] if self.weights_only else []
+        return ["--resume_from_checkpoint", self.folder, *only]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Launch:
     """Everything of a start command that training decides.
 
-    argv: what follows the Python executable. model_path: a folder on the node to mount at
-    `paths.MODEL`, None for a model of a hub. save_every_s: seconds between timed checkpoints.
+    argv: what follows the Python executable. resume: the checkpoint whose files are inputs too.
+    model_path: a folder on the node to mount at `paths.MODEL`, None for a model of a hub.
+    save_every_s: seconds between timed checkpoints.
     """
 
     argv: list[str]
     env: dict[str, str]
     inputs: list[LaunchInput]
+    resume: Resume | None
     model_path: str | None
     image: str
     processes: int
@@ -60,7 +100,9 @@ def input_name(job_dataset: JobDataset) -> str:
     return PurePosixPath(input_target(job_dataset)).name
 
 
-def launch_argv(job: Job, *, device_kind: str, processes: int) -> list[str]:
+def launch_argv(
+    job: Job, *, device_kind: str, processes: int, resume: Resume | None = None
+) -> list[str]:
     """The whole argument list for devices of this kind (``gpu`` or ``cpu``). Pure.
 
     On CPU slots SWIFT must be told (`--use_cpu`), and several processes need gloo: without it each
@@ -71,7 +113,25 @@ def launch_argv(job: Job, *, device_kind: str, processes: int) -> list[str]:
         argv += ["--use_cpu", "true"]
         if processes > 1:
             argv += ["--ddp_backend", "gloo"]
-    return argv
+    return argv + (resume.flags if resume is not None else [])
+
+
+def resume_of(job: Job, *, attempt: int) -> Resume | None:
+    """The checkpoint that this attempt goes on from; None = it begins at the beginning."""
+    plain = job.resumes.get(str(attempt))
+    return None if plain is None else msgspec.convert(plain, Resume)
+
+
+@transaction.atomic
+def resume_store(*, job: Job, attempt: int, resume: Resume | None) -> None:
+    """Note what an attempt that has not been placed yet goes on from; None = from the beginning."""
+    locked = Job.objects.select_for_update().get(pk=job.pk)
+    kept = {number: one for number, one in locked.resumes.items() if number != str(attempt)}
+    if resume is not None:
+        kept[str(attempt)] = msgspec.to_builtins(resume)
+    # Not save(): the job is another's to change; who resumed it, the audit row of that says.
+    Job.objects.filter(pk=job.pk).update(resumes=kept)
+    job.resumes = kept
 
 
 @transaction.atomic
@@ -81,7 +141,8 @@ def launch_freeze(*, job: Job, attempt: int, device_kind: str) -> Launch:
     kept = locked.launched.get(str(attempt))
     if kept is None:
         processes = locked.instance.processes
-        argv = launch_argv(locked, device_kind=device_kind, processes=processes)
+        resume = resume_of(locked, attempt=attempt)
+        argv = launch_argv(locked, device_kind=device_kind, processes=processes, resume=resume)
         kept = {"argv": argv, "device_kind": str(device_kind), "processes": processes}
         locked.launched = {**locked.launched, str(attempt): kept}
         # Not save(): an audit row per dispatch would say nothing about what a person did.
@@ -91,6 +152,7 @@ def launch_freeze(*, job: Job, attempt: int, device_kind: str) -> Launch:
         argv=list(kept["argv"]),
         env=dict(locked.env),
         inputs=_inputs(locked),
+        resume=resume_of(locked, attempt=attempt),
         model_path=None if locked.model_hub else locked.model,
         image=locked.image,
         processes=int(kept["processes"]),

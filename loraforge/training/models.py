@@ -34,6 +34,8 @@ class Job(models.Model):
     env = models.JSONField(default=dict)
     # attempt number -> {"argv", "device_kind", "processes"} as sent to its node; see `launch`
     launched = models.JSONField(default=dict)
+    # number of the attempt that is to go on from a checkpoint -> `launch.Resume` as plain data
+    resumes = models.JSONField(default=dict)
     catalogue_version = models.CharField(max_length=20, blank=True)
     image = models.CharField(max_length=300, blank=True)
     parent = models.ForeignKey(

@@ -18,6 +18,7 @@ from loraforge.swift.models import model_name
 from loraforge.training.checks import NAME_MAX, Verdict, draft_check
 from loraforge.training.drafts import JobDraft, draft_of_job
 from loraforge.training.freezing import frozen_columns, job_datasets_of
+from loraforge.training.launch import resume_of, resume_store
 from loraforge.training.models import IdempotencyKey, Job, JobDataset
 from loraforge.training.selectors import job_has_files
 
@@ -190,7 +191,14 @@ def job_start(*, actor: User, job: Job) -> Job:
         _write(job, verdict, actor=actor, seed_before=job.seed)
     elif job.instance.state != State.DRAFT:
         raise Conflict("training:not_a_draft", _("This job was started already. Reload the page."))
-    job.instance = instances.instance_queue(actor=actor, instance=job.instance)
+    # A resume that was withdrawn from the queue is still one.
+    resume = resume_of(job, attempt=job.instance.attempt + 1)
+    job.instance = instances.instance_queue(
+        actor=actor,
+        instance=job.instance,
+        step=resume.step if resume else 0,
+        max_steps=job.instance.max_steps if resume else 0,
+    )
     return job
 
 
@@ -222,7 +230,7 @@ def job_checkpoint(*, actor: User, job: Job) -> Job:
     return job
 
 
-def _datasets_require(job: Job) -> None:
+def datasets_require(*, job: Job) -> None:
     """Raises Conflict when the owner may not train on one of the job's datasets any more."""
     gone = [row.dataset.name for row in job.job_datasets.all() if not _is_usable(row, job)]
     if gone:
@@ -242,7 +250,8 @@ def job_retry(*, actor: User, job: Job) -> Job:
     if job.instance.state not in RETRYABLE:
         text = _("Only a failed, stopped or lost job can be tried again.")
         raise Conflict("training:not_retryable", text)
-    _datasets_require(job)
+    datasets_require(job=job)
+    resume_store(job=job, attempt=job.instance.attempt + 1, resume=None)
     job.instance = instances.instance_queue(actor=actor, instance=job.instance)
     return job
 

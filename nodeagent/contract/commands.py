@@ -11,16 +11,27 @@ import msgspec
 from nodeagent.contract import VERSION, paths
 
 
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that an earlier attempt left on this node; path is relative to that attempt's folder."""
+
+    instance: int
+    attempt: int
+    path: str
+
+
 class Input(msgspec.Struct, frozen=True, kw_only=True):
     """A file that the node fetches and verifies before the start.
 
     url is relative to the control plane's base URL and signed; target is a path below paths.INPUTS.
+    source: where this node has the same bytes already; when they are not there any more, or are others,
+    the url has them.
     """
 
     target: str
     url: str
     sha256: str
     size_bytes: int
+    source: Source | None = None
 
 
 class Mount(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,6 +130,7 @@ __all__ = [
     "Input",
     "Mount",
     "Remove",
+    "Source",
     "Start",
     "Stop",
     "command_dump",

@@ -52,12 +52,17 @@ class CommandResult(msgspec.Struct, frozen=True, kw_only=True, tag="result"):
 
 
 class File(msgspec.Struct, frozen=True, kw_only=True):
-    """A regular file below the job's directory; path is relative, with forward slashes."""
+    """A regular file below the job's directory; path is relative, with forward slashes.
+
+    is_cut: a file of a checkpoint that ends in the middle: its trainer was killed while it saved, or
+    still saves.
+    """
 
     path: str
     size_bytes: int
     sha256: str
     modified_at: float
+    is_cut: bool = False
 
 
 class Files(msgspec.Struct, frozen=True, kw_only=True, tag="files"):

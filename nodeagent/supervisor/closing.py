@@ -4,12 +4,14 @@ import errno
 import hashlib
 import os
 import threading
+from typing import NamedTuple
 
 import msgspec
 
 from nodeagent.contract import paths
 from nodeagent.contract.phases import Outcome
 from nodeagent.contract.reports import File, Files
+from nodeagent.supervisor.wholeness import is_cut
 from nodeagent.workspace import Found, JobFolder, opened
 
 BLOCK_BYTES = 1024 * 1024
@@ -69,6 +71,13 @@ def holes_check(descriptor: int, size: int) -> None:
         position = os.lseek(descriptor, begin, os.SEEK_HOLE) if begin < size else size
 
 
+class _Read(NamedTuple):
+    """What was found by reading a file."""
+
+    sha256: str
+    is_cut: bool
+
+
 class Manifests:
     """Makes manifests; what was hashed before and has not changed since is not hashed again.
 
@@ -77,7 +86,7 @@ class Manifests:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._hashes: dict[tuple[str, int, int, int], str] = {}
+        self._hashes: dict[tuple[str, int, int, int], _Read] = {}
 
     def make(self, folder: JobFolder, *, complete: bool) -> Files:
         """All regular files of the job with size and SHA-256; reading them takes as long as it takes."""
@@ -103,17 +112,18 @@ class Manifests:
         with self._lock:
             known = self._hashes.get(key)
         if known is None:
-            known = self._sha256(folder, found)
+            known = self._read(folder, found)
             with self._lock:
                 self._hashes[key] = known
         return File(
             path=found.path,
             size_bytes=found.size_bytes,
-            sha256=known,
+            sha256=known.sha256,
             modified_at=found.modified_ns / 1e9,
+            is_cut=known.is_cut,
         )
 
-    def _sha256(self, folder: JobFolder, found: Found) -> str:
+    def _read(self, folder: JobFolder, found: Found) -> _Read:
         """Over exactly the bytes that the manifest announces: a log may grow meanwhile."""
         digest = hashlib.sha256()
         with opened(folder.path, found.path) as descriptor:
@@ -126,4 +136,6 @@ class Manifests:
                     break
                 digest.update(block)
                 position += len(block)
-        return digest.hexdigest()
+            return _Read(
+                digest.hexdigest(), is_cut(descriptor, found.path, min(position, found.size_bytes))
+            )

@@ -14,7 +14,8 @@ from pathlib import Path
 import httpx
 
 from nodeagent.contract.commands import Input
-from nodeagent.workspace import JobFolder, UnsafePath, parts_of
+from nodeagent.transfer.local import copy_verified
+from nodeagent.workspace import JobFolder, UnsafePath, Workspace, parts_of
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +45,21 @@ class _Again(Exception):
 
 
 class Fetcher:
-    """The cache of inputs: ``<cache>/<sha256>``. Thread-safe; two jobs wanting one input fetch it once."""
+    """The cache of inputs: ``<cache>/<sha256>``. Thread-safe; two jobs wanting one input fetch it once.
 
-    def __init__(self, *, server: str, token: str, cache: Path, retry_s: float = 0.5) -> None:
+    workspace: where attempts of this node left what may be an input of a later one.
+    """
+
+    def __init__(
+        self,
+        *,
+        server: str,
+        token: str,
+        cache: Path,
+        workspace: Workspace | None = None,
+        retry_s: float = 0.5,
+    ) -> None:
+        self._workspace = workspace
         self._server = server
         self._cache = cache / "inputs"
         self._cache.mkdir(parents=True, exist_ok=True)
@@ -70,6 +83,8 @@ class Fetcher:
         with self._guard:
             lock = self._locks.setdefault(digest, threading.Lock())
         try:
+            if self._taken_from_disk(wanted, target, cancelled):
+                return
             with lock:
                 kept = self._cache / digest
                 if not self._is_whole(kept, wanted.size_bytes):
@@ -81,6 +96,20 @@ class Fetcher:
             if error.errno in _DISK_ERRORS:
                 raise TransferFault("node:disk_full", f"No room for {wanted.target}.") from error
             raise TransferFault("node:disk_error", f"{wanted.target}: {error}") from error
+
+    def _taken_from_disk(self, wanted: Input, target: Path, cancelled: Callable[[], bool]) -> bool:
+        """Whether an earlier attempt's folder on this node gave it; raises OSError, TransferCancelled."""
+        if wanted.source is None or self._workspace is None:
+            return False
+        left_by = self._workspace.job(wanted.source.instance, wanted.source.attempt)
+        try:
+            found = copy_verified(wanted, left_by, target, cancelled=cancelled)
+        except UnsafePath as error:
+            log.warning("input %s: %s; fetched instead", wanted.target, error)
+            return False
+        if cancelled():
+            raise TransferCancelled
+        return found
 
     def _target(self, wanted: Input, folder: JobFolder) -> Path:
         try:

@@ -3,6 +3,7 @@
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,13 +66,13 @@ def test_a_file_of_many_names_is_read_once(job: JobFolder, monkeypatch: pytest.M
     for number in range(50):
         (job.output / f"b{number}").hardlink_to(job.output / "a")
     hashed: list[str] = []
-    real = Manifests._sha256
+    real = Manifests._read
 
-    def counted(self: Manifests, folder: JobFolder, found: workspace_module.Found) -> str:
+    def counted(self: Manifests, folder: JobFolder, found: workspace_module.Found) -> Any:
         hashed.append(found.path)
         return real(self, folder, found)
 
-    monkeypatch.setattr(Manifests, "_sha256", counted)
+    monkeypatch.setattr(Manifests, "_read", counted)
     made = Manifests().make(job, complete=True)
     assert len(made.files) == 51
     assert len({file.sha256 for file in made.files}) == 1

@@ -118,6 +118,7 @@ def test_only_these_let_strangers_in() -> None:
         "api/v1/auth/token/refresh/",
         "api/v1/agent/join/",
         "api/v1/agent/inputs/<signed>/",
+        "api/v1/agent/inputs/files/<signed>/",
     }
 
 
@@ -187,6 +188,7 @@ LISTS = {
     "job attempts": "/api/v1/jobs/{job}/attempts/",
     "job events": "/api/v1/jobs/{job}/events/",
     "job shares": "/api/v1/jobs/{job}/shares/",
+    "job checkpoints": "/api/v1/jobs/{job}/checkpoints/",
     "job artifacts": "/api/v1/jobs/{job}/artifacts/",
     "page of jobs": "/jobs/",
     "page of a job": "/jobs/{job}/",

@@ -17,6 +17,7 @@ from nodeagent.contract.commands import (
     Input,
     Mount,
     Remove,
+    Source,
     Start,
     Stop,
     command_dump,
@@ -49,6 +50,24 @@ COMMANDS: dict[str, Any] = {
         processes=2,
         image="swift@sha256:00",
         save_every_s=300,
+        issued_at=1700000000.5,
+    ),
+    "command_start_resumed": Start(
+        id="01J-resume",
+        instance=41,
+        attempt=3,
+        argv=["-m", "swift.cli.sft", "--resume_from_checkpoint", "/lf/inputs/checkpoint-40"],
+        devices=[GPU],
+        spec_hash="ac" * 32,
+        inputs=[
+            Input(
+                target="/lf/inputs/checkpoint-40/optimizer.pt",
+                url="/api/v1/agent/inputs/files/x/",
+                sha256="cd" * 32,
+                size_bytes=1234,
+                source=Source(instance=41, attempt=2, path="output/checkpoint-40/optimizer.pt"),
+            )
+        ],
         issued_at=1700000000.5,
     ),
     "command_stop": Stop(
@@ -89,6 +108,21 @@ BODIES: dict[str, tuple[reports.Stream, reports.Body]] = {
             ],
             complete=True,
             skipped=1,
+        ),
+    ),
+    "files_running": (
+        "files",
+        reports.Files(
+            files=[
+                reports.File(
+                    path="output/checkpoint-8/optimizer.pt",
+                    size_bytes=5,
+                    sha256="ef" * 32,
+                    modified_at=1.5,
+                    is_cut=True,
+                )
+            ],
+            complete=False,
         ),
     ),
     "sample": (

@@ -8,6 +8,7 @@ from typing import Any
 
 from loraforge.swift.catalogue import Value
 from loraforge.swift.compiler import PlatformArguments, compile_argv, compile_env
+from loraforge.training.launch import Resume
 
 REPO = Path(__file__).resolve().parent.parent.parent
 PYTHON = os.environ.get("LORAFORGE_SWIFT_PYTHON", str(REPO / ".venv-swift" / "bin" / "python"))
@@ -24,10 +25,21 @@ QUICK: dict[str, Value] = {
 class Training:
     """One process of the trainer, its folder and what it has written so far."""
 
-    def __init__(self, folder: Path, material: Path, **arguments: Value) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        material: Path,
+        *,
+        resume: Resume | None = None,
+        left: Path | None = None,
+        **arguments: Value,
+    ) -> None:
+        """resume: the checkpoint to go on from; left: where its files were placed."""
         self.job = folder / "job"
         (self.job / "control").mkdir(parents=True)
+        placed = {resume.folder: left} if resume is not None and left is not None else {}
         places = {
+            **placed,
             "/lf/job": self.job,
             "/lf/inputs": material,
             "/lf/model": material / "model",
@@ -46,6 +58,7 @@ class Training:
         )
         values = {**QUICK, **arguments}
         argv = compile_argv("sft", values, platform=platform)
+        argv += resume.flags if resume is not None else []
         if processes > 1:
             launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
             argv = [*launcher, str(processes), *argv]

@@ -4,6 +4,11 @@ from loraforge.artifacts.api import views
 
 urlpatterns = [
     path(
+        "agent/inputs/files/<str:signed>/",
+        views.AgentInputFileEndpoint.as_view(),
+        name="agent-input-file",
+    ),
+    path(
         "jobs/<int:instance_id>/artifacts/",
         views.ArtifactListEndpoint.as_view(),
         name="artifact-list",

@@ -7,6 +7,7 @@ from django.http import HttpResponseBase
 from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
+from rest_framework.exceptions import NotAuthenticated
 from rest_framework.generics import GenericAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -21,6 +22,8 @@ from loraforge.artifacts.models import OutputFile
 from loraforge.core.errors import NotFound
 from loraforge.instances.models import Instance
 from loraforge.instances.selectors import instance_get
+from loraforge.nodes.authentication import NodeOnly, NodeTokenAuthentication
+from loraforge.nodes.models import Node
 
 
 def _query(request: Request) -> dict[str, Any]:
@@ -77,7 +80,23 @@ class ArtifactEndpoint(Endpoint):
         located = selectors.output_file_locate(
             user=user, instance=instance, path=path, attempt=_query(request).get("attempt")
         )
-        return output_file_response(request, located=located, user_id=user.pk)
+        return output_file_response(request, located=located, user=str(user.pk))
+
+
+class AgentInputFileEndpoint(Endpoint):
+    """A file of a checkpoint for the node that a start command was made for."""
+
+    authentication_classes = (NodeTokenAuthentication,)
+    permission_classes = (NodeOnly,)
+    needs: ClassVar[dict[str, Action | None]] = {"get": None}
+
+    @extend_schema(exclude=True)
+    def get(self, request: Request, signed: str) -> HttpResponseBase:
+        """With Range; nothing is buffered on the way from another node."""
+        if not isinstance(request.auth, Node):
+            raise NotAuthenticated
+        located = selectors.input_for_node(node=request.auth, signed=signed)
+        return output_file_response(request, located=located, user=f"node-{request.auth.name}")
 
 
 class ArtifactZipEndpoint(Endpoint):

@@ -189,6 +189,46 @@ class EventOutput(serializers.ModelSerializer[InstanceEvent]):
         read_only_fields = fields
 
 
+class ResumeInput(serializers.Serializer[Any]):
+    """All may be left out: then it goes on from the newest complete checkpoint."""
+
+    checkpoint = serializers.CharField(
+        required=False, max_length=40, allow_null=True, help_text="<attempt>:<step>"
+    )
+    weights_only = serializers.BooleanField(
+        required=False,
+        default=False,
+        help_text="Take the weights only: optimizer and learning rate begin anew.",
+    )
+
+
+class CheckpointOutput(serializers.Serializer[Any]):
+    """A checkpoint to resume from; newest first."""
+
+    id = serializers.CharField(help_text="<attempt>:<step>, as `resume/` takes it.")
+    attempt = serializers.IntegerField(source="checkpoint.attempt")
+    step = serializers.IntegerField(source="checkpoint.step")
+    path = serializers.CharField(source="checkpoint.path", help_text="The folder.")
+    files = serializers.IntegerField(source="checkpoint.files")
+    size_bytes = serializers.IntegerField(source="checkpoint.size_bytes")
+    is_complete = serializers.BooleanField(source="checkpoint.is_complete")
+    is_latest = serializers.BooleanField(source="checkpoint.is_latest")
+    is_best = serializers.BooleanField(
+        source="checkpoint.is_best", help_text="By the trainer's own metric."
+    )
+    missing = serializers.ListField(
+        source="checkpoint.missing",
+        child=serializers.CharField(),
+        help_text="What a resume would not find.",
+    )
+    node = serializers.CharField(help_text="The node that it was saved on.")
+    is_away = serializers.BooleanField(help_text="That node does not answer now.")
+    can_resume = serializers.BooleanField()
+    can_resume_weights = serializers.BooleanField()
+    loss = serializers.FloatField(allow_null=True, help_text="Logged there or shortly before.")
+    eval_loss = serializers.FloatField(allow_null=True)
+
+
 class ShareInput(serializers.Serializer[Any]):
     user = serializers.CharField(max_length=150, help_text="A user name.")
 

@@ -11,7 +11,7 @@ DETAIL: dict[str, Any] = {
     "patch": "partial_update",
     "delete": "destroy",
 }
-PRESSED = ("start", "withdraw", "stop", "cancel", "checkpoint", "retry", "clone")
+PRESSED = ("start", "withdraw", "stop", "cancel", "checkpoint", "retry", "resume", "clone")
 
 urlpatterns = [
     path("swift/catalogue/", SwiftCatalogue.as_view(), name="swift-catalogue"),
@@ -19,6 +19,11 @@ urlpatterns = [
     path("jobs/", Jobs.as_view({"get": "list", "post": "create"}), name="jobs"),
     path("jobs/<int:id>/", Jobs.as_view(DETAIL), name="job-detail"),
     path("jobs/<int:id>/attempts/", Jobs.as_view({"get": "attempts"}), name="job-attempts"),
+    path(
+        "jobs/<int:id>/checkpoints/",
+        Jobs.as_view({"get": "checkpoints"}),
+        name="job-checkpoints",
+    ),
     path("jobs/<int:id>/events/", Jobs.as_view({"get": "events"}), name="job-events"),
     path(
         "jobs/<int:id>/shares/",

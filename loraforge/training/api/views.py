@@ -22,6 +22,7 @@ from loraforge.training.api import serializers
 from loraforge.training.api.filters import JobFilter
 from loraforge.training.api.rows import COLUMNS, job_detail, job_row
 from loraforge.training.models import Job
+from loraforge.training.resuming import checkpoints_list, job_resume
 
 PAGING = frozenset({"page", "page_size"})
 Pressed = Callable[..., Job]
@@ -81,6 +82,8 @@ class Jobs(Viewset):
         "cancel": Action.CHANGE,
         "checkpoint": Action.CHANGE,
         "retry": Action.CHANGE,
+        "resume": Action.CHANGE,
+        "checkpoints": Action.VIEW,
         "clone": Action.VIEW,
     }
 
@@ -232,6 +235,22 @@ class Jobs(Viewset):
     def retry(self, request: Request, **_path: Any) -> Response:
         """The next attempt, from the start, nothing changed."""
         return self._press(request, services.job_retry)
+
+    @extend_schema(request=serializers.ResumeInput)
+    @action(detail=True, methods=["post"])
+    def resume(self, request: Request, **_path: Any) -> Response:
+        """The next attempt, the same command, from a checkpoint on."""
+        user, job = signed_in(request), self.get_object()
+        given = body_of(request, serializers.ResumeInput).validated_data
+        return answer(job_resume(actor=user, job=job, **given), user)
+
+    @extend_schema(responses=serializers.CheckpointOutput(many=True), filters=False)
+    @action(detail=True)
+    def checkpoints(self, request: Request, **_path: Any) -> Response:
+        """What it can be resumed from, newest first; also what is not complete, and why."""
+        rows = checkpoints_list(user=signed_in(request), job=self.get_object())
+        page = self.paginate_queryset(rows)
+        return self.get_paginated_response(serializers.CheckpointOutput(page, many=True).data)
 
     @extend_schema(request=None, responses={201: serializers.JobOutput})
     @action(detail=True, methods=["post"])

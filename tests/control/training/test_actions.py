@@ -48,6 +48,9 @@ def test_what_is_pressed_happens(
         ("retry", State.SUCCEEDED),
         ("retry", State.DRAFT),
         ("retry", State.RUNNING),
+        ("resume", State.SUCCEEDED),
+        ("resume", State.RUNNING),
+        ("resume", State.FAILED),  # no checkpoint was saved
     ],
 )
 def test_what_does_not_fit_is_a_conflict(
@@ -58,12 +61,6 @@ def test_what_does_not_fit_is_a_conflict(
     assert answer.status_code == 409
     job.instance.refresh_from_db()
     assert job.instance.state == state
-
-
-def test_resume_is_no_address_yet(alice: User, client_of: ClientOf) -> None:
-    job = JobFactory.create(owner=alice, state=State.FAILED)
-    answer = client_of(alice).post(f"{ADDRESS}/{job.pk}/resume/")
-    assert (answer.status_code, error_of(answer)["id"]) == (404, "api:not_found")
 
 
 def test_only_columns_that_may_change_do(alice: User, client_of: ClientOf) -> None:
