@@ -12,7 +12,7 @@ from nodeagent.contract.commands import (
     Stop,
     command_load,
 )
-from nodeagent.journal import Journal
+from nodeagent.journal import Journal, JournalFault
 from nodeagent.supervisor import Supervisor
 from nodeagent.supervisor.admission import Refusal
 
@@ -43,7 +43,17 @@ class Commands:
         except Refusal as refusal:
             error, message = refusal.reason, refusal.detail
             log.warning("%s of instance %d refused: %s", kind, command.instance, error)
-        self._supervisor.command_result(command, kind, error=error, message=message)
+        except JournalFault as fault:
+            # not done and not answered: the control plane sends it again
+            log.error("%s of instance %d: %s", kind, command.instance, fault)
+            return
+        self._answer(command, kind, error=error, message=message)
+
+    def _answer(self, command: Command, kind: str, *, error: str, message: str) -> None:
+        try:
+            self._supervisor.command_result(command, kind, error=error, message=message)
+        except JournalFault as fault:
+            log.error("the answer to %s: %s", command.id, fault)
 
     def _act(self, command: Command) -> None:
         match command:
@@ -64,9 +74,7 @@ class Commands:
             return
         if not self._journal.command_done(known.id):
             stand_in = Checkpoint(id=known.id, instance=known.instance, attempt=known.attempt)
-            self._supervisor.command_result(
-                stand_in, known.type, error="command:invalid", message=str(error)
-            )
+            self._answer(stand_in, known.type, error="command:invalid", message=str(error))
 
 
 class _Addressed(msgspec.Struct, frozen=True):

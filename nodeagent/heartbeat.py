@@ -16,7 +16,10 @@ log = logging.getLogger(__name__)
 
 
 class Heart:
-    """One thread for heartbeats and samples. held, unknown and jobs are asked each time."""
+    """A thread for heartbeats and one for samples: reading a sick card or asking a hung engine may take long.
+
+    held, unknown and jobs are asked each time.
+    """
 
     def __init__(
         self,
@@ -37,34 +40,32 @@ class Heart:
         self._boot_id = boot_id
         self.file_url = file_url
         self._folder = folder
-        self._heartbeat_s = heartbeat_s
-        self._sample_s = sample_s
         self._reporter = reporter
         self._nvml = nvml
         self._held = held
         self._unknown = unknown
         self._jobs = jobs
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._run, args=args, name=args[0].__name__, daemon=True)
+            for args in ((self._beat, heartbeat_s), (self._sample, sample_s))
+        ]
 
     def start(self) -> None:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         self._stopping.set()
-        self._thread.join(5)
+        for thread in self._threads:
+            thread.join(5)
 
-    def _run(self) -> None:
-        next_beat = next_sample = time.monotonic()
+    def _run(self, act: Callable[[], Report], every_s: float) -> None:
+        due = time.monotonic()
         while not self._stopping.is_set():
-            now = time.monotonic()
-            if now >= next_beat:
-                next_beat = now + self._heartbeat_s
-                self._guarded(self._beat)
-            if now >= next_sample:
-                next_sample = now + self._sample_s
-                self._guarded(self._sample)
-            self._stopping.wait(max(0.0, min(next_beat, next_sample) - time.monotonic()))
+            self._guarded(act)
+            due = max(due + every_s, time.monotonic())
+            self._stopping.wait(due - time.monotonic())
 
     def _guarded(self, act: Callable[[], Report]) -> None:
         try:

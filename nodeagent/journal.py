@@ -34,6 +34,10 @@ CREATE TABLE IF NOT EXISTS ends (
 """
 
 
+class JournalFault(Exception):
+    """The journal cannot be written: the disk is full or broken. Nothing was changed; try again."""
+
+
 class Handle(msgspec.Struct, frozen=True, kw_only=True):
     """How a runtime finds what it started again, also after the agent was killed.
 
@@ -51,7 +55,10 @@ class Handle(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Record(msgspec.Struct, kw_only=True):
-    """One attempt as the journal holds it. spec is None when a stop came before any start."""
+    """One attempt as the journal holds it. spec is None when a stop came before any start.
+
+    stop_at: of the machine's monotonic clock, which an agent that is started again shares.
+    """
 
     instance: int
     attempt: int
@@ -88,6 +95,13 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._lock = threading.RLock()
         self._depth = 0
+        try:
+            self._open(path)
+        except sqlite3.Error as error:
+            raise JournalFault(f"{path} cannot be written: {error}") from error
+        self._prune()
+
+    def _open(self, path: Path) -> None:
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=20)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
@@ -98,7 +112,6 @@ class Journal:
             "WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'reports')",
             (int(time.time() * 1000),),
         )
-        self._prune()
 
     def close(self) -> None:
         with self._lock:
@@ -106,21 +119,29 @@ class Journal:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Several calls as one commit; nested blocks join the outermost."""
+        """Several calls as one commit; nested blocks join the outermost. Raises JournalFault.
+
+        A COMMIT may fail too (a full disk), and SQLite may have rolled back by itself: neither may leave a
+        transaction open, in which everything after it would be lost.
+        """
         with self._lock:
-            if self._depth == 0:
-                self._db.execute("BEGIN IMMEDIATE")
-            self._depth += 1
+            is_outermost = self._depth == 0
             try:
-                yield
-            except BaseException:
-                self._depth -= 1
-                if self._depth == 0:
+                if is_outermost:
+                    self._db.execute("BEGIN IMMEDIATE")
+                self._depth += 1
+                try:
+                    yield
+                finally:
+                    self._depth -= 1
+                if is_outermost:
+                    self._db.execute("COMMIT")
+            except BaseException as error:
+                if is_outermost and self._db.in_transaction:
                     self._db.execute("ROLLBACK")
+                if isinstance(error, sqlite3.Error):
+                    raise JournalFault(f"The journal cannot be written: {error}") from error
                 raise
-            self._depth -= 1
-            if self._depth == 0:
-                self._db.execute("COMMIT")
 
     # -- facts about this folder
 

@@ -21,7 +21,7 @@ from nodeagent.contract.channels import (
     report_stream,
 )
 from nodeagent.contract.reports import FILE_STREAMS, Report, report_pack
-from nodeagent.journal import Journal
+from nodeagent.journal import Journal, JournalFault
 
 log = logging.getLogger(__name__)
 
@@ -107,6 +107,8 @@ class Reporter:
         self._ends_saved_at = now
         self._ends_dirty = False
         self._journal_acked = 0
+        self._journal_noted = 0
+        self._faulty = False
         self._journal_sent = 0
         self._journal_moved_at = now
         self._rereads: dict[bytes, bytes] = {}
@@ -131,9 +133,13 @@ class Reporter:
 
     def room_bytes(self) -> int:
         """How much of files is welcome now; 0 while the queue or the stream is full."""
-        if self._in_stream_bytes > STREAM_BYTES or self._stream_entries > STREAM_ENTRIES:
+        if self._is_unread():
             return 0
         return max(0, QUEUE_BYTES - self._queued_bytes)
+
+    def _is_unread(self) -> bool:
+        """The stream has as much as Redis should hold of one node; whoever reads it is away."""
+        return self._in_stream_bytes > STREAM_BYTES or self._stream_entries > STREAM_ENTRIES
 
     def chunk_offer(self, report: Report) -> None:
         """Queue bytes of a file; ask `room_bytes` before."""
@@ -145,8 +151,8 @@ class Reporter:
         self._put(_Item(packed, seq=seq))
 
     def volatile_offer(self, report: Report) -> None:
-        """Queue a heartbeat or sample; dropped while Redis is away."""
-        if not self._connected and self._queue:
+        """Queue a heartbeat or sample; dropped while Redis is away, or while nobody reads what lies there."""
+        if (not self._connected and self._queue) or self._is_unread():
             self.dropped_volatile += 1
             return
         self._put(_Item(report_pack(report), volatile=True))
@@ -203,7 +209,8 @@ class Reporter:
                     break
                 self._sleep(pause_s)
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
-        self._ends_save()
+        self._ends_saved_at = 0.0
+        self._note(time.monotonic())
 
     def _connection(self, error: Exception | None) -> None:
         """Remember whether Redis answers, and log when that changes."""
@@ -286,13 +293,26 @@ class Reporter:
         vanished = self._had_acks and not acks
         self._had_acks = bool(acks)
         self._stalled_resend(first_id, now, vanished=vanished)
-        if now - self._ends_saved_at >= SAVE_ENDS_S:
-            self._ends_save()
+        self._note(now)
+
+    def _note(self, now: float) -> None:
+        """Into the journal what is acknowledged. A full disk makes this late, and holds up no report."""
+        try:
+            if self._journal_noted < self._journal_acked:
+                self._journal.reports_ack(self._journal_acked)
+                self._journal_noted = self._journal_acked
+            if now - self._ends_saved_at >= SAVE_ENDS_S:
+                self._ends_save()
+        except JournalFault as fault:
+            if not self._faulty:
+                log.error("acknowledgements are not noted: %s", fault)
+            self._faulty = True
+        else:
+            self._faulty = False
 
     def _acks_read(self, acks: dict[bytes, bytes], now: float) -> None:
         journal_acked = int(acks.get(ACK_JOURNAL.encode(), b"0"))
         if journal_acked > self._journal_acked:
-            self._journal.reports_ack(journal_acked)
             self._journal_acked = journal_acked
             self._journal_moved_at = self._acks_moved_at = now
         for field, value in acks.items():
@@ -368,7 +388,7 @@ class Reporter:
     def _ends_save(self) -> None:
         self._ends_saved_at = time.monotonic()
         if self._ends_dirty:
-            self._ends_dirty = False
             with self._wakeup:
                 ends = {key: progress.acked for key, progress in self._progress.items()}
             self._journal.ends_save(ends)
+            self._ends_dirty = False

@@ -6,10 +6,12 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
+
 from nodeagent.contract.commands import Checkpoint, Command, Remove, Start, Stop
 from nodeagent.contract.phases import Phase
 from nodeagent.contract.reports import Held, JobSample
-from nodeagent.journal import Handle, Journal, Record
+from nodeagent.journal import Handle, Journal, JournalFault, Record
 from nodeagent.runtimes.base import RuntimeAway
 from nodeagent.supervisor.admission import (
     Refusal,
@@ -28,6 +30,7 @@ IDLE_TICK_S = 0.25
 POOL_THREADS = 4
 AFTER_ERROR_S = 5.0
 HELD_SETTLED = 200
+ASK_PATIENCE_S = 1.0
 
 _BEFORE_START = ("command:stopped_before_start", "This attempt was stopped before it was started.")
 
@@ -62,6 +65,7 @@ class Supervisor:
         self._wakeup = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._loop, name="supervisor", daemon=True)
+        self._held: list[Held] = []
         self.unknown: list[str] = []
 
     # -- life
@@ -75,6 +79,7 @@ class Supervisor:
                 self._runs[record.key] = self._run(record)
                 if record.phase is Phase.RUNNING:
                     log.info("lf-%s-a%s: adopted", *record.key)
+        self._held = self._inventory()
         self.unknown = self._unknown()
         self._pool.submit(self._workspace.trash_empty)
         self._thread.start()
@@ -127,7 +132,7 @@ class Supervisor:
     def _step(self, run: Run, now: float) -> None:
         try:
             run.step(now)
-        except RuntimeAway as away:
+        except (RuntimeAway, JournalFault) as away:
             log.warning("%s: %s; again in %.0f s", run.name, away, AFTER_ERROR_S)
             run.recover()
             self._held_back[run.record.key] = now + AFTER_ERROR_S
@@ -204,8 +209,10 @@ class Supervisor:
                 return
             if not run.record.is_live or _is_weaker(stop, run.record.stop):
                 return
-            run.record.stop, run.record.stop_at = stop, time.time()
-            self._journal.record_save(run.record)
+            # journalled first: a stop that could not be written down comes again and must not look old
+            now = time.monotonic()
+            self._journal.record_save(msgspec.structs.replace(run.record, stop=stop, stop_at=now))
+            run.record.stop, run.record.stop_at = stop, now
             run.stop()
         self._wakeup.set()
 
@@ -271,21 +278,31 @@ class Supervisor:
         """The inventory for the heartbeat: all that is not settled, and the newest that is.
 
         Not every job there ever was: a heartbeat must not grow with a node's age. The newest settled ones
-        stay, for a control plane that forgot their end (a restored backup).
+        stay, for a control plane that forgot their end (a restored backup). While a step waits for an
+        engine that does not answer, it is the inventory of before: nothing begins or ends meanwhile, and
+        a node whose engine hangs is not dead.
         """
-        with self._lock:
-            runs = list(self._runs.values())
-            named = set(sorted(run.record.key for run in runs if run.settled)[-HELD_SETTLED:])
-            return [
-                Held(
-                    instance=run.record.instance,
-                    attempt=run.record.attempt,
-                    phase=run.record.phase,
-                    spec_hash=run.record.spec_hash,
-                )
-                for run in runs
-                if not run.settled or run.record.key in named
-            ]
+        if not self._lock.acquire(timeout=ASK_PATIENCE_S):
+            return self._held
+        try:
+            self._held = self._inventory()
+        finally:
+            self._lock.release()
+        return self._held
+
+    def _inventory(self) -> list[Held]:
+        runs = list(self._runs.values())
+        named = set(sorted(run.record.key for run in runs if run.settled)[-HELD_SETTLED:])
+        return [
+            Held(
+                instance=run.record.instance,
+                attempt=run.record.attempt,
+                phase=run.record.phase,
+                spec_hash=run.record.spec_hash,
+            )
+            for run in runs
+            if not run.settled or run.record.key in named
+        ]
 
     def job_samples(self) -> list[JobSample]:
         """What every running attempt uses now."""

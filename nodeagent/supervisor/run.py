@@ -105,8 +105,13 @@ class Run:
     # -- before the process
 
     def _phase(self, phase: Phase, *, outcome: Outcome = Outcome.NONE) -> None:
-        self.record.phase = phase
-        self._parts.outbox.phase(self.record, outcome=outcome)
+        """Both or neither: a phase that could not be journalled (a full disk) is tried again."""
+        before, self.record.phase = self.record.phase, phase
+        try:
+            self._parts.outbox.phase(self.record, outcome=outcome)
+        except BaseException:
+            self.record.phase = before
+            raise
 
     def _prepare(self) -> None:
         try:
@@ -172,8 +177,8 @@ class Run:
             runtime.signal(handle, self.folder, Signal.TERM if gentle else Signal.TERM_ALL)
             self._told = stop.mode
             grace_s = stop.grace_s if gentle else NOW_GRACE_S
-            # by the wall clock only across a restart of the agent, and never longer than the grace
-            passed_s = min(max(time.time() - self.record.stop_at, 0.0), grace_s)
+            # also across a restart of the agent: this clock runs since the machine's start, whatever the wall's does
+            passed_s = min(max(time.monotonic() - self.record.stop_at, 0.0), grace_s)
             self._kill_at = now + grace_s - passed_s
         elif now >= self._kill_at:
             log.warning("%s: did not end in time, killed", self.name)

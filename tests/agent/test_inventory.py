@@ -4,8 +4,11 @@ import threading
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from nodeagent.contract.phases import Phase
 from nodeagent.journal import Record
+from nodeagent.supervisor import loop
 from nodeagent.supervisor.loop import HELD_SETTLED, Supervisor
 
 
@@ -36,3 +39,25 @@ def test_settled_attempts_leave_the_inventory_oldest_first() -> None:
     settled = sorted(one.instance for one in held if one.phase is Phase.ENDED)
     assert live == {1, 5000}, "what lives is always named, however old"
     assert settled == list(range(1002 - HELD_SETTLED, 1002))
+
+
+def test_a_step_that_hangs_does_not_hold_up_the_inventory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that does not answer holds the supervisor's lock; the node is alive all the same."""
+    monkeypatch.setattr(loop, "ASK_PATIENCE_S", 0.05)
+    supervisor = supervisor_with([(1, False)])
+    before = supervisor.held()
+    hung, over = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        with supervisor._lock:
+            hung.set()
+            over.wait(20)
+
+    thread = threading.Thread(target=hang)
+    thread.start()
+    assert hung.wait(20)
+    try:
+        assert supervisor.held() == before != []
+    finally:
+        over.set()
+        thread.join()
