@@ -20,12 +20,13 @@ from pathlib import Path
 import psutil
 
 import nodeagent
+from nodeagent.clock import AgreedClock
 from nodeagent.commands import Commands
 from nodeagent.config import ConfigError, Settings, settings_read
 from nodeagent.contract.joining import JoinAnswer, JoinRequest
 from nodeagent.files import FileService
 from nodeagent.heartbeat import Heart
-from nodeagent.journal import Journal
+from nodeagent.journal import Journal, JournalFault
 from nodeagent.probes.host import boot_id, host_sample, memory_total_bytes
 from nodeagent.probes.nvml import Nvml
 from nodeagent.reporter import Reporter, StreamKey, redis_client
@@ -37,7 +38,7 @@ from nodeagent.supervisor.outbox import Outbox
 from nodeagent.supervisor.parts import Parts
 from nodeagent.transfer.inputs import Fetcher
 from nodeagent.transfer.joining import JoinRefused, cluster_join
-from nodeagent.worker import Canary, celery_app, worker_run
+from nodeagent.worker import EX_TEMPFAIL, Canary, celery_app, worker_run
 from nodeagent.workspace import Workspace
 
 log = logging.getLogger("nodeagent")
@@ -197,9 +198,8 @@ class Agent:
             devices=node.devices,
         )
         self.commands = Commands(journal=journal, supervisor=self.supervisor)
-        self._files = FileService(
-            workspace=workspace, key=bytes.fromhex(answer.file_key), sock=sock
-        )
+        key = bytes.fromhex(answer.file_key)
+        self._files = FileService(workspace=workspace, key=key, sock=sock, now=AgreedClock().now)
         self._heart = Heart(
             node=settings.name,
             boot_id=boot,
@@ -276,6 +276,9 @@ def main() -> int:
     except (ConfigError, EngineRefused, JoinRefused, StartRefused) as error:
         print(f"nodeagent: {error}", file=sys.stderr)
         return EX_CONFIG
+    except JournalFault as error:
+        print(f"nodeagent: {error}. Is the disk of --data full? Trainings go on.", file=sys.stderr)
+        return EX_TEMPFAIL
     except KeyboardInterrupt:
         return 130
 

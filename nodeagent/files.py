@@ -10,7 +10,8 @@ import os
 import re
 import socket
 import threading
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -79,9 +80,20 @@ async def _body(descriptor: int, span: Span) -> AsyncIterator[bytes]:
 
 
 class FileService:
-    """`/jobs/{instance}/a{attempt}/{path}` for GET and HEAD; see the module's text."""
+    """`/jobs/{instance}/a{attempt}/{path}` for GET and HEAD; see the module's text.
 
-    def __init__(self, *, workspace: Workspace, key: bytes, sock: socket.socket) -> None:
+    now: the clock by which tokens expire, seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        *,
+        workspace: Workspace,
+        key: bytes,
+        sock: socket.socket,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._now = now
         self._workspace = workspace
         self._key = key
         self._sock = sock
@@ -115,7 +127,13 @@ class FileService:
     async def _serve(self, request: Request) -> Response:
         path = "/jobs/" + request.path_params["path"]
         try:
-            user = token_verify(key=self._key, method="GET", path=path, token=_token_of(request))
+            user = token_verify(
+                key=self._key,
+                method="GET",
+                path=path,
+                token=_token_of(request),
+                now=self._now(),
+            )
         except TokenError as error:
             log.warning("%s %s refused: %s", request.method, path, error)
             return _plain(str(error), 403)

@@ -5,7 +5,7 @@ attempt only: the instance has gone on.
 """
 
 import logging
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import transaction
@@ -45,6 +45,8 @@ STOPPED_BEFORE_START = "command:stopped_before_start"
 INTERRUPTED = "node:interrupted"  # it was told to stop by somebody else than the platform
 TAIL_BYTES = 128 * 1024
 REASON_LENGTH = 60
+CLOCK_SLACK = timedelta(seconds=2)  # nodes join with so much at most
+LAST_MOMENT = 4_102_444_800.0  # the year 2100
 
 
 @transaction.atomic
@@ -73,7 +75,7 @@ def _attempt_store(*, attempt: Attempt, change: PhaseChange, seq: int, at: float
     fields: dict[str, Any] = {"phase": change.phase, "phase_seq": seq}
     column = _TIME_OF_PHASE.get(change.phase)
     if column and getattr(attempt, column) is None:
-        fields[column] = datetime.fromtimestamp(at, UTC) if at > 0 else timezone.now()
+        fields[column] = _moment(attempt, at)
     if change.pid is not None:
         fields["pid"] = change.pid
     if change.phase is Phase.FINISHING or change.phase.is_final:
@@ -83,6 +85,18 @@ def _attempt_store(*, attempt: Attempt, change: PhaseChange, seq: int, at: float
     Attempt.objects.filter(pk=attempt.pk).update(**fields)
     for name, value in fields.items():
         setattr(attempt, name, value)
+
+
+def _moment(attempt: Attempt, at: float) -> datetime:
+    """When the node says that it was; now, when its clock cannot be right.
+
+    A report may come late, so the node's word counts as long as it lies in the attempt's own time.
+    """
+    now = timezone.now()
+    if not 0 < at <= LAST_MOMENT:
+        return now
+    told = datetime.fromtimestamp(at, UTC)
+    return told if attempt.assigned_at - CLOCK_SLACK <= told <= now + CLOCK_SLACK else now
 
 
 def note_store(*, attempt: Attempt, reason: str, detail: str) -> None:

@@ -60,6 +60,7 @@ class Ingest:
         self._nodes: dict[bytes, Node] = {}
         self._due: dict[str, float] = {}
         self._recover = True
+        self._clock_ahead_s = 0.0
         self._outage = Outage(log=log, resumed="reports are read again", stopping=stopping)
 
     def run(self) -> None:
@@ -106,7 +107,9 @@ class Ingest:
     # -- reading
 
     def _nodes_refresh(self) -> None:
-        """New nodes are read without a restart."""
+        """New nodes are read without a restart, and a clock of Redis that jumps is noticed."""
+        seconds, microseconds = self._redis.time()
+        self._clock_ahead_s = seconds + microseconds / 1e6 - time.time()
         nodes = {report_stream(node.name).encode(): node for node in Node.objects.all()}
         for key in nodes if self._recover else nodes.keys() - self._nodes.keys():
             self._group_make(key)
@@ -226,7 +229,15 @@ class Ingest:
                     node, entry_id.decode(), packed, ValueError(f"it says node {report.node}")
                 )
                 continue
-            entries.append(Entry(entry_id=entry_id.decode(), node=node, report=report, raw=packed))
+            entries.append(
+                Entry(
+                    entry_id=entry_id.decode(),
+                    node=node,
+                    report=report,
+                    raw=packed,
+                    clock_ahead_s=self._clock_ahead_s,
+                )
+            )
         return entries
 
     def _stored(self, entries: Sequence[Entry]) -> list[Outcome]:

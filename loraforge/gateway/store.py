@@ -10,10 +10,11 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import timedelta
 from typing import Any, cast
 
 from django.db import transaction
+from django.utils import timezone
 
 from loraforge.artifacts.services import manifest_store
 from loraforge.gateway import inbound
@@ -46,6 +47,8 @@ NEW_FOLDER_JUMP = 1_000_000
 HOLE_PATIENCE_S = 4.0
 REREAD_EVERY_S = 5.0
 STALE_HEARTBEAT_S = 30.0
+CLOCK_OFF_S = 10.0  # more than a heartbeat is ever late by itself
+CLOCK_SAY_EVERY_S = 3600.0
 
 AttemptKey = tuple[int, int]
 StreamKey = tuple[int, int, str]
@@ -53,17 +56,22 @@ StreamKey = tuple[int, int, str]
 
 @dataclass(frozen=True)
 class Entry:
-    """A report as it lay in the stream. entry_id is Redis's, ``<milliseconds>-<n>``."""
+    """A report as it lay in the stream. entry_id is Redis's, ``<milliseconds>-<n>``, by its clock.
+
+    clock_ahead_s: by how much that clock is ahead of ours; machines disagree, and none is silent for that.
+    """
 
     entry_id: str
     node: Node
     report: Report
     raw: bytes = b""
+    clock_ahead_s: float = 0.0
 
     @property
     def age_s(self) -> float:
         """How long it lay there."""
-        return time.time() - int(self.entry_id.partition("-")[0]) / 1000
+        lain_since = int(self.entry_id.partition("-")[0]) / 1000 - self.clock_ahead_s
+        return time.time() - lain_since
 
 
 @dataclass
@@ -295,15 +303,28 @@ class _Batch:
     # -- the node itself
 
     def _sample(self, entry: Entry) -> None:
-        at = datetime.fromtimestamp(entry.report.at, UTC)
+        # when it was sent, by our clock: a node's own may be off by hours
+        at = timezone.now() - timedelta(seconds=max(entry.age_s, 0.0))
         sample = cast("Sample", entry.report.body)
         self.outcome.frames.extend(telemetry.sample_store(node=entry.node, sample=sample, at=at))
 
     def _heartbeat(self, entry: Entry) -> None:
         if entry.age_s > STALE_HEARTBEAT_S:
             return  # an inventory of long ago; the next one comes in seconds
+        self._clock_look(entry)
         heartbeat = cast("Heartbeat", entry.report.body)
         node = node_seen(node=entry.node, heartbeat=heartbeat)
         wishes = node_reconcile(node=node, heartbeat=heartbeat, memory=self._memory)
         if wishes.reread_after is not None:
             self._reread(node, REREAD_JOURNAL, wishes.reread_after)
+
+    def _clock_look(self, entry: Entry) -> None:
+        """A node's clock that went wrong after it joined harms no job, but somebody should set it."""
+        off_s = entry.report.at - (time.time() - entry.age_s)
+        if abs(off_s) > CLOCK_OFF_S and self._memory.is_due(
+            "clock", entry.node.pk, CLOCK_SAY_EVERY_S
+        ):
+            log.warning(
+                "the clock of %s is off by %+.0f s; set up NTP there (chrony, for instance)",
+                entry.node, off_s,
+            )  # fmt: skip

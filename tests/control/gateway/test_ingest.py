@@ -1,10 +1,13 @@
 """Reports of a real Redis stream into SQLite: in order, once, and through every outage."""
 
 import threading
+import time
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.db import OperationalError, connection
+from django.utils import timezone
 
 from loraforge.artifacts.models import OutputFile
 from loraforge.gateway import ingest as ingest_module
@@ -19,7 +22,7 @@ from loraforge.telemetry import services as telemetry
 from loraforge.telemetry.models import LogChunk, StreamPosition
 from nodeagent.contract.channels import LIVE_STREAM, report_stream
 from nodeagent.contract.phases import Outcome, Phase
-from nodeagent.contract.reports import File, Files, report_pack
+from nodeagent.contract.reports import File, Files, Heartbeat, Report, report_pack
 from tests.control.gateway.conftest import Agent, state_of
 from tests.factories.training import OnlineNodeFactory
 
@@ -327,3 +330,50 @@ def test_a_trainer_s_nonsense_does_not_keep_its_job_from_ending(
     assert (instance.state, instance.saved_step) == (State.STOPPED, None)
     assert not attempt.leases.filter(released_at=None).exists()
     assert OutputFile.objects.count() == 2
+
+
+def test_a_clock_of_redis_that_is_off_makes_no_node_silent(
+    agent: Agent, ingest: Ingest, node: Node, client: "redis.Redis"
+) -> None:
+    """Entries are dated by Redis; how old one is, is asked of the same clock."""
+    off_s = 7200
+
+    class Ahead:
+        def time(self) -> tuple[int, int]:
+            seconds, microseconds = client.time()
+            return seconds + off_s, microseconds
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(client, name)
+
+    ahead: Any = Ahead()
+    ingest._redis = ahead
+    Node.objects.update(state=NodeState.OFFLINE, seen_at=None)
+    ms = (client.time()[0] - off_s) * 1000
+    for number, shift_ms in enumerate((off_s * 1000, 2 * off_s * 1000)):
+        # an old one by that clock, then a fresh one
+        body = Heartbeat(boot_id="boot", agent_version="1", held=[])
+        report = Report(node="n1", stream="heartbeat", body=body, at=0.0)
+        client.xadd(report_stream("n1"), {"b": report_pack(report)}, id=f"{ms + shift_ms}-1")
+        ingest.turn(block_ms=1)
+        node.refresh_from_db()
+        assert (node.seen_at is not None) == bool(number)
+    assert node.state == NodeState.ONLINE
+
+
+@pytest.mark.parametrize("off_s", [7200, -7200])
+def test_a_node_whose_clock_is_off_by_hours_changes_no_time(
+    agent: Agent, ingest: Ingest, attempt: Attempt, monkeypatch: pytest.MonkeyPatch, off_s: float
+) -> None:
+    began = timezone.now() - timedelta(seconds=5)
+    real = time.time
+    with monkeypatch.context() as patch:
+        patch.setattr("tests.control.gateway.conftest.time.time", lambda: real() + off_s)
+        agent.phase(attempt, Phase.ACCEPTED)
+        agent.phase(attempt, Phase.RUNNING, pid=77)
+        agent.end(attempt, outcome=Outcome.TRAIN_END)
+    ingest.turn(block_ms=1)
+    attempt.refresh_from_db()
+    for moment in (attempt.preparing_at, attempt.running_at, attempt.ended_at):
+        assert moment is not None
+        assert began < moment < timezone.now() + timedelta(seconds=5)
