@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
+from django.db import InterfaceError, OperationalError
 from django.http import Http404
 from django.utils.translation import gettext as _
 from rest_framework import exceptions, status
@@ -11,7 +12,7 @@ from rest_framework.pagination import PageNumberPagination
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_handler
 
-from loraforge.core.errors import LoraForgeError
+from loraforge.core.errors import LoraForgeError, database_away
 
 
 def error_body(
@@ -54,6 +55,8 @@ _IDS: dict[type[Exception], str] = {
 
 def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
     """Any expected error as ``{"error": ...}``; an unexpected one stays a 500 without details."""
+    if isinstance(exc, (OperationalError, InterfaceError)):
+        exc = database_away(exc)
     if isinstance(exc, LoraForgeError):
         return Response(error_body(exc.error_id, exc.message, exc.fields), status=exc.status)
     response = drf_handler(exc, context)

@@ -1,15 +1,26 @@
 """The control plane's Celery app. Tasks last milliseconds; SQL, not a message, remembers what is to be done."""
 
+import functools
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import redis
 from celery import Celery
+from django.apps import apps
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
+from kombu.exceptions import OperationalError as BrokerError
+
+from loraforge.core.errors import Unavailable
 
 if TYPE_CHECKING:
     from celery.app.task import Task
 
+log = logging.getLogger(__name__)
+
 VISIBILITY_TIMEOUT_S = 600
+AGAIN_AFTER_S = 5
 
 
 def broker_url(redis_url: str) -> str:
@@ -65,10 +76,44 @@ app.autodiscover_tasks(
 
 
 def control_task(name: str) -> Callable[[Callable[..., Any]], "Task[Any, Any]"]:
-    """A task of the control queue: late acknowledged, idempotent, done in seconds (law 2)."""
+    """A task of the control queue: late acknowledged, idempotent, done in seconds (law 2).
+
+    An outage of what it needs is no failure: it is told in one line, and the task comes again.
+    """
 
     def register(function: Callable[..., Any]) -> "Task[Any, Any]":
-        task: Task[Any, Any] = app.task(name=name, queue="control")(function)
+        @functools.wraps(function)
+        def patient(**kwargs: Any) -> None:
+            try:
+                function(**kwargs)
+            except (OperationalError, InterfaceError) as error:
+                log.warning("%s waits, the database does not answer: %s", name, error)
+                _again(name, kwargs, by=_later)
+            except (Unavailable, BrokerError, redis.RedisError) as error:
+                log.warning("%s waits, Redis does not answer: %s", name, error)
+                _again(name, kwargs, by=_outbox_put)
+
+        task: Task[Any, Any] = app.task(name=name, queue="control")(patient)
         return task
 
     return register
+
+
+def _again(name: str, kwargs: dict[str, Any], *, by: Callable[[str, dict[str, Any]], None]) -> None:
+    """What has no arguments is periodic and comes anyway. With both away, reconcile is what is left."""
+    if not kwargs:
+        return
+    try:
+        by(name, kwargs)
+    except (OperationalError, InterfaceError, BrokerError, redis.RedisError) as error:
+        log.warning("%s cannot be put off: %s", name, error)
+
+
+def _later(name: str, kwargs: dict[str, Any]) -> None:
+    app.send_task(name, kwargs=kwargs, queue="control", countdown=AGAIN_AFTER_S, retry=False)
+
+
+def _outbox_put(name: str, kwargs: dict[str, Any]) -> None:
+    """As `core.outbox` does, which needs loaded models; the relay looks without a sign as well."""
+    messages = apps.get_model("core", "OutboxMessage")
+    messages.objects.create(kind="task", target=name, queue="control", payload=kwargs)

@@ -1,14 +1,17 @@
 """Errors that no view answers: JSON below /api/, a page elsewhere."""
 
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template import TemplateDoesNotExist
 from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 
 from loraforge.core.api import error_body
+from loraforge.core.errors import database_away
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +62,13 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """handler500. Says nothing of the cause; the log holds it."""
+    """handler500. Says nothing of the cause; the log holds it. A middleware may be what met an outage."""
+    error = sys.exc_info()[1]
+    if isinstance(error, (OperationalError, InterfaceError)):
+        away = database_away(error)
+        return error_answer(
+            request, status=away.status, error_id=away.error_id, message=away.message
+        )
     text = _("Something went wrong on our side. It is in the log; trying again may help.")
     return error_answer(request, status=500, error_id="api:server_error", message=text)
 

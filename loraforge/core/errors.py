@@ -1,6 +1,11 @@
 """Errors that a caller can act on. Each has an id, a text with the remedy, fields, and an HTTP status."""
 
+import logging
 from collections.abc import Mapping, Sequence
+
+from django.utils.translation import gettext as _
+
+log = logging.getLogger(__name__)
 
 Fields = Mapping[str, Sequence[str]]
 
@@ -60,3 +65,11 @@ class Unavailable(LoraForgeError):
     """Something behind us does not answer; trying again later helps."""
 
     status = 503
+
+
+def database_away(error: Exception) -> Unavailable:
+    """What an outage of the database is to a caller: nobody's fault, and worth another try."""
+    log.error("a request met a database that does not answer: %s", str(error).strip())
+    return Unavailable(
+        "core:database_away", _("The database does not answer. Try again in a minute.")
+    )

@@ -4,6 +4,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from auditlog.middleware import AuditlogMiddleware
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.middleware.gzip import GZipMiddleware
 from django.utils.cache import add_never_cache_headers
@@ -11,13 +12,15 @@ from django.utils.deprecation import MiddlewareMixin
 from django.utils.functional import SimpleLazyObject
 
 from loraforge.core.errorpages import error_answer, is_api
-from loraforge.core.errors import LoraForgeError
+from loraforge.core.errors import LoraForgeError, database_away
 
 
 class ExpectedErrorMiddleware(MiddlewareMixin):
     """A LoraForgeError of a page becomes a page with its status; DRF answers for the API."""
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        if isinstance(exception, (OperationalError, InterfaceError)):
+            exception = database_away(exception)
         if not isinstance(exception, LoraForgeError):
             return None
         return error_answer(

@@ -250,10 +250,11 @@ FLOWER_URL = env.str("LORAFORGE_FLOWER_URL", default=f"unix://{DATA / 'flower' /
 METRICS_TOKEN = env.str("LORAFORGE_METRICS_TOKEN", default="")
 STOP_GRACE_S = env.int("LORAFORGE_STOP_GRACE_S", default=30)
 CHECKPOINT_EVERY_S = env.int("LORAFORGE_CHECKPOINT_EVERY_S", default=600)
-NODE_SUSPECT_S = 20
-NODE_OFFLINE_S = 45
+# Seconds of silence after which a node gets each state, and of patience after the control plane was deaf.
+NODE_SUSPECT_S = env.int("LORAFORGE_NODE_SUSPECT_S", default=20)
+NODE_OFFLINE_S = env.int("LORAFORGE_NODE_OFFLINE_S", default=45)
 NODE_LOST_S = env.int("LORAFORGE_NODE_LOST_S", default=900)
-RESTART_GRACE_S = 120
+RESTART_GRACE_S = env.int("LORAFORGE_RESTART_GRACE_S", default=120)
 
 # --- language, time, static -----------------------------------------------------------------------------
 LANGUAGE_CODE = "en"
