@@ -150,12 +150,15 @@ check-messages:
 WORKERS ?= auto
 PYTEST := $(PY) -m pytest $(if $(filter true,$(CI)),-p tools.no_skips)
 
-.PHONY: test long bench
+.PHONY: test long faults bench
 test: setup ## every test that this machine can run; with CI=true none may be skipped
-	@$(PYTEST) -n $(WORKERS) --dist loadgroup -m "not long" $(ARGS)
+	@$(PYTEST) -n $(WORKERS) --dist loadgroup -m "not long and not faults" $(ARGS)
 
 long: setup ## the tests that take too long for every change
 	@$(PYTEST) -m long $(ARGS)
+
+faults: setup ## everything that may fail, one after the other; about half an hour, as root
+	@$(PYTEST) -n 0 -p no:randomly tests/e2e/faults $(ARGS)
 
 bench: setup ## measures what a user waits for, each beside its floor
 	@$(PY) -m tests.benchmarks $(ARGS)

@@ -16,9 +16,10 @@ ROLE = "~* &* +@all"
 class RedisServer:
     """With AOF and an ACL file; it can be killed and started again in its folder."""
 
-    def __init__(self, binary: Path, folder: Path) -> None:
+    def __init__(self, binary: Path, folder: Path, *, bind: str = "127.0.0.1") -> None:
         self._binary = binary
         self._folder = folder
+        self._bind = bind
         self._password = secrets.token_hex(16)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -36,7 +37,7 @@ class RedisServer:
         """Returns when it answers, its AOF loaded."""
         self._process = subprocess.Popen(
             [
-                *(str(self._binary), "--port", str(self.port), "--bind", "127.0.0.1"),
+                *(str(self._binary), "--port", str(self.port), "--bind", self._bind),
                 *("--dir", str(self._folder), "--aclfile", str(self._folder / "users.acl")),
                 *("--appendonly", "yes", "--appendfsync", "everysec", "--save", ""),
                 *("--maxmemory-policy", "noeviction"),
@@ -56,6 +57,12 @@ class RedisServer:
             else:
                 client.close()
                 return
+
+    @property
+    def pid(self) -> int:
+        """Of the server as it runs now."""
+        assert self._process is not None
+        return self._process.pid
 
     def kill(self) -> None:
         """As a crash."""

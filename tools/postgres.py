@@ -61,6 +61,11 @@ class Postgres:
         """For DATABASE_URL."""
         return f"postgres://{OWNER}@127.0.0.1:{self._settings['port']}/{DATABASE}"
 
+    @property
+    def pid(self) -> int:
+        """Of the server's first process; the others are its children."""
+        return int((self._data / "postmaster.pid").read_text().split()[0])
+
     def __enter__(self) -> Self:
         if self._owner is not None:
             os.chown(self._folder, self._owner.pw_uid, self._owner.pw_gid)

@@ -1,0 +1,78 @@
+"""One installation for the cases of a file, with a real training on each of its two nodes."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.driver import dataset_upload
+from tests.e2e.faults.cluster import NODES, Cluster, cluster_running
+from tests.e2e.faults.invariants import Invariants
+
+STEPS = 100_000  # ended by the test
+
+
+@pytest.fixture(scope="session")
+def may_break() -> None:
+    """Namespaces, partitions and frozen servers are root's."""
+    if os.geteuid() != 0:
+        pytest.skip("breaking networks and servers needs root")
+
+
+@pytest.fixture(scope="session")
+def seed(request: pytest.FixtureRequest) -> int:
+    """LORAFORGE_FAULTS_SEED makes a run again; the run says which it had."""
+    found = int(os.environ.get("LORAFORGE_FAULTS_SEED") or 0) or int.from_bytes(os.urandom(3))
+    print(f"LORAFORGE_FAULTS_SEED={found}")
+    return found
+
+
+@pytest.fixture(scope="module")
+def data() -> Iterator[Path]:
+    """Not below pytest's own folders: PostgreSQL does not run as root."""
+    with tempfile.TemporaryDirectory(prefix="lf-faults-", ignore_cleanup_errors=True) as name:
+        Path(name).chmod(0o711)
+        yield Path(name)
+
+
+@pytest.fixture(scope="module")
+def cluster(
+    may_break: None, data: Path, demo_folder: Path, redis_server_binary: Path
+) -> Iterator[Cluster]:
+    """The control plane and two nodes."""
+    with cluster_running(data, demo_folder, redis_server_binary) as live:
+        for name in NODES:
+            live.node_start(name)
+        yield live
+
+
+@pytest.fixture(scope="module")
+def dataset(cluster: Cluster, demo_folder: Path) -> int:
+    with cluster.api() as api:
+        return int(dataset_upload(api, demo_folder / "data.jsonl")["id"])
+
+
+@pytest.fixture(scope="module")
+def trainings(cluster: Cluster, dataset: int) -> dict[str, int]:
+    """Node -> a real training in its middle, which goes on through all cases."""
+    with cluster.api() as api:
+        jobs = {
+            name: cluster.submit(
+                api, dataset, node=name, max_steps=STEPS, save_steps=STEPS, logging_steps=5
+            )
+            for name in NODES
+        }
+    for job in jobs.values():
+        cluster.await_step(job, 5, timeout_s=300)
+    return jobs
+
+
+@pytest.fixture(scope="module")
+def invariants(cluster: Cluster, trainings: dict[str, int]) -> Invariants:
+    """Hold already, and know what is normal."""
+    found = Invariants(cluster)
+    found.settled("the start")
+    found.measure()
+    return found
