@@ -190,6 +190,7 @@ class Agent:
                 pool=pool,
                 model_roots=settings.model_roots,
                 cpu_slots=node.slots,
+                limits=settings.limits,
             ),
             journal=journal,
             workspace=workspace,

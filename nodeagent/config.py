@@ -35,6 +35,16 @@ TRAINER_INHERITS = (
     *PROXIES,
 )
 
+# Seconds that a step of getting a job ready may take (LORAFORGE_PREPARE_<STEP>_S; 0 = as long as it
+# takes). imports: until the trainer has loaded the plugin.
+STEP_LIMITS_S: dict[str, float] = {
+    "image": 7_200.0,
+    "model": 21_600.0,
+    "data": 21_600.0,
+    "container": 600.0,
+    "imports": 3_600.0,
+}
+
 SWIFT_IMAGE = "loraforge/swift:4.6.0"
 JOB_ID = 10_001  # user and group of jobs in containers, where the agent may choose
 JOB_MEMORY_PART = 0.9  # of the machine, for all jobs together
@@ -89,6 +99,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     plugin_folder: Path = PLUGIN_FOLDER
     trainer_env: dict[str, str] = {}
     containers: Containers = Containers()
+    limits: dict[str, float] = msgspec.field(default_factory=lambda: dict(STEP_LIMITS_S))
 
     @property
     def cache(self) -> Path:
@@ -207,6 +218,15 @@ def _containers(env: Mapping[str, str]) -> Containers:
     )
 
 
+def _limits(env: Mapping[str, str]) -> dict[str, float]:
+    limits = dict(STEP_LIMITS_S)
+    for step in limits:
+        name = f"LORAFORGE_PREPARE_{step.upper()}_S"
+        if text := env.get(name, "").strip():
+            limits[step] = 0.0 if text == "0" else _number(text, what=name)
+    return limits
+
+
 def _slots(env: Mapping[str, str]) -> int | None:
     text = env.get("LORAFORGE_CPU_SLOTS", "")
     if not text:
@@ -254,4 +274,5 @@ def settings_read(
         model_roots=_roots(given.model_root, env, data),
         trainer_env={key: env[key] for key in TRAINER_INHERITS if key in env},
         containers=_containers(env),
+        limits=_limits(env),
     )

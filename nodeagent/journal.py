@@ -15,7 +15,7 @@ import msgspec
 
 from nodeagent.contract.commands import Start, Stop
 from nodeagent.contract.phases import Phase
-from nodeagent.contract.reports import Report, report_pack
+from nodeagent.contract.reports import Report, Step, report_pack
 
 KEEP_ACKED_REPORTS = 5_000
 KEEP_COMMANDS_S = 30 * 86_400.0
@@ -74,6 +74,7 @@ class Record(msgspec.Struct, kw_only=True):
     reason: str = ""
     detail: str = ""
     sizes: dict[str, int] = {}
+    steps: dict[str, Step] = {}
     removed: bool = False
 
     @property

@@ -81,6 +81,16 @@ FAILURES: dict[str, tuple[Promise, Promise]] = {
             "The last lines of the log tell why. Correct the settings in a new job from this one."
         ),
     ),
+    "node:prepare_timeout": (
+        gettext_lazy("Getting the job ready took too long."),
+        gettext_lazy(
+            "The line below names the step. Retry later; a slow download goes on where it was."
+        ),
+    ),
+    "image:missing": (
+        gettext_lazy("The training image is not on the node and cannot be pulled."),
+        gettext_lazy("Ask an operator to pull it, or to check the registry; then retry."),
+    ),
     "node:disk_full": (
         gettext_lazy("The disk of the node is full."),
         gettext_lazy("Retry on another node, or ask an operator to free space."),

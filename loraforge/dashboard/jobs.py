@@ -11,6 +11,7 @@ from loraforge.accounts.models import User
 from loraforge.core.redaction import redact
 from loraforge.dashboard.explain import Diagnosis, diagnosis, method_label
 from loraforge.dashboard.selectors import attempt_of
+from loraforge.dashboard.timeline import ShownStage, now_text, timeline_of
 from loraforge.instances.models import Attempt, Instance
 from loraforge.instances.states import ACTIVE, RESTING, RETRYABLE, STOPPABLE, TERMINAL, State
 from loraforge.scheduling.selectors import queue_position, wait_text
@@ -69,6 +70,9 @@ class Below:
 
 
 def _preparing(attempt: Attempt | None) -> str:
+    now = now_text(attempt)
+    if now:
+        return now
     steps = {
         Phase.ACCEPTED: _("The node has taken it over"),
         Phase.PREPARING: _("Fetching and checking the data"),
@@ -159,6 +163,13 @@ class JobView:
     method: str
     is_active: bool
     is_ended: bool
+
+    @property
+    def timeline(self) -> list[ShownStage]:
+        """The way to the first step, while it has not been reached."""
+        if self.attempt is None or self.attempt.first_step_at or not self.is_active:
+            return []
+        return timeline_of(self.attempt)
 
     @property
     def is_process_runtime(self) -> bool:

@@ -15,6 +15,7 @@ from loraforge.accounts.models import User
 from loraforge.core.errors import NotFound
 from loraforge.dashboard import jobs, newjob, selectors
 from loraforge.dashboard.explain import method_label
+from loraforge.dashboard.timeline import timeline_of
 from loraforge.instances.models import Instance
 from loraforge.instances.selectors import attempt_list
 from loraforge.instances.states import ACTIVE, State
@@ -158,7 +159,10 @@ class JobBase(DashboardPage):
             }
         if tab == "history":
             return {
-                "attempts": list(attempt_list(instance=view.instance)),
+                "attempts": [
+                    (attempt, timeline_of(attempt))
+                    for attempt in attempt_list(instance=view.instance)
+                ],
                 "events": list(job_events(job=view.job))[::-1],
             }
         return {}

@@ -12,9 +12,12 @@ from django.db import transaction
 from django.utils import timezone
 from msgspec import structs
 
+from loraforge.core import live, outbox
 from loraforge.core.texts import storable
 from loraforge.gateway.ending import Ending, judge
 from loraforge.gateway.failures import failure_find
+from loraforge.instances import preparing
+from loraforge.instances.frames import status_frame
 from loraforge.instances.models import Attempt, InstanceEvent
 from loraforge.instances.states import ACTIVE, State, is_allowed
 from loraforge.instances.transitions import instance_move
@@ -67,8 +70,9 @@ def phase_apply(*, attempt: Attempt, change: PhaseChange, seq: int, at: float) -
         return
     if change.phase.is_final:
         _end(attempt=attempt, change=change)
-    else:
-        state_follow(attempt=attempt, detail=change.detail)
+    elif not state_follow(attempt=attempt, detail=change.detail) and change.steps:
+        instance = attempt.instance  # as far as before, and getting ready goes on
+        outbox.frame_enqueue(live.topic_job(instance.pk), status_frame(instance))
 
 
 def _attempt_store(*, attempt: Attempt, change: PhaseChange, seq: int, at: float) -> None:
@@ -76,6 +80,8 @@ def _attempt_store(*, attempt: Attempt, change: PhaseChange, seq: int, at: float
     column = _TIME_OF_PHASE.get(change.phase)
     if column and getattr(attempt, column) is None:
         fields[column] = _moment(attempt, at)
+    if steps := preparing.steps_plain(change.steps):
+        fields["steps"] = {**attempt.steps, **steps}
     if change.pid is not None:
         fields["pid"] = change.pid
     if change.phase is Phase.FINISHING or change.phase.is_final:

@@ -142,11 +142,15 @@ class Attempt(models.Model):
     outcome = models.CharField(max_length=12, blank=True)
     pid = models.PositiveIntegerField(null=True, blank=True)
     stop_requested = models.CharField(max_length=6, blank=True)  # "", "save" or "now"
+    queued_at = models.DateTimeField(null=True, blank=True)
     assigned_at = models.DateTimeField(db_default=Now())
     preparing_at = models.DateTimeField(null=True, blank=True)
     running_at = models.DateTimeField(null=True, blank=True)
+    imported_at = models.DateTimeField(null=True, blank=True)  # the trainer has loaded everything
     first_step_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
+    # contract StepName -> {"began", "ended", "done_bytes", "total_bytes", "detail"}; see `preparing`
+    steps = models.JSONField(default=dict, blank=True)
 
     class Meta:
         verbose_name = _("attempt")

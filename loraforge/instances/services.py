@@ -277,7 +277,11 @@ def instance_assign(*, instance: Instance, node: Node, devices: Sequence[str]) -
             _("#%(number)s was changed meanwhile.") % {"number": instance.pk},
         )
     attempt = Attempt.objects.create(
-        instance=instance, number=number, node=node, devices=list(devices)
+        instance=instance,
+        number=number,
+        node=node,
+        devices=list(devices),
+        queued_at=instance.queued_at,
     )
     DeviceLease.objects.bulk_create(
         DeviceLease(node=node, device_uuid=device, attempt=attempt) for device in devices

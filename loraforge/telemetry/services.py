@@ -298,6 +298,8 @@ def _event_write(attempt: Attempt, start: int, data: bytes) -> _Written:
         for row in policy.rows_at(data=data, position=start)
     ]
     TrainerEvent.objects.bulk_create(rows, ignore_conflicts=True)
+    if any(row.name == "plugin_loaded" for row in rows):
+        Attempt.objects.filter(pk=attempt.pk, imported_at=None).update(imported_at=timezone.now())
     return _Written([], sum(policy.UNREADABLE in row.values for row in rows), rows)
 
 

@@ -22,6 +22,19 @@ class Phase(StrEnum):
         return self in {Phase.ENDED, Phase.REFUSED}
 
 
+class StepName(StrEnum):
+    """The steps of getting ready that a node tells, in this order; what a job does not need is left out."""
+
+    IMAGE = "image"
+    MODEL = "model"
+    DATA = "data"
+    CONTAINER = "container"
+
+
+# The reason of an attempt that was given up since a step took longer than the node allows.
+PREPARE_TIMEOUT = "node:prepare_timeout"
+
+
 class Outcome(StrEnum):
     """What the trainer itself last said through the plugin's events, judged together with the exit code."""
 

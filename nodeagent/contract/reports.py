@@ -24,12 +24,27 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True, tag="chunk"):
     data: bytes
 
 
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """A step of getting an attempt ready, by the node's clock; ended 0 = under way. name: see StepName.
+
+    done_bytes, total_bytes: of what is fetched, 0 = not known. detail: one line for people.
+    """
+
+    name: str
+    began: float
+    ended: float = 0.0
+    done_bytes: int = 0
+    total_bytes: int = 0
+    detail: str = ""
+
+
 class PhaseChange(msgspec.Struct, frozen=True, kw_only=True, tag="phase"):
     """An attempt reached a phase.
 
     reason: ``area:what`` of contract error ids when it was refused or could not start, with detail as
     one line for people. sizes: at ENDED, the final size in bytes of each file stream, so that the
-    receiver knows whether it has everything. killed_by: signal number, when a signal ended it.
+    receiver knows whether it has everything. killed_by: signal number, when a signal ended it. steps: of
+    getting ready, as they are by now.
     """
 
     phase: Phase
@@ -40,6 +55,7 @@ class PhaseChange(msgspec.Struct, frozen=True, kw_only=True, tag="phase"):
     outcome: Outcome = Outcome.NONE
     pid: int | None = None
     sizes: dict[str, int] = {}
+    steps: list[Step] = []
 
 
 class CommandResult(msgspec.Struct, frozen=True, kw_only=True, tag="result"):

@@ -73,6 +73,12 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     processes: int
 
 
+class Say(Protocol):
+    """Takes how far something is: bytes, 0 = not known, and one line for people."""
+
+    def __call__(self, *, done_bytes: int = 0, total_bytes: int = 0, detail: str = "") -> None: ...
+
+
 class Runtime(Protocol):
     """See the module's text. Every method may be called from any thread.
 
@@ -81,12 +87,10 @@ class Runtime(Protocol):
 
     name: str
 
-    def prepare(
-        self, image: str, *, say: Callable[[str], None], cancelled: Callable[[], bool]
-    ) -> None:
+    def prepare(self, image: str, *, say: Say, cancelled: Callable[[], bool]) -> None:
         """Have what the job's image needs on this node; may take minutes. Raises RuntimeFault.
 
-        say: takes a line of progress for people. Returns early when ``cancelled``.
+        Returns early when ``cancelled``.
         """
         ...
 

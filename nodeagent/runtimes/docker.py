@@ -21,7 +21,15 @@ import requests
 from docker.utils import parse_repository_tag
 
 from nodeagent.journal import Handle
-from nodeagent.runtimes.base import Launch, RuntimeAway, RuntimeFault, Signal, State, Usage
+from nodeagent.runtimes.base import (
+    Launch,
+    RuntimeAway,
+    RuntimeFault,
+    Say,
+    Signal,
+    State,
+    Usage,
+)
 from nodeagent.runtimes.container import (
     LABEL_CLUSTER,
     LABEL_DEVICES,
@@ -35,7 +43,7 @@ from nodeagent.runtimes.container import (
 from nodeagent.runtimes.ending import state_judge
 from nodeagent.runtimes.ownership import folder_give, unreadable_find
 from nodeagent.runtimes.preflight import EngineRefused, Findings, engine_judge
-from nodeagent.runtimes.progress import PullProgress
+from nodeagent.runtimes.pulling import PullBroken, image_missing, image_pull
 from nodeagent.runtimes.stats import cpu_used_s, usage_judge
 from nodeagent.runtimes.watch import Watch
 from nodeagent.workspace import JobFolder
@@ -45,7 +53,6 @@ log = logging.getLogger(__name__)
 CALL_TIMEOUT_S = 60
 LOOK_EVERY_S = 2.0  # an event tells of an end at once; this is for events that were lost
 LOOK_BLIND_S = 0.25  # while no events come
-SAY_EVERY_S = 2.0
 NAME_PATIENCE_S = 5.0
 NOT_FOUND, CONFLICT = 404, 409
 
@@ -147,14 +154,18 @@ class DockerRuntime:
 
     # -- the image
 
-    def prepare(
-        self, image: str, *, say: Callable[[str], None], cancelled: Callable[[], bool]
-    ) -> None:
+    def prepare(self, image: str, *, say: Say, cancelled: Callable[[], bool]) -> None:
         image = self._allowed(image)
         with _asking():
             if self._has_image(image):
                 return
-            self._pull(image, say, cancelled)
+            repository, tag = parse_repository_tag(image)
+            image_pull(
+                image,
+                lines=lambda: self._pull_lines(repository, tag or "latest"),
+                say=say,
+                cancelled=cancelled,
+            )
 
     def _allowed(self, image: str) -> str:
         wanted = image or self._policy.images[0]
@@ -171,21 +182,11 @@ class DockerRuntime:
             return False
         return True
 
-    def _pull(self, image: str, say: Callable[[str], None], cancelled: Callable[[], bool]) -> None:
-        repository, tag = parse_repository_tag(image)
-        progress, said_at = PullProgress(image), 0.0
+    def _pull_lines(self, repository: str, tag: str) -> Iterator[dict[str, Any]]:
         try:
-            for line in self._api.pull(repository, tag or "latest", stream=True, decode=True):
-                if "error" in line:
-                    raise _image_missing(image, str(line["error"]))
-                progress.take(line)
-                if time.monotonic() - said_at >= SAY_EVERY_S:
-                    said_at = time.monotonic()
-                    say(progress.text)
-                if cancelled():
-                    return
+            yield from self._api.pull(repository, tag, stream=True, decode=True)
         except docker.errors.APIError as error:
-            raise _image_missing(image, str(error.explanation)) from error
+            raise PullBroken(str(error.explanation)) from error
 
     # -- starting
 
@@ -238,7 +239,7 @@ class DockerRuntime:
                 made = self._api.create_container_from_config(config, launch.name)  # type: ignore[no-untyped-call]
                 return str(made["Id"])
             except docker.errors.ImageNotFound as error:
-                raise _image_missing(config["Image"], str(error.explanation)) from error
+                raise image_missing(config["Image"], str(error.explanation)) from error
             except docker.errors.APIError as error:
                 if error.status_code != CONFLICT:
                     raise RuntimeFault("container:create_failed", str(error.explanation)) from error
@@ -388,13 +389,6 @@ class DockerRuntime:
             before_at, before_s = self._cpu.get(handle.container, (now, used_s))
             self._cpu[handle.container] = (now, used_s)
         return usage_judge(stats, cpu_s=used_s - before_s, passed_s=now - before_at)
-
-
-def _image_missing(image: str, said: str) -> RuntimeFault:
-    return RuntimeFault(
-        "image:missing",
-        f"The image {image} is not on this node and cannot be pulled: {said.strip()[:300]}",
-    )
 
 
 __all__ = ["DockerRuntime", "Engine", "engine_open"]

@@ -18,7 +18,7 @@ import psutil
 
 from nodeagent.contract import paths
 from nodeagent.journal import Handle
-from nodeagent.runtimes.base import Launch, RuntimeFault, Signal, State, Usage
+from nodeagent.runtimes.base import Launch, RuntimeFault, Say, Signal, State, Usage
 from nodeagent.runtimes.paths import real_paths
 from nodeagent.workspace import JobFolder, UnsafePath, read_small
 
@@ -78,9 +78,7 @@ class ProcessRuntime:
 
     # -- starting
 
-    def prepare(
-        self, image: str, *, say: Callable[[str], None], cancelled: Callable[[], bool]
-    ) -> None:
+    def prepare(self, image: str, *, say: Say, cancelled: Callable[[], bool]) -> None:
         """Nothing: this runtime has one training environment and no images."""
 
     def start(self, launch: Launch) -> Handle:

@@ -16,16 +16,28 @@ class PullProgress:
         detail = line.get("progressDetail") or {}
         layer, status = str(line.get("id", "")), str(line.get("status", ""))
         if status == "Downloading" and detail.get("total"):
-            self._layers[layer] = (int(detail.get("current", 0)), int(detail["total"]))
+            current, total = int(detail.get("current", 0)), int(detail["total"])
+            # an engine that goes on with a layer after a break tells of the rest only
+            whole = max(total, self._layers.get(layer, (0, 0))[1])
+            self._layers[layer] = (whole - total + current, whole)
         elif status in {"Download complete", "Pull complete"} and layer in self._layers:
             total = self._layers[layer][1]
             self._layers[layer] = (total, total)
 
     @property
+    def done_bytes(self) -> int:
+        """Of all layers met so far."""
+        return sum(current for current, _total in self._layers.values())
+
+    @property
+    def total_bytes(self) -> int:
+        """Of all layers met so far, so it grows; 0 before the first."""
+        return sum(total for _current, total in self._layers.values())
+
+    @property
     def text(self) -> str:
-        """Like ``image loraforge/swift:4.6.0: 512 of 2048 MB``; total grows as layers are met."""
-        done = sum(current for current, _total in self._layers.values())
-        total = sum(total for _current, total in self._layers.values())
+        """Like ``image loraforge/swift:4.6.0: 512 of 2048 MB``."""
+        done, total = self.done_bytes, self.total_bytes
         if not total:
             return f"image {self._image}: asked for"
         return f"image {self._image}: {done // 10**6} of {total // 10**6} MB"

@@ -24,6 +24,7 @@ class Following:
     """The file streams of one attempt, offered to the reporter as they grow.
 
     checkpoint_seen: the trainer told of a checkpoint since whoever needs to know set it to False.
+    has_loaded: the trainer's imports are done, as far as was read since the agent began.
     """
 
     def __init__(self, record: Record, folder: JobFolder, parts: Parts) -> None:
@@ -32,6 +33,7 @@ class Following:
         self._parts = parts
         self._tails: dict[Stream, Tail] = {}
         self.checkpoint_seen = False
+        self.has_loaded = False
 
     def rewind(self, name: str, position: int) -> None:
         """Read the stream of this name again from there."""
@@ -117,8 +119,10 @@ class Following:
                 )
             )
             tail.position = piece.end
-            if tail.stream == "event" and "checkpoint" in events_of(piece.data):
-                self.checkpoint_seen = True
+            if tail.stream == "event":
+                names = events_of(piece.data)
+                self.checkpoint_seen = self.checkpoint_seen or "checkpoint" in names
+                self.has_loaded = self.has_loaded or "plugin_loaded" in names
         return False
 
     def _tell_trouble(self, tail: Tail) -> None:

@@ -36,6 +36,7 @@ class Outbox:
             outcome=outcome,
             pid=record.handle.trainer_pid if record.handle else None,
             sizes=dict(record.sizes) if record.phase is Phase.ENDED else {},
+            steps=list(record.steps.values()),
         )
         self._send("phase", body, record.instance, record.attempt, save=record)
 
@@ -43,6 +44,11 @@ class Outbox:
         """Report a finding about a running attempt; its phase stays."""
         body = PhaseChange(phase=record.phase, reason=reason, detail=detail)
         self._send("phase", body, record.instance, record.attempt)
+
+    def steps(self, record: Record) -> None:
+        """Report how far getting ready is; the phase stays."""
+        body = PhaseChange(phase=record.phase, steps=list(record.steps.values()))
+        self._send("phase", body, record.instance, record.attempt, save=record)
 
     def keep(self, record: Record) -> None:
         """Journal the record as it is now; nothing of it is for others."""

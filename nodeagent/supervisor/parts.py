@@ -27,6 +27,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     pool: Executor
     model_roots: tuple[Path, ...]
     cpu_slots: int = 0
+    limits: dict[str, float] = {}  # seconds of a step of getting ready, see `Steps`
 
 
 def cpu_share(spec: Start, *, slots: int) -> dict[str, str]:

@@ -2,26 +2,32 @@
 
 import logging
 import threading
+import time
 from concurrent.futures import Future
 from typing import Any
 
 from nodeagent.contract.commands import Start
+from nodeagent.contract.phases import StepName
 from nodeagent.journal import Handle, Record
 from nodeagent.runtimes.base import Launch, RuntimeFault
 from nodeagent.supervisor.admission import Refusal, mounts_resolve
+from nodeagent.supervisor.background import in_background
 from nodeagent.supervisor.parts import Parts, cpu_share
+from nodeagent.supervisor.steps import Steps
 from nodeagent.transfer.inputs import TransferCancelled, TransferFault
 from nodeagent.workspace import JobFolder
 
 log = logging.getLogger(__name__)
 
+SAY_EVERY_S = 2.0
 STOPPED_BEFORE_START = ("command:stopped_before_start", "Stopped before it was started.")
 
 
 class Preparation:
-    """Of one attempt. `prepared` and `launched` never wait: what takes time goes to the pool.
+    """Of one attempt. `prepared` and `launched` never wait: what takes time goes to other threads.
 
-    cancel: set when the attempt is to end; what is under way then ends soon.
+    cancel: set when the attempt is to end. What is fetched then is given up at once, even while somebody
+    far away does not answer; what may have started something is waited for.
     """
 
     def __init__(
@@ -31,6 +37,8 @@ class Preparation:
         self._folder = folder
         self._parts = parts
         self._cancel = cancel
+        self._steps = Steps(record, limits=parts.limits)
+        self._said_at = 0.0
         self._fetching: Future[None] | None = None
         self._launching: Future[Handle] | None = None
 
@@ -41,11 +49,16 @@ class Preparation:
     def prepared(self) -> bool:
         """Whether everything is there. Raises Refusal when it cannot be had."""
         if self._fetching is None:
-            self._fetching = self._parts.pool.submit(self._fetch)
-        if not self._fetching.done():
-            return False
-        _result(self._fetching)
-        return True
+            self._said_at = time.monotonic()
+            self._fetching = in_background(self._fetch, name=f"prepare-{self._name}")
+        if self._fetching.done():
+            _result(self._fetching)
+            return True
+        if self._cancel.is_set():
+            raise Refusal(*STOPPED_BEFORE_START)
+        self._overdue_check()
+        self._say()
+        return False
 
     def launched(self) -> Handle | None:
         """How to find what was started, None while that is under way. Raises Refusal."""
@@ -55,6 +68,19 @@ class Preparation:
             return None
         handle: Handle = _result(self._launching)
         return handle
+
+    def _overdue_check(self) -> None:
+        try:
+            self._steps.overdue_check()
+        except Refusal:
+            self._cancel.set()  # so that the thread which works on it ends
+            raise
+
+    def _say(self) -> None:
+        now = time.monotonic()
+        if now - self._said_at >= SAY_EVERY_S and self._steps.news():
+            self._said_at = now
+            self._parts.outbox.steps(self._record)
 
     @property
     def _name(self) -> str:
@@ -67,18 +93,27 @@ class Preparation:
         return self._record.spec
 
     def _fetch(self) -> None:
-        """In the pool: have everything that the job wants."""
-        spec = self._spec
+        """In a thread of its own: have everything that the job wants."""
+        spec, steps = self._spec, self._steps
         self._folder.create()
-        self._parts.runtime.prepare(
-            spec.image,
-            say=lambda detail: self._parts.outbox.note(self._record, reason="", detail=detail),
-            cancelled=self._cancel.is_set,
-        )
+        with steps.step(StepName.IMAGE):
+            self._parts.runtime.prepare(
+                spec.image, say=steps.progress, cancelled=self._cancel.is_set
+            )
         if self._cancel.is_set():
             raise TransferCancelled
+        if spec.inputs:
+            with steps.step(StepName.DATA):
+                self._inputs(spec)
+
+    def _inputs(self, spec: Start) -> None:
+        total = sum(wanted.size_bytes for wanted in spec.inputs)
+        done = 0
         for wanted in spec.inputs:
+            self._steps.progress(done_bytes=done, total_bytes=total)
             self._parts.fetcher.place(wanted, self._folder, cancelled=self._cancel.is_set)
+            done += wanted.size_bytes
+        self._steps.progress(done_bytes=done, total_bytes=total)
 
     def _launch(self) -> Handle:
         """In the pool: start it, or find what an earlier life of the agent started."""
@@ -88,21 +123,24 @@ class Preparation:
             return found
         if self._cancel.is_set():
             raise TransferCancelled
-        spec = self._spec
-        return runtime.start(
-            Launch(
-                name=self._name,
-                instance=spec.instance,
-                attempt=spec.attempt,
-                spec_hash=spec.spec_hash,
-                folder=self._folder,
-                argv=spec.argv,
-                env={**cpu_share(spec, slots=self._parts.cpu_slots), **spec.env},
-                devices=spec.devices,
-                mounts=mounts_resolve(spec, self._parts.model_roots),
-                processes=spec.processes,
-                image=spec.image,
-            )
+        # only now that nothing was found: while the engine is away, nobody knows whether it was started
+        self._overdue_check()
+        with self._steps.step(StepName.CONTAINER):
+            return runtime.start(self._launch_of(self._spec))
+
+    def _launch_of(self, spec: Start) -> Launch:
+        return Launch(
+            name=self._name,
+            instance=spec.instance,
+            attempt=spec.attempt,
+            spec_hash=spec.spec_hash,
+            folder=self._folder,
+            argv=spec.argv,
+            env={**cpu_share(spec, slots=self._parts.cpu_slots), **spec.env},
+            devices=spec.devices,
+            mounts=mounts_resolve(spec, self._parts.model_roots),
+            processes=spec.processes,
+            image=spec.image,
         )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from nodeagent.contract.phases import Outcome, Phase
+from nodeagent.contract.phases import PREPARE_TIMEOUT, Outcome, Phase
 from nodeagent.contract.reports import Files
 from nodeagent.journal import Handle, Record
 from nodeagent.runtimes.base import Signal
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+IMPORTS = "imports"  # name of a limit; a step that the control plane reads off the trainer's events
 STATE_EVERY_S = 0.025
 NOW_GRACE_S = 2.0
 KILL_AGAIN_S = 2.0
@@ -54,6 +55,8 @@ class Run:
         self._state_at = 0.0
         self._told: str = ""
         self._kill_at = 0.0
+        self._imports_until: float | None = None  # not known of one that was adopted
+        self._is_overdue = False
         self._drained_at = 0.0
         self._look_at = 0.0
         self._hungry = False
@@ -93,7 +96,7 @@ class Run:
         """Do what can be done now without waiting."""
         match self.record.phase:
             case Phase.ACCEPTED | Phase.PREPARING | Phase.STARTING:
-                self._prepare()
+                self._prepare(now)
             case Phase.RUNNING:
                 self._following.follow()
                 self._watch(now)
@@ -113,13 +116,13 @@ class Run:
             self.record.phase = before
             raise
 
-    def _prepare(self) -> None:
+    def _prepare(self, now: float) -> None:
         try:
-            self._prepare_on()
+            self._prepare_on(now)
         except Refusal as refusal:
             self._refuse(refusal.reason, refusal.detail)
 
-    def _prepare_on(self) -> None:
+    def _prepare_on(self, now: float) -> None:
         match self.record.phase:
             case Phase.ACCEPTED:
                 if self.record.stop is not None:
@@ -133,6 +136,8 @@ class Run:
                 if handle is not None:
                     self.record.handle = handle
                     self.record.boot_id = self._parts.boot_id
+                    limit_s = self._parts.limits.get(IMPORTS, 0.0)
+                    self._imports_until = now + limit_s if limit_s else None
                     self._phase(Phase.RUNNING)
 
     def _refuse(self, reason: str, detail: str) -> None:
@@ -156,16 +161,32 @@ class Run:
         rebooted = record.boot_id != self._parts.boot_id
         if state.running and not rebooted:
             self._apply_stop(record.handle, now)
+            self._imports_check(record.handle, now)
             self._manifest_after_checkpoint()
             return
         is_cut_off = rebooted and state.exit_code is None
         reason = "node:rebooted" if is_cut_off else state.reason
+        reason = PREPARE_TIMEOUT if self._is_overdue else reason
         self._ended(state.exit_code, state.killed_by, reason)
 
     def _ended(self, exit_code: int | None, killed_by: int | None, reason: str) -> None:
         record = self.record
         record.exit_code, record.killed_by, record.reason = exit_code, killed_by, reason
         self._phase(Phase.FINISHING)
+
+    def _imports_check(self, handle: Handle, now: float) -> None:
+        """A trainer that hangs before its plugin is loaded holds its devices for nothing."""
+        if self._following.has_loaded:
+            self._imports_until = None
+        if self._imports_until is None or now < self._imports_until:
+            return
+        self._imports_until = None
+        self._is_overdue = True
+        self.record.detail = (
+            f"The step {IMPORTS} took longer than {self._parts.limits[IMPORTS]:.0f} s."
+        )
+        log.warning("%s: %s", self.name, self.record.detail)
+        self._parts.runtime.signal(handle, self.folder, Signal.KILL)
 
     def _apply_stop(self, handle: Handle, now: float) -> None:
         stop = self.record.stop

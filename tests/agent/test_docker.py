@@ -208,7 +208,7 @@ def test_an_image_that_is_not_there(bench: Bench) -> None:
     bench.settings = msgspec.structs.replace(bench.settings, containers=containers)
     bench.runtime = bench.new_runtime()
     with pytest.raises(RuntimeFault) as caught:
-        bench.runtime.prepare("lf-test/none:0", say=lambda _text: None, cancelled=lambda: False)
+        bench.runtime.prepare("lf-test/none:0", say=lambda **_how: None, cancelled=lambda: False)
     assert caught.value.reason == "image:missing"
     assert "lf-test/none:0" in caught.value.detail
     with pytest.raises(RuntimeFault) as caught:

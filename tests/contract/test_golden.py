@@ -92,6 +92,22 @@ BODIES: dict[str, tuple[reports.Stream, reports.Body]] = {
             sizes={"log": 10, "metric": 20, "event": 30},
         ),
     ),
+    "steps": (
+        "phase",
+        reports.PhaseChange(
+            phase=Phase.PREPARING,
+            steps=[
+                reports.Step(name="image", began=1700000000.5, ended=1700000002.5),
+                reports.Step(
+                    name="model",
+                    began=1700000002.5,
+                    done_bytes=21,
+                    total_bytes=56,
+                    detail="Qwen/Qwen3",
+                ),
+            ],
+        ),
+    ),
     "result": (
         "result",
         reports.CommandResult(

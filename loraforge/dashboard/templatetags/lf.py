@@ -47,6 +47,7 @@ NODE_LOOKS: dict[str, str] = {
 }
 # From here on seconds are no news.
 WHOLE_MINUTES = 10
+WHOLE_SECONDS = 10
 BAR_LOOKS: dict[str, str] = {
     State.SUCCEEDED: "is-green",
     State.FAILED: "is-red",
@@ -163,6 +164,14 @@ def duration(seconds: float | None) -> str:
     if minutes:
         return _("%(m)s min %(s)s s") % {"m": minutes, "s": left}
     return _("%(s)s s") % {"s": left}
+
+
+@register.filter
+def span(seconds: float | None) -> str:
+    """As `duration`, and below ten seconds with a tenth: ``0.4 s``."""
+    if seconds is None or seconds >= WHOLE_SECONDS:
+        return duration(seconds)
+    return _("%(s)s s") % {"s": f"{seconds:.1f}"}
 
 
 @register.filter

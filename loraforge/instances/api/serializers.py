@@ -6,6 +6,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from loraforge.instances.models import Attempt, Instance, InstanceEvent
+from loraforge.instances.preparing import Stage
 from loraforge.instances.selectors import Holder
 from loraforge.nodes.models import Device, Node
 
@@ -29,6 +30,30 @@ class InstanceSerializer(serializers.ModelSerializer[Instance]):
             "tags", "notes", "keep", "created_at", "queued_at", "started_at", "ended_at",
         )  # fmt: skip
         read_only_fields = fields
+
+
+class StageSerializer(serializers.Serializer[Stage]):
+    """A part of the way to the first training step."""
+
+    name = serializers.ChoiceField(
+        choices=[
+            "queued",
+            "placed",
+            "image",
+            "model",
+            "data",
+            "container",
+            "imports",
+            "first_step",
+        ],
+        read_only=True,
+    )
+    began_at = serializers.DateTimeField(read_only=True)
+    ended_at = serializers.DateTimeField(read_only=True, allow_null=True)
+    seconds = serializers.FloatField(read_only=True, allow_null=True)
+    done_bytes = serializers.IntegerField(read_only=True)
+    total_bytes = serializers.IntegerField(read_only=True, help_text="0 = not known")
+    detail = serializers.CharField(read_only=True)
 
 
 class AttemptSerializer(serializers.ModelSerializer[Attempt]):

@@ -3,10 +3,13 @@
 from typing import Any
 
 from django.core.validators import MaxLengthValidator
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from loraforge.datasets.models import Dataset
+from loraforge.instances.api.serializers import StageSerializer
 from loraforge.instances.models import Attempt, InstanceEvent
+from loraforge.instances.preparing import stages_of
 from loraforge.instances.states import State
 from loraforge.training.checks import ARGUMENTS_MAX, HUBS, MODEL_MAX, NAME_MAX, NOTES_MAX, TAG_MAX
 from loraforge.training.drafts import JobDraft
@@ -163,15 +166,22 @@ class JobOutput(JobRow):
 class AttemptOutput(serializers.ModelSerializer[Attempt]):
     node = serializers.CharField(source="node.name")
     argv = serializers.SerializerMethodField()
+    timeline = serializers.SerializerMethodField()
 
     class Meta:
         model = Attempt
         fields = (
             "number", "node", "devices", "phase", "exit_code", "killed_by", "outcome",
-            "stop_requested", "argv", "assigned_at", "preparing_at", "running_at",
-            "first_step_at", "ended_at",
+            "stop_requested", "argv", "queued_at", "assigned_at", "preparing_at", "running_at",
+            "imported_at", "first_step_at", "ended_at", "timeline",
         )  # fmt: skip
         read_only_fields = fields
+
+    @extend_schema_field(StageSerializer(many=True))
+    def get_timeline(self, attempt: Attempt) -> Any:
+        """The way to the first training step: what took how long."""
+        shown: Any = StageSerializer(instance=stages_of(attempt), many=True)  # type: ignore[arg-type]
+        return shown.data
 
     def get_argv(self, attempt: Attempt) -> list[str]:
         """What was sent to the node; empty until it was."""

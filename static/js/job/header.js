@@ -35,7 +35,10 @@ export class Header {
   status(data) {
     this.values = { ...this.values, ...data };
     this.figures();
-    if (data.status === this.state) return;
+    if (data.status === this.state) {
+      if (data.status === "preparing") this.reload(); // the next step, or how far this one is
+      return;
+    }
     const first = this.state;
     this.state = data.status;
     this.root.dataset.state = data.status;

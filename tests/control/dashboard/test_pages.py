@@ -2,11 +2,12 @@
 
 import json
 import re
+import time
 from typing import Any
 
 import pytest
 from django.test import Client
-from django.utils import translation
+from django.utils import timezone, translation
 
 from loraforge.accounts.models import ApiToken, Role, User
 from loraforge.dashboard import explain
@@ -83,6 +84,32 @@ def test_a_job_page_is_complete_in_every_state(pages: Client, alice: User, state
         assert "Stopped (saved at step 7)" in html
     if state is State.FAILED:
         assert "CUDA out of memory &lt;b&gt;" in html, "the raw line is text, never markup"
+
+
+def test_the_way_to_the_first_step_is_shown(pages: Client, alice: User) -> None:
+    job = job_of(alice, state=State.PREPARING, attempt=1)
+    began = time.time() - 30
+    steps: dict[str, dict[str, Any]] = {
+        "image": {"began": began, "ended": began + 4.5, "done_bytes": 0, "total_bytes": 0},
+        "model": {"began": began + 5, "ended": None, "done_bytes": 37, "total_bytes": 100},
+    }
+    job.instance.attempts.create(
+        number=1,
+        node=OnlineNodeFactory.create(),
+        preparing_at=timezone.now(),
+        steps={name: {**step, "detail": "<b>"} for name, step in steps.items()},
+    )
+    html = pages.get(f"/jobs/{job.pk}/").content.decode()
+    assert "Downloading the model: 37 %" in html
+    assert "4.5 s" in html
+    assert "<b>" not in html
+    history = pages.get(f"/jobs/{job.pk}/?tab=history").content.decode()
+    assert history.count("lf-timeline-stage is-now") == 2
+    answer = pages.get(f"/api/v1/jobs/{job.pk}/attempts/").json()["results"][0]["timeline"]
+    assert [(one["name"], one["seconds"]) for one in answer][-2:] == [
+        ("image", 4.5),
+        ("model", None),
+    ]
 
 
 @pytest.mark.parametrize(

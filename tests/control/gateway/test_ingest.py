@@ -15,6 +15,7 @@ from loraforge.gateway import store as store_module
 from loraforge.gateway.ingest import GROUP, Ingest
 from loraforge.gateway.models import DeadLetter, JournalPosition
 from loraforge.instances.models import Attempt, InstanceEvent
+from loraforge.instances.preparing import stages_of
 from loraforge.instances.services import instance_assign, instance_queue
 from loraforge.instances.states import State
 from loraforge.nodes.models import Node, NodeState
@@ -22,7 +23,7 @@ from loraforge.telemetry import services as telemetry
 from loraforge.telemetry.models import LogChunk, StreamPosition
 from nodeagent.contract.channels import LIVE_STREAM, report_stream
 from nodeagent.contract.phases import Outcome, Phase
-from nodeagent.contract.reports import File, Files, Heartbeat, Report, report_pack
+from nodeagent.contract.reports import File, Files, Heartbeat, Report, Step, report_pack
 from tests.control.gateway.conftest import Agent, state_of
 from tests.factories.training import OnlineNodeFactory
 
@@ -75,6 +76,35 @@ def test_a_whole_life(
     attempt.refresh_from_db()
     assert attempt.first_step_at is not None
     assert not attempt.leases.filter(released_at=None).exists()
+
+
+def test_the_way_to_the_first_step_is_kept(agent: Agent, ingest: Ingest, attempt: Attempt) -> None:
+    began = time.time() - 60
+    image = Step(name="image", began=began, ended=began + 5)
+    agent.phase(attempt, Phase.ACCEPTED)
+    agent.phase(attempt, Phase.PREPARING)
+    model = Step(name="model", began=began + 5, done_bytes=37, total_bytes=100, detail="Qwen")
+    agent.phase(attempt, Phase.PREPARING, steps=[image, model])
+    ingest.turn(block_ms=1)
+    attempt.refresh_from_db()
+    assert [(one.name, one.percent) for one in stages_of(attempt)[2:]] == [
+        ("image", None),
+        ("model", 37),
+    ]
+    assert stages_of(attempt)[-1].seconds is None
+    strange = [Step(name="mine", began=began), Step(name="data", began=-1e300)]
+    whole = Step(name="model", began=began + 5, ended=began + 15, done_bytes=100, total_bytes=100)
+    agent.phase(attempt, Phase.STARTING, steps=[image, whole, *strange])
+    agent.phase(attempt, Phase.RUNNING)
+    agent.chunk(attempt, "event", b'{"event": "plugin_loaded", "pid": 7}\n')
+    agent.chunk(attempt, "metric", b'{"loss": 1.5, "global_step/max_steps": "1/20"}\n')
+    ingest.turn(block_ms=1)
+    attempt.refresh_from_db()
+    stages = {one.name: one for one in stages_of(attempt)}
+    names = ["queued", "placed", "image", "model", "imports", "first_step"]
+    assert list(stages) == names
+    assert (stages["image"].seconds, stages["model"].seconds) == (5.0, 10.0)
+    assert all(one.seconds is not None for one in stages.values())
 
 
 def test_everything_twice_changes_nothing(agent: Agent, ingest: Ingest, attempt: Attempt) -> None:
