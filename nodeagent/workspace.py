@@ -194,6 +194,11 @@ class JobFolder:
         """What shim and agent tell each other: pids, exit code."""
         return self.path / "run"
 
+    @property
+    def tmp(self) -> Path:
+        """The job's temporary files, on disk beside what it leaves."""
+        return self.path / "tmp"
+
     def create(self) -> None:
         """Make the folder and its parts; a second time changes nothing."""
         for name in _SUBFOLDERS:

@@ -20,6 +20,7 @@ from nodeagent.contract import paths
 from nodeagent.journal import Handle
 from nodeagent.runtimes.base import Launch, RuntimeFault, Say, Signal, State, Usage
 from nodeagent.runtimes.paths import real_paths
+from nodeagent.runtimes.scratch import scratch_close, scratch_open
 from nodeagent.workspace import JobFolder, UnsafePath, read_small
 
 SHIM = Path(__file__).with_name("shim.sh")
@@ -84,7 +85,10 @@ class ProcessRuntime:
     def start(self, launch: Launch) -> Handle:
         if not os.access(self._python, os.X_OK):
             raise RuntimeFault("runtime:python_missing", f"No Python at {self._python}.")
-        environment = self._environment(launch)
+        try:
+            environment = self._environment(launch)
+        except OSError as error:
+            raise RuntimeFault("runtime:start_failed", str(error)) from error
         command = [str(self._python), *self._argv(launch)]
         console = os.open(
             launch.folder.path / paths.CONSOLE_FILE,
@@ -154,7 +158,7 @@ class ProcessRuntime:
             "MODELSCOPE_CACHE": str(self._cache / "modelscope"),
             "HF_HOME": str(self._cache / "huggingface"),
             "XDG_CACHE_HOME": str(home / ".cache"),
-            "TMPDIR": str(launch.folder.path / "tmp"),
+            "TMPDIR": str(scratch_open(launch.folder.tmp)),
             "PYTHONUNBUFFERED": "1",
         }
         if launch.processes > 1:
@@ -256,6 +260,7 @@ class ProcessRuntime:
         self.signal(handle, folder, Signal.KILL)
         with self._lock:
             self._processes.pop(handle.pid, None)
+        scratch_close(folder.tmp)
 
     def forget(self, handle: Handle) -> None:
         """Nothing: what it knows lies in the job's folder and goes with it."""

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 import threading
 import time
 import uuid
@@ -273,3 +274,24 @@ def test_what_cannot_run_is_refused(bench: Bench) -> None:
     with pytest.raises(RuntimeFault) as caught:
         bench.start("pass", image="loraforge/none:0")
     assert caught.value.reason in {"image:not_allowed", "runtime:python_missing"}
+
+
+@pytest.mark.parametrize("depth", [1, 30])
+def test_workers_of_a_process_talk_however_deep_its_folder_lies(tmp_path: Path, depth: int) -> None:
+    bench = Bench("process", tmp_path.joinpath(*["deep"] * depth))
+    try:
+        bench.start(
+            "import multiprocessing as m, os, pathlib, tempfile\n"
+            "with m.Manager() as manager: print(manager.list([42]))\n"
+            "pathlib.Path(tempfile.gettempdir(), 'kept').touch()"
+        )
+        assert bench.ended().exit_code == 0, bench.console()
+        assert bench.console() == "[42]\n"
+        assert (bench.job.tmp / "kept").exists(), "its files stay in its folder"
+    finally:
+        bench.close()
+    assert not [
+        link
+        for link in Path(tempfile.gettempdir()).glob("lf-*")
+        if link.is_symlink() and link.readlink() == bench.job.tmp
+    ]
