@@ -138,6 +138,21 @@ def job_resume(
     return job
 
 
+@transaction.atomic
+def resume_newest(*, job: Job) -> Resume | None:
+    """For the system's own next attempt: have it go on from the newest checkpoint that can be had.
+
+    Moves nothing; the caller queues the attempt in the same transaction, from the step of the answer on.
+    None = there is no such checkpoint, and the next attempt begins at the beginning.
+    """
+    choice = checkpoint_latest(job=job)
+    resume = None
+    if choice is not None:
+        resume = _resume(job, choice.checkpoint, weights_only=False)
+    resume_store(job=job, attempt=job.instance.attempt + 1, resume=resume)
+    return resume
+
+
 def _resume(job: Job, checkpoint: Checkpoint, *, weights_only: bool) -> Resume:
     files = checkpoint_files(instance=job.instance, checkpoint=checkpoint)
     names = {file: file.path.removeprefix(f"{checkpoint.path}/") for file in files}

@@ -17,7 +17,12 @@ from loraforge.instances.states import State
 from loraforge.nodes.models import Node, NodeState
 from loraforge.telemetry.models import MetricRow
 from loraforge.training.models import Job, JobDataset
-from loraforge.training.resuming import checkpoint_latest, checkpoints_list, job_resume
+from loraforge.training.resuming import (
+    checkpoint_latest,
+    checkpoints_list,
+    job_resume,
+    resume_newest,
+)
 from loraforge.training.services import job_retry, job_start, job_withdraw
 from nodeagent.contract.reports import File
 from tests.control.conftest import ClientOf, error_of
@@ -150,6 +155,18 @@ def test_weights_only_takes_no_optimizer(alice: User, job: Job, node: Node) -> N
 
 def test_the_platform_itself_may_resume(job: Job) -> None:
     assert job_resume(actor=None, job=job).instance.state == State.QUEUED
+
+
+def test_the_system_s_own_next_attempt(alice: User, job: Job, node: Node) -> None:
+    resume = resume_newest(job=job)
+    assert resume is not None
+    assert resume.step == 40
+    instances.instance_queue(actor=None, instance=job.instance, step=resume.step, max_steps=100)
+    assert "/lf/inputs/checkpoint-40" in dispatch.start_build(assign(job, node)).argv
+    OutputFile.objects.update(removed_at=timezone.now())
+    again = Job.objects.get(pk=job.pk)
+    assert resume_newest(job=again) is None
+    assert "3" not in Job.objects.get(pk=job.pk).resumes
 
 
 def test_a_checkpoint_that_was_cut_off_is_passed_over(alice: User, job: Job) -> None:
