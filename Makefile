@@ -150,7 +150,7 @@ check-messages:
 WORKERS ?= auto
 PYTEST := $(PY) -m pytest $(if $(filter true,$(CI)),-p tools.no_skips)
 
-.PHONY: test long faults bench
+.PHONY: test long faults bench screenshots
 test: setup ## every test that this machine can run; with CI=true none may be skipped
 	@$(PYTEST) -n $(WORKERS) --dist loadgroup -m "not long and not faults" $(ARGS)
 
@@ -162,6 +162,9 @@ faults: setup ## everything that may fail, one after the other; about half an ho
 
 bench: setup ## measures what a user waits for, each beside its floor
 	@$(PY) -m tests.benchmarks $(ARGS)
+
+screenshots: setup ## pictures of every page and state, both themes, languages and widths (ARGS="--out DIR --only home")
+	@$(PY) tools/screenshots.py $(ARGS)
 
 ##  Changing
 
