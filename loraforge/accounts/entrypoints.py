@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from django.contrib.auth.mixins import LoginRequiredMixin
 from django.db.models import Model, QuerySet
-from django.http import Http404, HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.views.generic import TemplateView
 from rest_framework.request import Request
@@ -20,6 +20,7 @@ from loraforge.accounts.permissions import Public, SignedIn
 __all__ = ["Endpoint", "Page", "Public", "SignedIn", "Viewset", "page_context", "signed_in"]
 
 ROW_ACTIONS = frozenset({Action.VIEW, Action.DOWNLOAD, Action.CHANGE, Action.SHARE})
+UNAUTHENTICATED = 401
 METHODS = ("get", "post", "put", "patch", "delete")
 STANDARD = ("list", "create", "retrieve", "update", "partial_update", "destroy")
 
@@ -115,6 +116,12 @@ class Page(LoginRequiredMixin, TemplateView):
         if request.user.is_authenticated and self.needs is not None:
             access.require(request.user, self.needs)
         return super().dispatch(request, *args, **kwargs)
+
+    def handle_no_permission(self) -> Any:
+        """To the sign-in page; a part of a page is told by its status, since it would show that page inside."""
+        if self.request.headers.get("HX-Request") == "true":
+            return HttpResponse(status=UNAUTHENTICATED)
+        return super().handle_no_permission()
 
 
 def page_context(request: HttpRequest) -> dict[str, Any]:

@@ -18,6 +18,8 @@ class SignInForm(AuthenticationForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        wrong = _("User name or password is wrong. Both tell upper and lower case apart.")
+        self.error_messages = {**self.error_messages, "invalid_login": wrong}
         self.fields["username"].widget.attrs.update({**INPUT, "autocomplete": "username"})
         self.fields["password"].widget.attrs.update({**INPUT, "autocomplete": "current-password"})
 

@@ -2,6 +2,7 @@
 import { copyText } from "./core/dom.js";
 import { timesLocalise } from "./core/format.js";
 import { notice } from "./core/notice.js";
+import { reachListen } from "./core/reach.js";
 import { text } from "./core/texts.js";
 
 const THEMES = ["system", "light", "dark"];
@@ -59,10 +60,7 @@ document.addEventListener("change", (event) => {
   if (event.target.matches("[data-submit-on-change]")) event.target.form.requestSubmit();
 });
 document.addEventListener("htmx:afterSettle", (event) => timesLocalise(event.target.parentElement || document));
-document.addEventListener("htmx:sendError", () => document.body.classList.add("is-offline"));
-document.addEventListener("htmx:afterRequest", (event) => {
-  if (event.detail.successful) document.body.classList.remove("is-offline");
-});
+reachListen();
 timesLocalise();
 themeShow();
 window.setInterval(() => timesLocalise(), 30000);

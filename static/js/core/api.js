@@ -1,4 +1,5 @@
 // The REST API with the page's own session; errors arrive as ApiError with the fields they belong to.
+import { reachAnswer, reachLost } from "./reach.js";
 import { text } from "./texts.js";
 
 export class ApiError extends Error {
@@ -32,8 +33,12 @@ export async function api(path, { method = "GET", body, headers = {}, signal } =
     response = await fetch(`/api/v1/${path}`, request);
   } catch (error) {
     if (error.name === "AbortError") throw error;
+    reachLost();
     throw new ApiError(0, { id: "network", message: text("error_network") });
   }
-  if (!response.ok) throw await errorOf(response);
+  if (!response.ok) {
+    if (document.body.dataset.user) reachAnswer(response.status);
+    throw await errorOf(response);
+  }
   return response.status === 204 || response.headers.get("Content-Length") === "0" ? null : response.json();
 }

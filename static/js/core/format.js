@@ -64,6 +64,11 @@ export function gibibytes(count) {
   return `${value >= 100 ? Math.round(value) : value.toFixed(1)} GiB`;
 }
 
+/** "61.0 / 80.0 GiB" */
+export function gibibytesOf(used, total) {
+  return `${gibibytes(used).replace(/ GiB$/, "")} / ${gibibytes(total)}`;
+}
+
 export function duration(seconds) {
   const whole = Math.max(0, Math.round(seconds));
   const h = Math.floor(whole / 3600);

@@ -1,10 +1,14 @@
 // A websocket that comes back by itself: 0.5 s, doubling up to 15 s, with some chance in it so that a
 // thousand pages do not return in the same moment.
+import { reachAnswer, reachLost } from "./reach.js";
+
 const FIRST_MS = 500;
 const LONGEST_MS = 15000;
 const NOT_FOUND = 4404;
 const FORBIDDEN = 4403;
 const SIGNED_OUT = 4401;
+// A restart of the web process is over sooner; nobody needs to be told of it.
+const TOLD_AFTER = 3;
 
 /**
  * url() is asked anew for every connection, so that it can carry cursors. onState gets "open", "lost" or
@@ -28,12 +32,14 @@ export function socketOpen({ url, onFrame, onState }) {
     socket.onclose = (event) => {
       if (closed) return;
       if ([NOT_FOUND, FORBIDDEN, SIGNED_OUT].includes(event.code)) {
+        if (event.code === SIGNED_OUT) reachAnswer(401);
         onState("closed");
         return;
       }
       onState("lost");
       const wait = Math.min(LONGEST_MS, FIRST_MS * 2 ** failures) * (0.75 + Math.random() / 2);
       failures += 1;
+      if (failures === TOLD_AFTER) reachLost();
       timer = window.setTimeout(connect, wait);
     };
   }
@@ -45,6 +51,7 @@ export function socketOpen({ url, onFrame, onState }) {
   }
 
   window.addEventListener("online", now);
+  document.addEventListener("lf:reached", now);
   document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && now());
   connect();
   return {

@@ -52,6 +52,26 @@ def test_who_is_not_signed_in_is_asked_to(path: str) -> None:
     assert answer["Location"].startswith("/login/?next=")
 
 
+@pytest.mark.parametrize("path", ["/", "/jobs/", "/nodes/"])
+def test_a_part_asked_for_after_the_session_ended_is_refused_and_shows_no_sign_in_page(
+    path: str,
+) -> None:
+    answer = Client().get(path, headers={"HX-Request": "true"})
+    assert (answer.status_code, answer.content) == (401, b"")
+
+
+def test_wrong_passwords_and_unknown_names_get_the_same_words(alice: User) -> None:
+    for name in (alice.username, "nobody"):
+        html = Client().post("/login/", {"username": name, "password": "no"}).content.decode()
+        assert "User name or password is wrong." in html
+
+
+def test_a_job_that_has_ended_tells_no_time_left(pages: Client, alice: User) -> None:
+    job = job_of(alice, state=State.STOPPED, attempt=1, eta_s=3600, step=5, max_steps=10)
+    assert 'data-live="eta"' not in pages.get(f"/jobs/{job.pk}/").content.decode()
+    assert "1 h 0 min" not in pages.get("/jobs/").content.decode()
+
+
 def test_signing_in_leads_home_and_brings_the_own_language(alice: User) -> None:
     alice.language = "zh-hans"
     alice.save()
