@@ -72,25 +72,51 @@ DATA_FIELDS = (
     ),
 )
 TRAINING_FIELDS = (
-    Field("learning_rate", gettext_lazy("Learning rate"), minimum="0"),
-    Field("num_train_epochs", gettext_lazy("Epochs"), placeholder="3", minimum="0"),
+    Field(
+        "learning_rate",
+        gettext_lazy("Learning rate"),
+        gettext_lazy("Lower it when the loss jumps; for Full about a tenth of LoRA's"),
+        minimum="0",
+    ),
+    Field(
+        "num_train_epochs",
+        gettext_lazy("Epochs"),
+        gettext_lazy("How often all rows are gone through"),
+        "3",
+        minimum="0",
+    ),
     Field(
         "per_device_train_batch_size",
         gettext_lazy("Batch size per GPU"),
-        placeholder="1",
+        gettext_lazy("Halve it when GPU memory runs out"),
+        "1",
         step="1",
         minimum="1",
     ),
     Field(
         "gradient_accumulation_steps",
         gettext_lazy("Gradient accumulation steps"),
+        gettext_lazy("Larger effective batch without more memory"),
         step="1",
         minimum="1",
     ),
 )
 LORA_FIELDS = (
-    Field("lora_rank", gettext_lazy("LoRA rank"), placeholder="8", step="1", minimum="1"),
-    Field("lora_alpha", gettext_lazy("LoRA alpha"), placeholder="32", minimum="0"),
+    Field(
+        "lora_rank",
+        gettext_lazy("LoRA rank"),
+        gettext_lazy("Higher: more capacity, more memory"),
+        "8",
+        step="1",
+        minimum="1",
+    ),
+    Field(
+        "lora_alpha",
+        gettext_lazy("LoRA alpha"),
+        gettext_lazy("Weight of what was learned, as alpha / rank"),
+        "32",
+        minimum="0",
+    ),
     Field(
         "target_modules",
         gettext_lazy("Target modules"),

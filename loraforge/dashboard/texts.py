@@ -19,6 +19,10 @@ def _base() -> dict[str, str]:
         "duration_s": _("{s} s"),
         "error_unknown": _("This did not work. Try again."),
         "error_status": _("The server answered with error {status}. Try again."),
+        "offline": _(
+            "The server does not answer. Trainings go on; this page catches up by itself when it is back."
+        ),
+        "signed_out": _("You are signed out. What you see here is no longer renewed."),
         "error_network": _("The server does not answer. Check the connection, then try again."),
     }
 
@@ -75,9 +79,13 @@ def _job() -> dict[str, str]:
         "temperature": _("Temperature"),
         "cpu": _("CPU"),
         "memory": _("Memory"),
-        "job_cpu": _("Job CPU"),
-        "job_memory": _("Job memory"),
         "readings_at": _("Readings of {time}"),
+        "gpu_number": _("GPU {n}"),
+        "power": _("Power"),
+        "this_machine": _("Machine"),
+        "this_job": _("This job"),
+        "speed_steps": _("{n} steps/s"),
+        "speed_seconds": _("{n} s/step"),
     }
 
 

@@ -9,6 +9,7 @@ import { AllArguments } from "./form/arguments.js";
 import { ComputeField } from "./form/compute.js";
 import { DatasetField } from "./form/datasets.js";
 import { Findings } from "./form/findings.js";
+import { Marks } from "./form/marks.js";
 import { ModelField } from "./form/model.js";
 import { valueRead, valueShow } from "./form/values.js";
 
@@ -35,6 +36,7 @@ const compute = new ComputeField(form, data.nodes, changed);
 const model = new ModelField(form, changed);
 const findings = new Findings(form, (name) => all.reveal(name));
 const fields = [...form.querySelectorAll("[data-argument]")];
+const marks = new Marks(form, fields, () => changed());
 
 function methodArguments(method) {
   if (method === "full") return { tuner_type: "full" };
@@ -114,7 +116,7 @@ function summaryShow(draft) {
   put("method", form.querySelector('input[name="method"]:checked').parentElement.textContent.trim());
   put("effective", integer(batch.total));
   put("compute", compute.summary());
-  put("changed", String(Object.keys(draft.arguments).length));
+  put("changed", String(marks.show() + Object.keys(all.values).length + (method === "lora" ? 0 : 1)));
 }
 
 function storeNow(draft) {

@@ -1,6 +1,6 @@
 // Readings of nodes, live: columns of the list, or the meters of one node; and the operators' buttons.
 import { api } from "./core/api.js";
-import { gibibytes, percent } from "./core/format.js";
+import { gibibytesOf, percent } from "./core/format.js";
 import { dialog, notice } from "./core/notice.js";
 import { socketOpen } from "./core/socket.js";
 import { text } from "./core/texts.js";
@@ -17,9 +17,9 @@ function columns(row) {
   const sum = (name) => memory.reduce((total, gpu) => total + (gpu[name] || 0), 0);
   return {
     cpu: percent(row.host.cpu_percent),
-    memory: `${gibibytes(row.host.memory_used_bytes)} / ${gibibytes(row.host.memory_total_bytes)}`,
+    memory: gibibytesOf(row.host.memory_used_bytes, row.host.memory_total_bytes),
     gpu: gpus.length ? percent(mean(gpus.map((gpu) => gpu.utilization_percent))) : "–",
-    gpu_memory: memory.length ? `${gibibytes(sum("memory_used_bytes"))} / ${gibibytes(sum("memory_total_bytes"))}` : "–",
+    gpu_memory: memory.length ? gibibytesOf(sum("memory_used_bytes"), sum("memory_total_bytes")) : "–",
     seen: text("just_now"),
   };
 }

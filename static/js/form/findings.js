@@ -15,7 +15,9 @@ export class Findings {
     for (const input of this.form.querySelectorAll(".is-invalid")) {
       input.classList.remove("is-invalid");
       input.removeAttribute("aria-invalid");
-      input.removeAttribute("aria-describedby");
+      const hint = document.getElementById(`h-${input.id.replace(/^a-/, "")}`);
+      if (hint) input.setAttribute("aria-describedby", hint.id);
+      else input.removeAttribute("aria-describedby");
     }
     this.list.replaceChildren();
   }

@@ -7,6 +7,8 @@ import { newest, points, smooth } from "./series.js";
 const SMALL = ["learning_rate", "grad_norm", "token_acc"];
 const ALSO = { validation: ["eval_loss", "eval_token_acc"] };
 const REDRAW_MS = 250;
+// Single values are marked while they can be told apart.
+const MOST_DOTS = 40;
 // Values that are no curve: totals of the end, and what other parts of the page show.
 const NOT_CURVES = /^(epoch|train_|eval_(runtime|samples|steps)|total_flos|global_step|memory|best_metric$|loss$|eval_loss$)/;
 
@@ -21,6 +23,7 @@ export class Charts {
     this.slider = root.querySelector("#smoothing");
     this.logScale = root.querySelector("#log-scale");
     this.root = root;
+    this.controls = root.querySelector("[data-chart-controls]");
     this.rows = [];
     this.small = new Map();
     this.loading = null;
@@ -73,6 +76,8 @@ export class Charts {
     if (this.chart || this.main.clientWidth === 0) return;
     const empty = this.main.querySelector("[data-chart-empty]");
     const canvas = element("div", { class: "lf-chart-canvas" });
+    this.main.classList.remove("is-empty");
+    this.controls.hidden = false;
     this.main.append(canvas);
     this.chart = this.echarts.init(canvas, null, { renderer: "canvas" });
     this.chart.group = "job";
@@ -84,7 +89,7 @@ export class Charts {
     const weight = Number(this.slider.value);
     const raw = points(this.rows, "loss", this.axis);
     const series = [
-      this.line(text("training_loss"), raw, "chart-1", { opacity: weight ? 0.28 : 1, width: 1 }),
+      this.line(text("training_loss"), raw, "chart-1", { opacity: weight ? 0.4 : 1, width: 1 }),
       this.line(text("validation_loss"), points(this.rows, "eval_loss", this.axis), "chart-2", { width: 2, symbol: true }),
     ];
     if (weight) series.push(this.line(text("training_loss_smoothed"), smooth(raw, weight), "chart-1", { width: 2 }));
@@ -92,15 +97,15 @@ export class Charts {
     this.drawSmall();
   }
 
-  line(name, data, paint, { opacity = 1, width = 1.5, symbol = false } = {}) {
+  line(name, data, paint, { opacity = 1, width = 1.5, symbol = false, dot = 6 } = {}) {
     const few = data.length < 2;
     return {
       type: "line",
       name,
       data,
-      showSymbol: symbol || few,
+      showSymbol: few || (symbol && data.length <= MOST_DOTS),
       symbol: "circle",
-      symbolSize: symbol ? 6 : 4,
+      symbolSize: symbol ? dot : 4,
       sampling: "lttb",
       lineStyle: { color: colour(paint), opacity, width },
       itemStyle: { color: colour(paint), opacity: few ? 1 : opacity },
@@ -151,7 +156,7 @@ export class Charts {
     return {
       animation: false,
       textStyle: { fontFamily: window.getComputedStyle(document.body).fontFamily },
-      grid: { left: 12, right: 20, top: 36, bottom: 30, containLabel: true },
+      grid: { left: 12, right: 20, top: 36, bottom: 12, containLabel: true },
       legend: { top: 6, right: 16, icon: "roundRect", itemWidth: 12, itemHeight: 3, textStyle: { color: colour("text-secondary"), fontSize: 12 } },
       tooltip: this.tooltip(),
       dataZoom: [{ type: "inside", filterMode: "none", zoomOnMouseWheel: "ctrl", moveOnMouseWheel: false }],
@@ -170,7 +175,7 @@ export class Charts {
     for (const name of this.names()) {
       const item = this.small.get(name) || this.smallMake(name);
       const validation = `eval_${name}`;
-      const series = [this.line(name, points(this.rows, name, this.axis), "chart-3"), this.line(validation, points(this.rows, validation, this.axis), "chart-2", { symbol: true })];
+      const series = [this.line(name, points(this.rows, name, this.axis), "chart-3"), this.line(validation, points(this.rows, validation, this.axis), "chart-2", { symbol: true, dot: 3 })];
       item.value.textContent = number(newest(this.rows, name));
       item.chart.setOption(this.smallOptions(series.filter((line) => line.data.length)), { notMerge: true });
     }

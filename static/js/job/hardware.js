@@ -1,6 +1,6 @@
 // Readings of the node, of this job's GPUs and of its own processes; a short line behind each figure.
 import { element } from "../core/dom.js";
-import { gibibytes, momentOf, percent } from "../core/format.js";
+import { gibibytes, gibibytesOf, momentOf, percent } from "../core/format.js";
 import { text } from "../core/texts.js";
 
 const POINTS = 90;
@@ -39,22 +39,32 @@ class Meter {
   }
 }
 
-export class Hardware {
-  constructor(box, at) {
-    this.box = box;
-    this.readAt = at;
+/** A block of figures of one thing: a card, the machine, the job. */
+class Group {
+  constructor(box, name) {
+    this.box = element("div", { class: "lf-meters" }, name ? element("h3", { class: "lf-meters-name" }, name) : null);
     this.meters = new Map();
-    this.last = "";
-  }
-
-  meter(key, label) {
-    if (!this.meters.has(key)) this.meters.set(key, new Meter(this.box, label));
-    return this.meters.get(key);
+    box.append(this.box);
   }
 
   show(key, label, value, most, shown) {
     if (value === null || value === undefined) return;
-    this.meter(key, label).push(value, most, shown);
+    if (!this.meters.has(key)) this.meters.set(key, new Meter(this.box, label));
+    this.meters.get(key).push(value, most, shown);
+  }
+}
+
+export class Hardware {
+  constructor(box, at) {
+    this.box = box;
+    this.readAt = at;
+    this.groups = new Map();
+    this.last = "";
+  }
+
+  group(key, name) {
+    if (!this.groups.has(key)) this.groups.set(key, new Group(this.box, name));
+    return this.groups.get(key);
   }
 
   add(row) {
@@ -63,33 +73,38 @@ export class Hardware {
     this.last = moment;
     const empty = this.box.querySelector('[data-hardware="empty"]');
     if (empty) empty.remove();
-    row.gpus.forEach((gpu, index) => this.gpu(gpu, row.gpus.length > 1 ? ` ${index}` : ""));
-    this.host(row.host);
+    row.gpus.forEach((gpu, index) => this.gpu(gpu, index, row.gpus.length));
     if (row.job) this.job(row.job, row.host);
+    this.host(row.host);
     if (this.readAt) {
       const time = new Date(moment).toLocaleTimeString(document.documentElement.lang, { hour12: false });
       this.readAt.textContent = text("readings_at", { time });
     }
   }
 
-  gpu(gpu, number) {
+  gpu(gpu, index, count) {
     const used = gpu.memory_used_bytes;
     const total = gpu.memory_total_bytes;
-    this.show(`${gpu.uuid}-u`, text("gpu_utilization") + number, gpu.utilization_percent, 100, percent(gpu.utilization_percent || 0));
-    this.show(`${gpu.uuid}-m`, text("gpu_memory") + number, used, total, `${gibibytes(used || 0)} / ${gibibytes(total || 0)}`);
-    this.show(`${gpu.uuid}-t`, text("temperature") + number, gpu.temperature_c, 100, `${Math.round(gpu.temperature_c || 0)} °C`);
+    const group = this.group(gpu.uuid, count > 1 ? text("gpu_number", { n: index }) : "");
+    group.show("u", text("gpu_utilization"), gpu.utilization_percent, 100, percent(gpu.utilization_percent || 0));
+    group.show("m", text("gpu_memory"), used, total, gibibytesOf(used || 0, total || 0));
+    group.show("t", text("temperature"), gpu.temperature_c, 100, `${Math.round(gpu.temperature_c || 0)} °C`);
+    this.powerMost = Math.max(this.powerMost || 0, gpu.power_w || 0);
+    group.show("p", text("power"), gpu.power_w, this.powerMost, `${Math.round(gpu.power_w || 0)} W`);
   }
 
   host(host) {
-    this.show("cpu", text("cpu"), host.cpu_percent, 100, percent(host.cpu_percent));
+    const group = this.group("host", text("this_machine"));
+    group.show("cpu", text("cpu"), host.cpu_percent, 100, percent(host.cpu_percent));
     const used = host.memory_used_bytes;
-    this.show("memory", text("memory"), used, host.memory_total_bytes, `${gibibytes(used)} / ${gibibytes(host.memory_total_bytes)}`);
+    group.show("memory", text("memory"), used, host.memory_total_bytes, gibibytesOf(used, host.memory_total_bytes));
   }
 
   job(job, host) {
     // 100 % is one core here, so the line is drawn against the largest value seen
     this.jobMost = Math.max(this.jobMost || 100, job.cpu_percent);
-    this.show("job-cpu", text("job_cpu"), job.cpu_percent, this.jobMost, percent(job.cpu_percent));
-    this.show("job-memory", text("job_memory"), job.memory_bytes, host.memory_total_bytes, gibibytes(job.memory_bytes));
+    const group = this.group("job", text("this_job"));
+    group.show("cpu", text("cpu"), job.cpu_percent, this.jobMost, percent(job.cpu_percent));
+    group.show("memory", text("memory"), job.memory_bytes, host.memory_total_bytes, gibibytes(job.memory_bytes));
   }
 }

@@ -3,6 +3,13 @@ import { duration, number, timesLocalise } from "../core/format.js";
 import { notice } from "../core/notice.js";
 import { text } from "../core/texts.js";
 
+// What a metric row says of the whole job; text() of a row's value, in the order of the header.
+const FROM_METRICS = {
+  lr: ["learning_rate", number],
+  grad: ["grad_norm", number],
+  epoch: ["epoch", (value) => String(Math.round(value * 100) / 100)],
+  speed: ["train_speed(iter/s)", (value) => (value >= 1 ? text("speed_steps", { n: number(value) }) : text("speed_seconds", { n: number(1 / value) }))],
+};
 const ENDED = ["succeeded", "failed", "stopped", "lost"];
 
 export class Header {
@@ -12,6 +19,7 @@ export class Header {
     this.state = root.dataset.state;
     this.look = "wait";
     this.values = {};
+    this.known = {};
     window.setInterval(() => this.elapsed(), 1000);
     this.elapsed();
   }
@@ -35,6 +43,7 @@ export class Header {
   status(data) {
     this.values = { ...this.values, ...data };
     this.figures();
+    this.titleShow();
     if (data.status === this.state) {
       if (data.status === "preparing") this.reload(); // the next step, or how far this one is
       return;
@@ -42,6 +51,7 @@ export class Header {
     const first = this.state;
     this.state = data.status;
     this.root.dataset.state = data.status;
+    this.titleShow();
     this.reload();
     this.onState(data.status, first);
     const id = this.root.dataset.id;
@@ -60,11 +70,23 @@ export class Header {
     this.put("eta", data.etaSeconds === null || data.etaSeconds === undefined ? "–" : duration(data.etaSeconds));
   }
 
+  /** How far it is stands in the browser's tab as well, for who works elsewhere meanwhile. */
+  titleShow() {
+    if (!this.title) this.title = document.title;
+    const active = !ENDED.includes(this.state) && this.values.progress > 0;
+    document.title = active ? `${this.values.progress} % · ${this.title}` : this.title;
+  }
+
+  metricsShow() {
+    for (const [name, shown] of Object.entries(this.known)) this.put(name, shown);
+  }
+
   metric(row) {
-    if (typeof row.values.learning_rate === "number") {
-      this.lr = number(row.values.learning_rate);
-      this.put("lr", this.lr);
+    for (const [name, [value, shown]] of Object.entries(FROM_METRICS)) {
+      const found = row.values[value];
+      if (typeof found === "number" && Number.isFinite(found) && (name !== "speed" || found > 0)) this.known[name] = shown(found);
     }
+    this.metricsShow();
   }
 
   connection(look) {
@@ -95,7 +117,7 @@ export class Header {
     timesLocalise(fresh);
     this.figures();
     this.elapsed();
-    if (this.lr) this.put("lr", this.lr);
+    this.metricsShow();
     this.connection(this.look === "lost" ? "lost" : ENDED.includes(this.state) ? "ended" : "open");
   }
 }

@@ -27,6 +27,7 @@ export class JobLog {
       this.take(page);
       this.first = new Cursor(`${page.attempt}:${page.from}`);
       this.earlierShow(page.from > 0);
+      this.view.changed();
     } catch (error) {
       this.view.append([text("log_load_failed", { reason: error.message })]);
     }

@@ -163,6 +163,7 @@ export class LogView {
     const total = this.layout.count;
     this.empty.hidden = total > 0 || !this.partial.hidden;
     this.empty.textContent = this.lines.length ? text("log_no_match") : text("log_empty");
+    this.view.classList.toggle("is-empty", !this.lines.length && this.partial.hidden);
     this.count.textContent = this.match
       ? text("log_matches", { count: integer(total), total: integer(this.lines.length) })
       : text("log_lines", { count: integer(this.lines.length) });
