@@ -204,6 +204,12 @@ def diagnosis(instance: Instance) -> Diagnosis | None:
     )
 
 
+def reason_words(reason: str) -> str:
+    """What an event's reason says to people; empty where only the id is known."""
+    known = FAILURES.get(reason)
+    return str(known[0]) if known else ""
+
+
 def method_label(arguments: dict[str, Any]) -> str:
     """Training method of a job's arguments: LoRA, QLoRA, Full, or SWIFT's own name of the tuner."""
     tuner = str(arguments.get("tuner_type", "lora"))

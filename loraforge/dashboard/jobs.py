@@ -120,12 +120,17 @@ def below_of(instance: Instance, attempt: Attempt | None) -> Below:
 
 @dataclass(frozen=True)
 class Setting:
-    """One argument that differs from SWIFT's default."""
+    """One argument that was set, beside SWIFT's default."""
 
     name: str
     value: Any
     default: Any
     known: bool
+
+    @property
+    def is_default(self) -> bool:
+        """It was set to what SWIFT takes anyway."""
+        return self.known and self.default == self.value
 
 
 def settings_of(job: Job) -> list[Setting]:

@@ -4,6 +4,7 @@ from auditlog.registry import auditlog
 from django.db import models
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 
 class NodeState(models.TextChoices):
@@ -13,7 +14,7 @@ class NodeState(models.TextChoices):
     ONLINE = "online", _("Online")
     SUSPECT = "suspect", _("Heartbeat late")
     OFFLINE = "offline", _("Offline")
-    LOST = "lost", _("Lost")
+    LOST = "lost", pgettext_lazy("state of a node", "Lost")
     MAINTENANCE = "maintenance", _("In maintenance")
 
 

@@ -1,6 +1,7 @@
 // On every page: local times, the theme switch, copy buttons, lists that renew themselves.
 import { copyText } from "./core/dom.js";
 import { timesLocalise } from "./core/format.js";
+import { keysListen } from "./core/keys.js";
 import { notice } from "./core/notice.js";
 import { reachListen } from "./core/reach.js";
 import { text } from "./core/texts.js";
@@ -61,6 +62,7 @@ document.addEventListener("change", (event) => {
 });
 document.addEventListener("htmx:afterSettle", (event) => timesLocalise(event.target.parentElement || document));
 reachListen();
+keysListen();
 timesLocalise();
 themeShow();
 window.setInterval(() => timesLocalise(), 30000);

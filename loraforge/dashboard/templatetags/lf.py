@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
 
-from loraforge.dashboard import texts
+from loraforge.dashboard import explain, texts
 from loraforge.instances.models import STATE_LABELS
 from loraforge.instances.states import State
 from loraforge.nodes.models import NodeState
@@ -121,6 +121,12 @@ def state_chip_plain(state: str) -> SafeString:
     """The chip of a state that was passed through, by its plain name."""
     look = STATE_LOOKS[state].replace("is-moving", "")
     return format_html('<span class="lf-chip {}">{}</span>', look, STATE_LABELS[State(state)])
+
+
+@register.filter
+def reason_words(reason: str) -> str:
+    """An event's reason in words; empty where only its id is known."""
+    return explain.reason_words(reason)
 
 
 @register.filter
