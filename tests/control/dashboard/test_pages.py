@@ -12,8 +12,9 @@ from django.utils import timezone, translation
 from loraforge.accounts.models import ApiToken, Role, User
 from loraforge.dashboard import explain
 from loraforge.gateway import failures
-from loraforge.instances.models import STATE_LABELS
+from loraforge.instances.models import STATE_LABELS, InstanceEvent
 from loraforge.instances.states import State
+from loraforge.nodes.models import NodeState
 from tests.factories.accounts import UserFactory
 from tests.factories.training import JobFactory, OnlineNodeFactory, ReadyDatasetFactory
 
@@ -64,6 +65,29 @@ def test_wrong_passwords_and_unknown_names_get_the_same_words(alice: User) -> No
     for name in (alice.username, "nobody"):
         html = Client().post("/login/", {"username": name, "password": "no"}).content.decode()
         assert "User name or password is wrong." in html
+
+
+def test_the_history_tells_reasons_in_words(pages: Client, alice: User) -> None:
+    job = job_of(alice, state=State.FAILED)
+    for reason in ("user:gpu_out_of_memory", "later:unheard_of"):
+        InstanceEvent.objects.create(instance=job.instance, target=State.FAILED, reason=reason)
+    html = pages.get(f"/jobs/{job.pk}/?tab=history").content.decode()
+    assert '<span title="user:gpu_out_of_memory">The GPU ran out of memory.</span>' in html
+    assert "<code>later:unheard_of</code>" in html
+
+
+def test_settings_mark_what_differs_from_the_default(pages: Client, alice: User) -> None:
+    job = job_of(alice)
+    job.arguments = {"lora_rank": 64, "lora_alpha": 32}
+    job.save()
+    html = pages.get(f"/jobs/{job.pk}/?tab=settings").content.decode()
+    assert html.count(">Changed</span>") == 1
+    assert html.index("--lora_rank") < html.index(">Changed</span>") < html.index("--lora_alpha")
+
+
+def test_a_node_out_of_contact_is_not_called_lost_as_a_job_is() -> None:
+    with translation.override("zh-hans"):
+        assert (str(NodeState.LOST.label), str(STATE_LABELS[State.LOST])) == ("失联", "已丢失")
 
 
 def test_a_job_that_has_ended_tells_no_time_left(pages: Client, alice: User) -> None:
