@@ -8,6 +8,7 @@ import fcntl
 import logging
 import os
 import queue
+import secrets
 import signal
 import socket
 import sys
@@ -23,13 +24,14 @@ import nodeagent
 from nodeagent.clock import AgreedClock
 from nodeagent.commands import Commands
 from nodeagent.config import ConfigError, Settings, settings_read
+from nodeagent.connection import redis_client
 from nodeagent.contract.joining import JoinAnswer, JoinRequest
 from nodeagent.files import FileService
 from nodeagent.heartbeat import Heart
 from nodeagent.journal import Journal, JournalFault
 from nodeagent.probes.host import boot_id, host_sample, memory_total_bytes
 from nodeagent.probes.nvml import Nvml
-from nodeagent.reporter import Reporter, StreamKey, redis_client
+from nodeagent.reporter import Reporter, StreamKey
 from nodeagent.runtimes.choice import engine_choose, runtime_make
 from nodeagent.runtimes.preflight import EngineRefused
 from nodeagent.supervisor import POOL_THREADS, Supervisor
@@ -42,6 +44,8 @@ from nodeagent.worker import EX_TEMPFAIL, Canary, celery_app, worker_run
 from nodeagent.workspace import Workspace
 
 log = logging.getLogger("nodeagent")
+
+Rewinds = queue.SimpleQueue[tuple[StreamKey, int]]
 
 SWIFT_LABEL = "lf.swift"  # of a training image: the version of ms-swift in it
 EX_CONFIG = 78  # sysexits.h; a keeper need not try again at once
@@ -88,11 +92,31 @@ def boot_remember(journal: Journal) -> str:
     return current
 
 
+def agent_remember(journal: Journal) -> str:
+    """Who this agent is: made once in its folder, which only one process holds at a time."""
+    known = journal.meta_get("agent")
+    if not known:
+        known = secrets.token_hex(8)
+        journal.meta_set("agent", known)
+    return known
+
+
+def superseded_end() -> None:
+    """Two agents under one name would both take its commands; the one that joined last stays."""
+    log.critical(
+        "another agent has joined under this name since; this one ends, trainings go on. "
+        "Remove one of the two, or give it a name and a token of its own."
+    )
+    logging.shutdown()
+    os._exit(EX_CONFIG)
+
+
 class Node:
     """What this machine is, as the control plane is told."""
 
-    def __init__(self, settings: Settings, sock: socket.socket) -> None:
+    def __init__(self, settings: Settings, sock: socket.socket, agent_id: str) -> None:
         self.settings = settings
+        self.agent_id = agent_id
         self.nvml = Nvml()
         self.slots = settings.slots(gpus=len(self.nvml.gpus))
         self.engine = engine_choose(settings, has_gpus=bool(self.nvml.gpus))
@@ -140,6 +164,7 @@ class Node:
             swift_version=self.swift_version,
             engine_version=self.engine.findings.version if self.engine else "",
             warnings=self.warnings,
+            agent_id=self.agent_id,
         )
 
 
@@ -156,6 +181,17 @@ def _fetcher(settings: Settings, workspace: Workspace) -> Fetcher:
     )
 
 
+def _reporter(node: Node, answer: JoinAnswer, journal: Journal, rewinds: Rewinds) -> Reporter:
+    return Reporter(
+        node=node.settings.name,
+        client=redis_client(answer.redis_url),
+        journal=journal,
+        on_rewind=lambda key, end: rewinds.put((key, end)),
+        agent_id=node.agent_id,
+        on_superseded=superseded_end,
+    )
+
+
 class Agent:
     """All services of the agent, started in order and stopped in reverse."""
 
@@ -164,13 +200,8 @@ class Agent:
     ) -> None:
         settings = node.settings
         workspace = Workspace(settings.folder)
-        rewinds: queue.SimpleQueue[tuple[StreamKey, int]] = queue.SimpleQueue()
-        self.reporter = Reporter(
-            node=settings.name,
-            client=redis_client(answer.redis_url),
-            journal=journal,
-            on_rewind=lambda key, end: rewinds.put((key, end)),
-        )
+        rewinds: Rewinds = queue.SimpleQueue()
+        self.reporter = _reporter(node, answer, journal, rewinds)
         self._fetcher = _fetcher(settings, workspace)
         pool = ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="job")
         self.supervisor = Supervisor(
@@ -204,6 +235,7 @@ class Agent:
         self._heart = Heart(
             node=settings.name,
             boot_id=boot,
+            agent_id=node.agent_id,
             file_url=node.file_url,
             folder=settings.folder,
             heartbeat_s=answer.heartbeat_s,
@@ -244,7 +276,7 @@ def work(settings: Settings) -> int:
         contextlib.closing(Journal(settings.folder / "journal.sqlite3")) as journal,
         socket.create_server((settings.listen_host, settings.listen_port)) as sock,
     ):
-        node = Node(settings, sock)
+        node = Node(settings, sock, agent_remember(journal))
         for warning in node.warnings:
             log.warning("%s", warning)
         answer = cluster_join(

@@ -26,6 +26,7 @@ class Heart:
         *,
         node: str,
         boot_id: str,
+        agent_id: str,
         file_url: str,
         folder: Path,
         heartbeat_s: float,
@@ -38,6 +39,7 @@ class Heart:
     ) -> None:
         self._node = node
         self._boot_id = boot_id
+        self._agent_id = agent_id
         self.file_url = file_url
         self._folder = folder
         self._reporter = reporter
@@ -81,6 +83,7 @@ class Heart:
             held=self._held(),
             unknown=self._unknown(),
             file_url=self.file_url,
+            agent_id=self._agent_id,
         )
         return Report(node=self._node, stream="heartbeat", body=body, at=time.time())
 

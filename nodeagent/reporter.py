@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import redis
 
 from nodeagent.contract.channels import (
+    ACK_AGENT,
     ACK_JOURNAL,
     REREAD_JOURNAL,
     ack_key,
@@ -61,14 +62,6 @@ class _Progress:
         self.patience_s = STALL_S
 
 
-def redis_client(url: str) -> "redis.Redis":
-    """A client whose calls end: no command hangs on a frozen server."""
-    tcp: dict[str, Any] = {} if url.startswith("unix:") else {"socket_keepalive": True}
-    return redis.Redis.from_url(
-        url, socket_timeout=5.0, socket_connect_timeout=2.0, health_check_interval=15, **tcp
-    )
-
-
 def _entry_id(raw: bytes) -> tuple[int, int]:
     milliseconds, _, number = raw.partition(b"-")
     return int(milliseconds), int(number or 0)
@@ -76,7 +69,7 @@ def _entry_id(raw: bytes) -> tuple[int, int]:
 
 class Reporter:
     """See the module's text. ``on_rewind(key, end)`` is called from the reporter's thread when a file
-    stream is to be read again from ``end``.
+    stream is to be read again from ``end``, ``on_superseded()`` when another agent has the name now.
     """
 
     def __init__(
@@ -86,6 +79,8 @@ class Reporter:
         client: "redis.Redis",
         journal: Journal,
         on_rewind: Callable[[StreamKey, int], None],
+        agent_id: str = "",
+        on_superseded: Callable[[], None] = lambda: None,
         poll_s: float = POLL_S,
         stall_s: float = STALL_S,
     ) -> None:
@@ -94,6 +89,9 @@ class Reporter:
         self._ack_key = ack_key(node)
         self._journal = journal
         self._on_rewind = on_rewind
+        self._agent_id = agent_id
+        self._on_superseded = on_superseded
+        self._agent_told: bytes | None = None  # what the field said when this agent began
         self._poll_s = poll_s
         self._stall_s = stall_s
         self._wakeup = threading.Condition()
@@ -288,12 +286,20 @@ class Reporter:
         first_id = _entry_id(first[0][0]) if first else None
         while self._in_stream and (first_id is None or self._in_stream[0][0] < first_id):
             self._in_stream_bytes -= self._in_stream.popleft()[1]
+        self._agent_read(acks)
         self._acks_read(acks, now)
         self._rereads_read(acks)
         vanished = self._had_acks and not acks
         self._had_acks = bool(acks)
         self._stalled_resend(first_id, now, vanished=vanished)
         self._note(now)
+
+    def _agent_read(self, acks: dict[bytes, bytes]) -> None:
+        """A word of before this agent's start is about an earlier one."""
+        before, self._agent_told = self._agent_told, acks.get(ACK_AGENT.encode(), b"")
+        is_news = before is not None and self._agent_told not in {b"", before}
+        if is_news and not self._agent_told.startswith(f"{self._agent_id}:".encode()):
+            self._on_superseded()
 
     def _note(self, now: float) -> None:
         """Into the journal what is acknowledged. A full disk makes this late, and holds up no report."""

@@ -26,7 +26,13 @@ from loraforge.nodes.services import node_seen
 from loraforge.telemetry import services as telemetry
 from loraforge.telemetry.models import StreamPosition
 from loraforge.telemetry.services import Piece
-from nodeagent.contract.channels import ACK_JOURNAL, REREAD_JOURNAL, ack_field, reread_field
+from nodeagent.contract.channels import (
+    ACK_AGENT,
+    ACK_JOURNAL,
+    REREAD_JOURNAL,
+    ack_field,
+    reread_field,
+)
 from nodeagent.contract.reports import (
     FILE_STREAMS,
     JOURNAL_STREAMS,
@@ -313,6 +319,8 @@ class _Batch:
             return  # an inventory of long ago; the next one comes in seconds
         self._clock_look(entry)
         heartbeat = cast("Heartbeat", entry.report.body)
+        if self._is_superseded(entry, heartbeat):
+            return
         node = node_seen(node=entry.node, heartbeat=heartbeat)
         wishes = node_reconcile(node=node, heartbeat=heartbeat, memory=self._memory)
         if wishes.reread_after is not None:
@@ -328,3 +336,19 @@ class _Batch:
                 "the clock of %s is off by %+.0f s; set up NTP there (chrony, for instance)",
                 entry.node, off_s,
             )  # fmt: skip
+
+    def _is_superseded(self, entry: Entry, heartbeat: Heartbeat) -> bool:
+        """Another agent has joined under this name since: its inventory counts, this one's does not."""
+        if not self._is_other(entry.node, heartbeat):
+            return False
+        entry.node.refresh_from_db(fields=["agent_id"])  # it may have joined a moment ago
+        if not self._is_other(entry.node, heartbeat):
+            return False
+        if self._may_ask(entry.node.name, ACK_AGENT):
+            log.error("a second agent reports as %s; it is told to end", entry.node)
+            self.outcome.ack(entry.node, ACK_AGENT, f"{entry.node.agent_id}:{uuid.uuid4().hex[:8]}")
+        return True
+
+    @staticmethod
+    def _is_other(node: Node, heartbeat: Heartbeat) -> bool:
+        return bool(node.agent_id) and heartbeat.agent_id not in {"", node.agent_id}

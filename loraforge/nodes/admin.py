@@ -55,6 +55,7 @@ class NodeAdmin(ReadOnlyModelAdmin):
                 "last_heard",
                 "instances",
                 "leases",
+                "strangers",
                 "audited",
             ),
         ),
@@ -91,6 +92,7 @@ class NodeAdmin(ReadOnlyModelAdmin):
         "instances", "devicelease", "node__id__exact", gettext_lazy("device leases")
     )
 
+    strangers = columns.data("unknown", gettext_lazy("runs without its agent knowing it"))
     audited = columns.audited()
 
     def view_on_site(self, node: Node) -> str | None:

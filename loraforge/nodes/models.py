@@ -28,6 +28,10 @@ class Node(models.Model):
     cordoned = models.BooleanField(_("cordoned"), default=False)
     token_digest = models.CharField(max_length=64)
     boot_id = models.CharField(max_length=64, blank=True)
+    # Of the folder of the agent that joined last; another agent under this name is told to end.
+    agent_id = models.CharField(max_length=64, blank=True)
+    # Trainings that run there without its agent knowing them. Never ended by the platform.
+    unknown = models.JSONField(default=list, blank=True)
     agent_version = models.CharField(max_length=20, blank=True)
     runtime = models.CharField(_("runtime"), max_length=12, blank=True)
     hostname = models.CharField(max_length=200, blank=True)
@@ -95,6 +99,8 @@ auditlog.register(
         "seen_at",
         "disk_free_bytes",
         "boot_id",
+        "agent_id",
+        "unknown",
         "state",
         "file_url",
         "joined_at",

@@ -1,5 +1,6 @@
 """Writes of nodes: adding, joining, hearing, cordoning."""
 
+import logging
 import re
 import secrets
 import time
@@ -25,10 +26,13 @@ from loraforge.nodes.selectors import TOKEN_PREFIX
 from nodeagent.contract.joining import JoinRequest
 from nodeagent.contract.reports import Heartbeat
 
+log = logging.getLogger(__name__)
+
 NAME_RULE = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 CLOCK_SKEW_LIMIT_S = 2.0
 SAME_NODE_HEARD_S = 20.0
 FILE_URL_LENGTH = 200
+UNKNOWN_KEPT = 50
 PLACE_TASK = "scheduling.instances_place"
 REDIS_USERS_TASK = "nodelink.redis_users_review"
 
@@ -119,6 +123,7 @@ def node_join(*, node: Node, request: JoinRequest) -> Node:
     Node.objects.filter(pk=node.pk).update(
         state=state,
         boot_id=_told("boot_id", request.boot_id),
+        agent_id=_told("agent_id", request.agent_id),
         agent_version=_told("agent_version", request.agent_version),
         runtime=_told("runtime", request.runtime),
         hostname=_told("hostname", request.hostname),
@@ -155,12 +160,17 @@ def _told(column: str, value: str) -> str:
 
 
 def _other_agent_refuse(*, node: Node, request: JoinRequest) -> None:
-    """Two agents under one name would both take its commands. A restart on the same host is none
-    (it may get another port)."""
+    """Two agents under one name would both take its commands. A restart is none: it has the same folder.
+
+    An agent of an earlier release names no folder; then its host and address tell.
+    """
     if node.seen_at is None or (timezone.now() - node.seen_at).total_seconds() >= SAME_NODE_HEARD_S:
         return
     here = (node.hostname, urlsplit(node.file_url).hostname)
-    if here != (request.hostname, urlsplit(request.file_url).hostname):
+    is_other = here != (request.hostname, urlsplit(request.file_url).hostname)
+    if node.agent_id and request.agent_id:
+        is_other = node.agent_id != request.agent_id
+    if is_other:
         raise Conflict(
             "nodes:already_served",
             _(
@@ -215,7 +225,12 @@ def node_seen(*, node: Node, heartbeat: Heartbeat) -> Node:
         "seen_at": timezone.now(),
         "boot_id": _told("boot_id", heartbeat.boot_id),
         "agent_version": _told("agent_version", heartbeat.agent_version),
+        "unknown": [storable(name, length=80) for name in heartbeat.unknown[:UNKNOWN_KEPT]],
     }
+    if changes["unknown"] != node.unknown:
+        log.warning(
+            "%s runs without its agent knowing them: %s", node, changes["unknown"] or "none"
+        )
     if heartbeat.file_url:
         changes["file_url"] = heartbeat.file_url
     rows = Node.objects.filter(pk=node.pk, state=before)

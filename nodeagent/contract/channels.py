@@ -16,6 +16,10 @@ ACK_JOURNAL = "journal"
 # (phase, result, files) with a higher number that it still has, acknowledged or not.
 REREAD_JOURNAL = "reread:journal"
 
+# Field of the ack hash: ``<agent id>:<nonce>``, written when an agent reports under a name that another has
+# joined with since. A new value with another id tells an agent to end; its trainings go on.
+ACK_AGENT = "agent"
+
 
 def command_queue(node: str) -> str:
     """Celery queue that the agent of ``node`` alone consumes."""

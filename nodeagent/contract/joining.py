@@ -17,7 +17,8 @@ class Gpu(msgspec.Struct, frozen=True, kw_only=True):
 class JoinRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What the node is. file_url: where the control plane reaches its file service. clock: seconds since 1970 UTC.
 
-    engine_version: of the Docker engine, empty for plain processes. warnings: what an operator should
+    agent_id: made once in the agent's folder; tells two agents under one name apart. engine_version: of the
+    Docker engine, empty for plain processes. warnings: what an operator should
     know about how this node runs jobs, one line each.
     """
 
@@ -39,6 +40,7 @@ class JoinRequest(msgspec.Struct, frozen=True, kw_only=True):
     swift_version: str = ""
     engine_version: str = ""
     warnings: list[str] = []
+    agent_id: str = ""
     v: int = VERSION
 
 

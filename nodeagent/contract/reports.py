@@ -139,7 +139,10 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
-    """The agent lives, and this is its inventory. unknown: containers with our labels that no journal knows."""
+    """The agent lives, and this is its inventory. unknown: containers with our labels that no journal knows.
+
+    agent_id: as it joined.
+    """
 
     boot_id: str
     agent_version: str
@@ -147,6 +150,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
     unknown: list[str] = []
     file_url: str = ""
     dropped_lines: int = 0
+    agent_id: str = ""
 
 
 Body = Chunk | PhaseChange | CommandResult | Files | Sample | Heartbeat

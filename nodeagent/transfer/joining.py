@@ -14,6 +14,9 @@ log = logging.getLogger(__name__)
 MAX_SKEW_S = 2.0
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 30.0
+# An agent that is gone counts as there for a while; a new one in its place waits for that.
+SERVED = "nodes:already_served"
+SERVED_PATIENCE_S = 30.0
 PATH = "/api/v1/agent/join/"
 
 _REMEDIES = {
@@ -56,7 +59,10 @@ def _checked(answer: httpx.Response, *, asked_at: float, answered_at: float) -> 
     return joined
 
 
-def _retryable(status: int) -> bool:
+def _retryable(answer: httpx.Response, waited_s: float) -> bool:
+    status = answer.status_code
+    if status == httpx.codes.CONFLICT and SERVED in answer.text:
+        return waited_s < SERVED_PATIENCE_S
     return status >= httpx.codes.INTERNAL_SERVER_ERROR or status in {408, 425, 429}
 
 
@@ -73,7 +79,7 @@ def cluster_join(
     request: made anew for every try, since it carries the clock. wait: waits so many seconds and says
     whether to give up. Raises JoinRefused.
     """
-    pause_s = FIRST_WAIT_S
+    pause_s, began = FIRST_WAIT_S, time.monotonic()
     with client or httpx.Client(timeout=10.0) as http:
         while True:
             asked_at = time.time()
@@ -94,9 +100,9 @@ def cluster_join(
             else:
                 if answer.is_success:
                     return _checked(answer, asked_at=asked_at, answered_at=time.time())
-                if not _retryable(answer.status_code):
+                if not _retryable(answer, time.monotonic() - began):
                     raise JoinRefused(_refusal(answer))
-                log.warning("joining: answer %s; again in %.1f s", answer.status_code, pause_s)
+                log.warning("joining: %s; again in %.1f s", _refusal(answer), pause_s)
             if _wait(wait, pause_s):
                 raise JoinRefused("Ended before the control plane answered.")
             pause_s = min(pause_s * 2, LONGEST_WAIT_S)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import redis
 
+from nodeagent.connection import redis_client
 from nodeagent.contract import channels
 from nodeagent.contract.phases import Phase
 from nodeagent.contract.reports import (
@@ -19,7 +20,7 @@ from nodeagent.contract.reports import (
     report_unpack,
 )
 from nodeagent.journal import Journal, Record
-from nodeagent.reporter import Reporter, redis_client
+from nodeagent.reporter import Reporter
 from tests.agent.plane import wait_for
 
 pytestmark = pytest.mark.redis
@@ -34,6 +35,7 @@ class Bench:
         self.url = url
         self.folder = folder
         self.redis = redis.Redis.from_url(url)
+        self.superseded: list[int] = []
         self.rewinds: list[tuple[tuple[int, int, str], int]] = []
         self.open()
 
@@ -46,6 +48,8 @@ class Bench:
             on_rewind=lambda key, end: self.rewinds.append((key, end)),
             poll_s=0.05,
             stall_s=more.get("stall_s", 0.4),
+            agent_id="mine",
+            on_superseded=lambda: self.superseded.append(1),
         )
         self.reporter.start()
 
@@ -75,6 +79,10 @@ class Bench:
     def seen(self) -> list[Report]:
         rows: Any = self.redis.xrange(STREAM)
         return [report_unpack(fields[b"b"]) for _entry, fields in rows]
+
+    def polled(self) -> bool:
+        """Whether what lies in the hash now has been read."""
+        return self.reporter._agent_told == self.redis.hget(ACKS, channels.ACK_AGENT)
 
     def ends(self, stream: str = "log") -> list[int]:
         return [report.end for report in self.seen() if report.stream == stream]
@@ -267,3 +275,20 @@ def test_a_transaction_is_whole_or_nothing(tmp_path: Path) -> None:
     journal.record_save(record)
     assert [one.key for one in journal.records()] == [(1, 1)]
     journal.close()
+
+
+def test_another_agent_under_this_name_is_noticed_once_it_has_joined(bench: Bench) -> None:
+    """What lay there before this agent's start spoke of an earlier one."""
+    bench.close()
+    bench.redis.hset(ACKS, channels.ACK_AGENT, "other:1")
+    bench.open()
+    bench.phase()
+    wait_for(bench.seen, what="a report")
+    for value in ("mine:2", "mine:3"):
+        bench.redis.hset(ACKS, channels.ACK_AGENT, value)
+        wait_for(bench.polled, what="a look at the acknowledgements")
+    bench.redis.flushall()
+    wait_for(lambda: bench.reporter._agent_told == b"", what="a look at the emptied Redis")
+    assert bench.superseded == []
+    bench.redis.hset(ACKS, channels.ACK_AGENT, "other:4")
+    wait_for(lambda: bench.superseded, what="the word that another has the name")

@@ -119,8 +119,20 @@ class Agent:
     def result(self, attempt: Attempt, command: str, **facts: Any) -> None:
         self.journal(attempt, CommandResult(command=command, **facts))
 
-    def beat(self, *held: Held, boot_id: str = "boot", unknown: tuple[str, ...] = ()) -> None:
-        body = Heartbeat(boot_id=boot_id, agent_version="1", held=list(held), unknown=list(unknown))
+    def beat(
+        self,
+        *held: Held,
+        boot_id: str = "boot",
+        unknown: tuple[str, ...] = (),
+        agent_id: str = "",
+    ) -> None:
+        body = Heartbeat(
+            boot_id=boot_id,
+            agent_version="1",
+            held=list(held),
+            unknown=list(unknown),
+            agent_id=agent_id,
+        )
         self.write(Report(node=self.node.name, stream="heartbeat", body=body, at=time.time()))
 
     def acks(self) -> dict[str, str]:

@@ -21,7 +21,7 @@ from loraforge.instances.states import State
 from loraforge.nodes.models import Node, NodeState
 from loraforge.telemetry import services as telemetry
 from loraforge.telemetry.models import LogChunk, StreamPosition
-from nodeagent.contract.channels import LIVE_STREAM, report_stream
+from nodeagent.contract.channels import ACK_AGENT, LIVE_STREAM, report_stream
 from nodeagent.contract.phases import Outcome, Phase
 from nodeagent.contract.reports import File, Files, Heartbeat, Report, Step, report_pack
 from tests.control.gateway.conftest import Agent, state_of
@@ -407,3 +407,32 @@ def test_a_node_whose_clock_is_off_by_hours_changes_no_time(
     for moment in (attempt.preparing_at, attempt.running_at, attempt.ended_at):
         assert moment is not None
         assert began < moment < timezone.now() + timedelta(seconds=5)
+
+
+def test_an_agent_that_another_has_replaced_is_told_to_end_and_not_listened_to(
+    agent: Agent, ingest: Ingest, node: Node, attempt: Attempt
+) -> None:
+    """It was cut off while the other joined; its empty inventory would take the jobs of the other away."""
+    Node.objects.update(agent_id="new", seen_at=None)
+    agent.beat(agent_id="old")
+    ingest.turn(block_ms=1)
+    node.refresh_from_db()
+    assert node.seen_at is None
+    assert agent.acks()[ACK_AGENT].startswith("new:")
+    agent.beat(agent_id="new")
+    ingest.turn(block_ms=1)
+    node.refresh_from_db()
+    assert node.seen_at is not None
+
+
+def test_an_agent_that_joined_a_moment_ago_is_not_taken_for_another(
+    agent: Agent, ingest: Ingest, node: Node
+) -> None:
+    Node.objects.update(agent_id="old", seen_at=None)
+    ingest.turn(block_ms=1)  # which remembers the nodes for a second
+    Node.objects.update(agent_id="new")
+    agent.beat(agent_id="new")
+    ingest.turn(block_ms=1)
+    node.refresh_from_db()
+    assert node.seen_at is not None
+    assert ACK_AGENT not in agent.acks()

@@ -115,6 +115,29 @@ def test_a_second_agent_elsewhere_is_refused_a_restart_is_not() -> None:
     assert join(token, request_of("n1", hostname="host-b")).status_code == 200
 
 
+def test_a_second_agent_on_the_same_host_is_refused_too() -> None:
+    """A folder is an agent: whoever comes from another one is another, whatever its host is called."""
+    node, token = services.node_add(actor=None, name="n1")
+    assert join(token, request_of("n1", agent_id="a")).status_code == 200
+    assert join(token, request_of("n1", agent_id="a", hostname="renamed")).status_code == 200
+    other = join(token, request_of("n1", agent_id="b"))
+    assert (other.status_code, other.json()["error"]["id"]) == (409, "nodes:already_served")
+    Node.objects.filter(pk=node.pk).update(seen_at=timezone.now() - timedelta(seconds=21))
+    assert join(token, request_of("n1", agent_id="b")).status_code == 200
+    node.refresh_from_db()
+    assert node.agent_id == "b"
+
+
+def test_what_runs_unknown_to_its_agent_is_kept_for_people() -> None:
+    node, token = services.node_add(actor=None, name="n1")
+    join(token, request_of("n1"))
+    for unknown in (["lf-7-a1", "x" * 500], []):
+        beat = Heartbeat(boot_id="boot-1", agent_version="0.1", unknown=unknown)
+        services.node_seen(node=node, heartbeat=beat)
+        node.refresh_from_db()
+        assert node.unknown == [name[:80] for name in unknown]
+
+
 def test_a_person_is_no_node(client_of: Any, alice: User) -> None:
     assert client_of(alice).post("/api/v1/agent/join/", {}).status_code in {401, 403}
 
