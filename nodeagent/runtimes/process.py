@@ -25,7 +25,7 @@ from nodeagent.workspace import JobFolder, UnsafePath, read_small
 
 SHIM = Path(__file__).with_name("shim.sh")
 MARKER = "LORAFORGE_JOB"  # names the job's folder in the environment of each of its processes
-START_TIMEOUT_S = 10.0
+START_TIMEOUT_S = 60.0  # a machine may be very busy
 ALREADY_STARTED = 97  # the shim's answer when another one was first
 SCAN_EVERY_S = 0.5
 KILLED = 128  # a shell adds the signal to it
@@ -111,7 +111,19 @@ class ProcessRuntime:
             os.close(console)
         with self._lock:
             self._children[child.pid] = child
-        return self._await_pids(launch, child)
+        try:
+            return self._await_pids(launch, child)
+        except BaseException:
+            # a start that failed must have started nothing: the devices go to somebody else
+            self._give_up(child)
+            raise
+
+    def _give_up(self, child: "subprocess.Popen[bytes]") -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)  # the shim leads the session
+        child.wait()
+        with self._lock:
+            self._children.pop(child.pid, None)
 
     def _await_pids(self, launch: Launch, child: subprocess.Popen[bytes]) -> Handle:
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -126,7 +138,9 @@ class ProcessRuntime:
             if code is not None and code != ALREADY_STARTED:
                 raise RuntimeFault("runtime:start_failed", f"The shim ended with {code}.")
             time.sleep(0.002)
-        raise RuntimeFault("runtime:start_failed", "The shim did not report within 10 s.")
+        raise RuntimeFault(
+            "runtime:start_failed", f"The shim did not report within {START_TIMEOUT_S:.0f} s."
+        )
 
     def _argv(self, launch: Launch) -> list[str]:
         folders = self._folders(launch)

@@ -1,6 +1,7 @@
 """What every runtime promises, tried on each: real processes, real containers."""
 
 import os
+import subprocess
 import sys
 import tempfile
 import threading
@@ -160,6 +161,28 @@ def test_started_twice_it_runs_once(bench: Bench) -> None:
     (bench.job.control / "go").touch()
     assert bench.ended().exit_code == 0
     assert bench.console().count("up") == 1
+
+
+def test_a_start_that_fails_late_leaves_nothing_running(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its devices are given to somebody else; an orphan would train on them as well."""
+    if bench.kind != "process":
+        return  # the engine removes what it could not start
+    children: list[subprocess.Popen[bytes]] = []
+
+    def fail(_launch: Launch, child: subprocess.Popen[bytes]) -> Handle:
+        children.append(child)
+        wait_for(lambda: "up" in bench.console())
+        raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(bench.runtime, "_await_pids", fail)
+    with pytest.raises(OSError, match="Invalid argument"):
+        bench.start(WAITS, CONTROL)
+    assert children[0].returncode == -9
+    found = bench.runtime.find(bench.name, bench.job)
+    assert found is not None
+    wait_for(lambda: not bench.runtime.state(found, bench.job).running)
 
 
 def test_a_later_agent_finds_it(bench: Bench) -> None:
