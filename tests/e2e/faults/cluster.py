@@ -1,5 +1,6 @@
 """A whole installation to break: PostgreSQL, Redis, every service a process of its own, two nodes on a network."""
 
+import json
 import os
 import secrets
 import subprocess
@@ -9,19 +10,25 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import redis
 
 from loraforge.embedded.client import ApiClient, ApiError
+from nodeagent.runtimes.container import LABEL_INSTANCE
 from tests.e2e.driver import PASSWORD, REPOSITORY, SWIFT_PYTHON, free_port, sft_body, wait_for
 from tests.e2e.faults.network import Machine
-from tests.e2e.faults.processes import Keeper, Service
+from tests.e2e.faults.processes import Keeper, Service, jobs_end
 from tests.redisserver import RedisServer
 from tools.postgres import Postgres
 
+if TYPE_CHECKING:
+    import docker
+
 NODES = ("n1", "n2")
+SET_WRONG = "n2"  # the node whose clock can be set wrong
+WRONG_CLOCK = Path(__file__).with_name("wrongclock.py")
 AGENT_PORT = 7070
 SLOTS = 4
 # Shorter than in real use, so that a case takes seconds; the order and the gaps between them are kept.
@@ -46,9 +53,9 @@ class Node:
         self.clock_file = data / f"{name}.clock"
 
     def clock_set(self, seconds: float) -> None:
-        """By libfaketime, while the agent runs; its monotonic clock stays true."""
+        """While the agent runs; its monotonic clock stays true, as that of a machine does."""
         fresh = self.clock_file.with_suffix(".new")
-        fresh.write_text(f"{seconds:+.0f}\n", encoding="ascii")
+        fresh.write_text(str(seconds), encoding="ascii")
         fresh.rename(self.clock_file)
 
     def job_folder(self, job: int, attempt: int = 1) -> Path:
@@ -75,7 +82,9 @@ class Cluster:
         ] = []  # what was asked for beside submits: job, audit's word
         self.secrets = {"secret key": secrets.token_urlsafe(64), "password": PASSWORD}
         self.environment: dict[str, str] = {}
-        (data / "logs").mkdir(exist_ok=True)
+        self.engine: docker.APIClient | None = None
+        for name in ("logs", "plane"):
+            (data / name).mkdir(exist_ok=True)
 
     # -- life
 
@@ -93,7 +102,7 @@ class Cluster:
             "REDIS_URL": own,
             "LORAFORGE_AGENT_REDIS_URL": f"redis://{gateway}:{self.redis_server.port}/0",
             "LORAFORGE_REDIS_NODE_ACL": "true",
-            "LORAFORGE_DATA": str(self.data),
+            "LORAFORGE_DATA": str(self.data / "plane"),
             "LORAFORGE_PORT": str(self.port),
             "LORAFORGE_SECRET_KEY": self.secrets["secret key"],
             "LORAFORGE_ALLOWED_HOSTS": ",".join(
@@ -158,10 +167,14 @@ class Cluster:
     def node_start(self, name: str, *, runtime: str = "process", **extra: str) -> None:
         """Its machine, and the agent on it."""
         node = self.nodes[name]
+        node.clock_set(0)
+        program = ["-m", "nodeagent"]
+        if name == SET_WRONG:
+            program = [str(WRONG_CLOCK), str(node.clock_file)]
         node.agent = self._service(
             f"agent-{name}",
             *node.machine.prefix(),
-            sys.executable, "-m", "nodeagent", "--name", name, "--runtime", runtime,
+            sys.executable, *program, "--name", name, "--runtime", runtime,
             "--server", f"http://{node.machine.gateway}:{self.port}", "--data", str(node.folder),
             "--listen", f"{node.machine.address}:{AGENT_PORT}", "--cpu-slots", str(SLOTS),
             "--model-root", str(self.demo),
@@ -239,7 +252,29 @@ class Cluster:
         )
 
     def await_step(self, job: int, step: int, *, timeout_s: float = 120) -> None:
-        wait_for(f"step {step} of job {job}", lambda: self.step(job) >= step, timeout_s=timeout_s)
+        """Fails at once when the job has failed."""
+        wait_for(
+            f"step {step} of job {job}",
+            lambda: self.step(job) >= step or self.job_state(job) == "failed",
+            timeout_s=timeout_s,
+        )
+        assert self.step(job) >= step, self.sql(
+            "select failure_reason, failure_detail from instances_instance where id = %s", job
+        )
+
+    def containers(self) -> list[str]:
+        """Names of the jobs' containers that run on the engine of this installation, where it has one."""
+        if self.engine is None:
+            return []
+        found = self.engine.containers(filters={"label": LABEL_INSTANCE})
+        return [one["Names"][0].lstrip("/") for one in found]
+
+    def inspected(self) -> str:
+        """All that the engine tells of its containers."""
+        if self.engine is None:
+            return ""
+        rows = self.engine.containers(all=True)
+        return json.dumps([self.engine.inspect_container(row["Id"]) for row in rows])
 
     # -- doing
 
@@ -308,7 +343,7 @@ def cluster_running(
 ) -> Iterator[Cluster]:
     """Everything but the nodes' agents, which a test starts as it needs them."""
     for folder in ("postgres", "redis"):
-        (data / folder).mkdir()
+        (data / folder).mkdir(exist_ok=True)
     with (
         Postgres(data / "postgres") as postgres,
         RedisServer(redis_binary, data / "redis", bind="0.0.0.0") as server,
@@ -322,5 +357,6 @@ def cluster_running(
             yield cluster
         finally:
             cluster.close()
+            jobs_end(data)
             for node in cluster.nodes.values():
                 node.machine.remove()

@@ -1,6 +1,7 @@
 """One installation for the cases of a file, with a real training on each of its two nodes."""
 
 import os
+import random
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from tests.e2e.driver import dataset_upload
 from tests.e2e.faults.cluster import NODES, Cluster, cluster_running
 from tests.e2e.faults.invariants import Invariants
+from tests.e2e.faults.processes import family, trainers
 
 STEPS = 100_000  # ended by the test
 
@@ -39,10 +41,15 @@ def data() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def cluster(
-    may_break: None, data: Path, demo_folder: Path, redis_server_binary: Path
+    may_break: None,
+    data: Path,
+    demo_folder: Path,
+    redis_server_binary: Path,
+    request: pytest.FixtureRequest,
 ) -> Iterator[Cluster]:
-    """The control plane and two nodes."""
-    with cluster_running(data, demo_folder, redis_server_binary) as live:
+    """The control plane and two nodes; a module may have settings of its own in `SETTINGS`."""
+    settings = getattr(request.module, "SETTINGS", {})
+    with cluster_running(data, demo_folder, redis_server_binary, **settings) as live:
         for name in NODES:
             live.node_start(name)
         yield live
@@ -76,3 +83,38 @@ def invariants(cluster: Cluster, trainings: dict[str, int]) -> Invariants:
     found.settled("the start")
     found.measure()
     return found
+
+
+@pytest.fixture(scope="module")
+def chance(seed: int) -> random.Random:
+    return random.Random(seed)
+
+
+@pytest.fixture(scope="module")
+def pids(cluster: Cluster, invariants: Invariants) -> dict[str, list[int]]:
+    """What trains, once it is known that all is well."""
+    found = trainers(cluster.data)
+    for shims in found.values():
+        for shim in shims:
+            for process in family(shim):
+                process.nice(19)  # they are there to be watched, not to win
+    return found
+
+
+@pytest.fixture
+def whole(
+    cluster: Cluster,
+    trainings: dict[str, int],
+    pids: dict[str, list[int]],
+    invariants: Invariants,
+    request: pytest.FixtureRequest,
+) -> Iterator[None]:
+    """After the case: the same processes train, they get on, and everything holds."""
+    yield
+    assert trainers(cluster.data) == pids
+    cluster.heard()
+    before = {job: cluster.step(job) for job in trainings.values()}
+    for job, step in before.items():
+        cluster.await_step(job, step + 1)
+    invariants.settled(request.node.name)
+    assert trainers(cluster.data) == pids

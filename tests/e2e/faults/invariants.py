@@ -7,16 +7,18 @@ them are content, since the platform may take its time to converge, but not for 
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 
 from loraforge.instances.states import ACTIVE, TERMINAL, State
-from nodeagent.runtimes.process import MARKER
 from tests.e2e.faults.cluster import Cluster
+from tests.e2e.faults.processes import members, trainers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PATIENCE_S = 60.0  # I5's own figure; a slow machine gets it for the others too
 RSS_SPARE_BYTES = 24 * 1024**2
@@ -24,30 +26,6 @@ FDS_SPARE = 12
 CONNECTIONS_SPARE = 4
 GROWTH = 1.1
 LITTLE_BYTES = 512  # of a log line, to show what is wrong
-
-
-def trainers(folder: Path) -> dict[str, list[int]]:
-    """Job folder -> pids of the shims below this folder; a job that runs once has one."""
-    found: dict[str, list[int]] = {}
-    for process in psutil.process_iter(["pid", "cmdline"]):
-        words = process.info["cmdline"] or []
-        if any(word.endswith("/shim.sh") for word in words):
-            run = next((word for word in words if word.startswith(f"{folder}/")), None)
-            if run is not None and process.status() != psutil.STATUS_ZOMBIE:
-                found.setdefault(run.removesuffix("/run"), []).append(int(process.info["pid"]))
-    return found
-
-
-def members(folder: Path) -> Iterator[tuple[int, str]]:
-    """Every process of a job below this folder, with the job's folder."""
-    for pid in psutil.pids():
-        try:
-            environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        for entry in environment:
-            if entry.startswith(f"{MARKER}={folder}/".encode()):
-                yield pid, entry.decode().partition("=")[2]
 
 
 class Invariants:
@@ -111,12 +89,19 @@ class Invariants:
         return wrong + [f"job {job} is still unknown" for job in unreachable]
 
     def one_trainer_each(self) -> list[str]:
-        by_job = Counter[str]()
-        for folder, pids in trainers(self.cluster.data).items():
-            by_job[Path(folder).parent.name] += len(pids)
+        by_job = Counter(self._alive())
         return [
             f"job {job} has {count} live trainers" for job, count in by_job.items() if count > 1
         ]
+
+    def _alive(self) -> list[str]:
+        """The job of each trainer that lives: a plain process or a container."""
+        found = [
+            Path(folder).parent.name
+            for folder, pids in trainers(self.cluster.data).items()
+            for _pid in pids
+        ]
+        return found + [name.split("-")[1] for name in self.cluster.containers()]
 
     def leases_match(self) -> list[str]:
         held = self.cluster.sql(
@@ -131,7 +116,7 @@ class Invariants:
             if state not in active
         ]
         leased = {str(job) for job, *_rest in held}
-        alive = {Path(folder).parent.name for folder in trainers(self.cluster.data)}
+        alive = set(self._alive())
         running = {str(job) for job, state, *_rest in held if state == State.RUNNING}
         wrong += [f"job {job} trains without a lease" for job in alive - leased]
         return wrong + [f"job {job} is running and nothing trains" for job in running - alive]
@@ -242,7 +227,7 @@ class Invariants:
             job = Path(folder).parent.name
             if job in over or not self._is_known(job):
                 wrong.append(f"process {pid} of job {job} is left")
-        uploads = self.cluster.data / "uploads"
+        uploads = self.cluster.data / "plane" / "uploads"
         awaited = {
             str(row[0])
             for row in self.cluster.sql("select id from datasets_upload where dataset_id is null")
@@ -267,7 +252,12 @@ class Invariants:
                 for name, secret in self.cluster.secrets.items()
                 if secret.encode() in data
             ]
-        return wrong
+        told = self.cluster.inspected()
+        return wrong + [
+            f"the {name} can be read at the engine"
+            for name, secret in self.cluster.secrets.items()
+            if secret in told
+        ]
 
     # -- I9, I10: nothing crashed, nothing grew
 

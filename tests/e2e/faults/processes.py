@@ -4,11 +4,13 @@ import os
 import signal
 import subprocess
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
+from nodeagent.runtimes.process import MARKER
 from tests.e2e.driver import REPOSITORY, wait_for
 
 KEEP_EVERY_S = 0.3
@@ -131,3 +133,37 @@ def thaw_all(processes: list[psutil.Process]) -> None:
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.resume()
+
+
+def trainers(folder: Path) -> dict[str, list[int]]:
+    """Job folder -> pids of the shims below this folder; a job that runs once has one."""
+    found: dict[str, list[int]] = {}
+    for process in psutil.process_iter(["pid", "cmdline"]):
+        words = process.info["cmdline"] or []
+        if any(word.endswith("/shim.sh") for word in words):
+            run = next((word for word in words if word.startswith(f"{folder}/")), None)
+            if run is not None and process.status() != psutil.STATUS_ZOMBIE:
+                found.setdefault(run.removesuffix("/run"), []).append(int(process.info["pid"]))
+    return found
+
+
+def members(folder: Path) -> Iterator[tuple[int, str]]:
+    """Every process of a job below this folder, with the job's folder."""
+    for pid in psutil.pids():
+        try:
+            environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        for entry in environment:
+            if entry.startswith(f"{MARKER}={folder}/".encode()):
+                yield pid, entry.decode().partition("=")[2]
+
+
+def jobs_end(folder: Path) -> None:
+    """kill -9 of all that jobs below this folder have started; shims first, so that none tells of an end."""
+    for pids in trainers(folder).values():
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+    for pid, _folder in list(members(folder)):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)

@@ -3,7 +3,6 @@
 import random
 import statistics
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,8 +10,8 @@ import pytest
 from loraforge.embedded.client import ApiClient
 from nodeagent.contract.channels import command_queue
 from tests.e2e.driver import wait_for
-from tests.e2e.faults.cluster import NODES, PLANE, Cluster, Visitor
-from tests.e2e.faults.invariants import Invariants, trainers
+from tests.e2e.faults.cluster import NODES, PLANE, SET_WRONG, Cluster, Visitor
+from tests.e2e.faults.invariants import Invariants
 from tests.e2e.faults.processes import family, freeze_all, thaw_all
 
 pytestmark = [
@@ -27,46 +26,6 @@ pytestmark = [
 SUBMITS = 15
 # A request that waited for Redis would take at least one of its time-outs.
 NOT_WAITING_S = 1.0
-
-
-@pytest.fixture(scope="module")
-def chance(seed: int) -> random.Random:
-    return random.Random(seed)
-
-
-@pytest.fixture(scope="module")
-def pids(cluster: Cluster, invariants: Invariants) -> dict[str, list[int]]:
-    """What trains, once it is known that all is well."""
-    found = trainers(cluster.data)
-    for shims in found.values():
-        for shim in shims:
-            for process in family(shim):
-                process.nice(19)  # they are there to be watched, not to win
-    return found
-
-
-@pytest.fixture
-def whole(
-    cluster: Cluster,
-    trainings: dict[str, int],
-    pids: dict[str, list[int]],
-    invariants: Invariants,
-    request: pytest.FixtureRequest,
-) -> Iterator[None]:
-    """After the case: the same processes train, they get on, and everything holds."""
-    yield
-    assert trainers(cluster.data) == pids
-    cluster.heard()
-    progress(cluster, trainings)
-    invariants.settled(request.node.name)
-    assert trainers(cluster.data) == pids
-
-
-def progress(cluster: Cluster, trainings: dict[str, int]) -> None:
-    """New steps of both trainings arrive."""
-    before = {job: cluster.step(job) for job in trainings.values()}
-    for job, step in before.items():
-        cluster.await_step(job, step + 1)
 
 
 @pytest.mark.usefixtures("whole")
@@ -161,6 +120,27 @@ def test_commands_late_twice_and_in_the_wrong_order(cluster: Cluster, dataset: i
 def waiting(client: Any, queue: str) -> list[bytes]:
     """The commands in a node's queue, without the agent's own canary."""
     return [one for one in client.lrange(queue, 0, -1) if b"nodeagent.command" in one]
+
+
+@pytest.mark.usefixtures("whole")
+@pytest.mark.parametrize("off_s", [7200, -7200])
+def test_a_clock_that_jumps_changes_nothing(
+    cluster: Cluster, trainings: dict[str, int], off_s: float
+) -> None:
+    """The node stays, its training gets on, its files can be fetched, and a command is done once."""
+    node, job = cluster.nodes[SET_WRONG], trainings[SET_WRONG]
+    node.clock_set(off_s)
+    try:
+        cluster.heard()
+        step = cluster.step(job)
+        cluster.await_step(job, step + 1)
+        with cluster.api() as api:
+            data = api.request("GET", f"jobs/{job}/log/download/").content
+            cluster.ask(api, job, "checkpoint")
+        assert data[:1000] == (node.job_folder(job) / "console.log").read_bytes()[:1000]
+        assert cluster.node_state(SET_WRONG) == "online"
+    finally:
+        node.clock_set(0)
 
 
 def test_stopped_saves_and_a_deaf_trainer_is_killed(
