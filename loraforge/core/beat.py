@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import redis
 from kombu.exceptions import OperationalError as BrokerError
 
+from loraforge.core import pulse
 from loraforge.core.celery import app
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class Beat:
         due = [(now, next(order), hint) for hint in hints()]
         heapq.heapify(due)
         while due and not self._stopping.is_set():
+            pulse.turn("beat")
             at, _place, hint = due[0]
             if self._stopping.wait(max(0.0, at - time.monotonic())):
                 return

@@ -21,7 +21,7 @@ import redis
 from django.db import DatabaseError, close_old_connections, connection, transaction
 from kombu.exceptions import OperationalError as BrokerError
 
-from loraforge.core import live
+from loraforge.core import live, pulse
 from loraforge.core.celery import app
 from loraforge.core.models import OutboxMessage
 from loraforge.core.outage import Outage
@@ -141,6 +141,7 @@ def _only_one(stopping: threading.Event) -> Iterator[bool]:
 
 def _lock(file: IO[str], stopping: threading.Event) -> bool:
     while not stopping.is_set():
+        pulse.turn("relay")  # standing by is work too
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -168,6 +169,7 @@ class Relay:
         connection.close()
 
     def _turn(self, alarm: Alarm | None) -> Alarm | None:
+        pulse.turn("relay")
         try:
             alarm = alarm or alarm_make()
             if outbox_drain() < BATCH:

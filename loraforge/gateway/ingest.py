@@ -17,7 +17,7 @@ import msgspec
 import redis
 from django.db import InterfaceError, OperationalError, close_old_connections, connection
 
-from loraforge.core import live
+from loraforge.core import live, pulse
 from loraforge.core.outage import Outage
 from loraforge.core.redis import connection_blocking
 from loraforge.gateway.models import DeadLetter
@@ -66,6 +66,7 @@ class Ingest:
     def run(self) -> None:
         """Read for ever."""
         while not self._stopping.is_set():
+            pulse.turn("ingest")
             try:
                 self.turn()
             except (redis.RedisError, OSError) as error:

@@ -69,6 +69,34 @@ def test_compose_has_every_process(composed: dict[str, Any]) -> None:
     assert set(composed["services"]) == OURS | {"postgres", "redis", "proxy", "nodeagent"}
 
 
+def test_every_process_that_goes_on_is_asked_how_it_is(composed: dict[str, Any]) -> None:
+    asked = {name for name, service in composed["services"].items() if "healthcheck" in service}
+    assert asked == set(composed["services"]) - {"migrate"}
+
+
+def test_a_process_whose_loops_stand_still_is_unhealthy(
+    composed: dict[str, Any], tmp_path: Path
+) -> None:
+    (command,) = {
+        composed["services"][name]["healthcheck"]["test"][1] for name in ("beat", "relay", "ingest")
+    }
+    alive = tmp_path / "alive"
+    asked = ["sh", "-c", command.replace("$$", "$").replace("/tmp/alive", str(alive))]
+    assert subprocess.run(asked, capture_output=True, check=False).returncode != 0
+    alive.touch()
+    assert subprocess.run(asked, check=False).returncode == 0
+    os.utime(alive, (time.time() - 90, time.time() - 90))
+    assert subprocess.run(asked, check=False).returncode != 0
+
+
+def test_the_image_of_the_control_plane_is_not_root_s() -> None:
+    stages = (ROOT / "Dockerfile").read_text().split("\nFROM ")
+    (control,) = [stage for stage in stages if stage.partition("\n")[0].endswith(" AS control")]
+    users = [line.split()[1] for line in control.splitlines() if line.startswith("USER ")]
+    assert users == ["10000:10000"]
+    assert control.index("\nUSER ") < control.index("\nCMD ")
+
+
 @pytest.mark.parametrize("name", sorted(OURS))
 def test_a_process_of_the_control_plane_has_no_rights(composed: dict[str, Any], name: str) -> None:
     service = composed["services"][name]

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 from celery import Celery
 
 from loraforge.core.celery import broker_url
@@ -70,6 +71,17 @@ def flower(redis_url: str) -> Iterator[Flower]:
         finally:
             process.terminate()
             assert process.wait(20) == 0
+
+
+def test_the_compose_file_s_question_is_answered(flower: Flower) -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    _cmd, _python, *words = services["flower"]["healthcheck"]["test"]
+    asked = [word.replace("/data/flower/flower.sock", str(flower.socket)) for word in words]
+    done = subprocess.run([sys.executable, *asked], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    flower.socket.rename(flower.socket.with_suffix(".away"))
+    done = subprocess.run([sys.executable, *asked], capture_output=True, check=False)
+    assert done.returncode != 0
 
 
 def test_it_shows_control_workers_and_node_agents_and_changes_nothing(flower: Flower) -> None:

@@ -7,10 +7,12 @@ import signal
 import threading
 from argparse import ArgumentParser
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from loraforge.core import pulse
 from loraforge.core.beat import Beat
 from loraforge.core.relay import Relay
 from loraforge.gateway.ingest import Ingest
@@ -31,6 +33,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--only", choices=sorted(WORK), help="one of them alone; default: all")
+        parser.add_argument(
+            "--alive", type=Path, help="a file touched every few seconds while all of them work"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Ends with 0 at SIGTERM or SIGINT; with an error when one of the threads ended by itself."""
@@ -43,6 +48,8 @@ class Command(BaseCommand):
         names = [options["only"]] if options["only"] else sorted(WORK)
         threads = [self._thread(name, stopping, crashed) for name in names]
         log.info("core services: %s", ", ".join(names))
+        if options["alive"]:
+            pulse.tell(options["alive"], names=names, stopping=stopping)
         stopping.wait()
         for thread in threads:
             thread.join(STOP_TIMEOUT_S)
