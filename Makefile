@@ -150,9 +150,16 @@ check-messages:
 WORKERS ?= auto
 PYTEST := $(PY) -m pytest $(if $(filter true,$(CI)),-p tools.no_skips)
 
-.PHONY: test long faults bench screenshots
-test: setup ## every test that this machine can run; with CI=true none may be skipped
-	@$(PYTEST) -n $(WORKERS) --dist loadgroup -m "not long and not faults" $(ARGS)
+# Tests of GPUs are for machines with NVIDIA's driver; elsewhere they are left out by their mark, and listed.
+GPU := $(wildcard /proc/driver/nvidia/version)
+
+.PHONY: test gpu-tests long faults bench screenshots
+test: setup $(if $(GPU),,gpu-tests) ## every test that this machine can run; with CI=true none may be skipped
+	@$(PYTEST) -n $(WORKERS) --dist loadgroup -m "not long and not faults$(if $(GPU),, and not gpu)" $(ARGS)
+
+gpu-tests: setup-tools ## the tests that need an NVIDIA GPU, by name
+	@echo "==> tests that need an NVIDIA GPU$(if $(GPU),, (there is none here: left out))"
+	@$(PYTEST) --collect-only --quiet -m gpu -p no:warnings | sed '/^$$/d; s/^/    /'
 
 long: setup ## the tests that take too long for every change
 	@$(PYTEST) -m long $(ARGS)

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -148,8 +149,27 @@ def private_make(stack: Stack) -> None:
         path.chmod(0o600)
 
 
+def host_here() -> str:
+    """The address that the pages are served on."""
+    return str(env.str("LORAFORGE_HOST", default="127.0.0.1"))
+
+
+def port_check(stack: Stack) -> None:
+    """Raise Conflict when the pages cannot be served: otherwise nobody would hear why they never come."""
+    try:
+        family = socket.getaddrinfo(host_here(), stack.port, type=socket.SOCK_STREAM)[0][0]
+        socket.create_server((host_here(), stack.port), family=family).close()
+    except OSError as error:
+        raise Conflict(
+            "embedded:port_taken",
+            f"Port {stack.port} of {host_here()} cannot be used: {error.strerror or error}. "
+            "End what has it, or choose another with LORAFORGE_PORT (and LORAFORGE_HOST).",
+        ) from error
+
+
 def stack_prepare(stack: Stack) -> dict[str, str]:
     """Everything that must be there before the services start; gives their environment."""
+    port_check(stack)
     private_make(stack)
     embedded_redis = not env.str("REDIS_URL", default="")
     redis_server = _redis_server(stack) if embedded_redis else "/bin/false"
@@ -168,7 +188,7 @@ def stack_prepare(stack: Stack) -> dict[str, str]:
         # could guess passwords as ever another caller.
         "FORWARDED_ALLOW_IPS": env.str("LORAFORGE_PROXIES", default="none"),
         "LF_PYTHON": sys.executable,
-        "LF_HOST": env.str("LORAFORGE_HOST", default="127.0.0.1"),
+        "LF_HOST": host_here(),
         "LF_NODE": NODE_NAME,
         "LF_REDIS_SERVER": redis_server,
         "LF_EMBEDDED_REDIS": "true" if embedded_redis else "false",

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 from rest_framework.request import Request
@@ -16,6 +17,7 @@ from rest_framework_simplejwt.tokens import RefreshToken
 from loraforge.accounts import services
 from loraforge.accounts.models import ApiToken, Role, User
 from loraforge.core.errors import Conflict, Denied, Invalid
+from loraforge.core.installed import database_name
 from tests.control.conftest import ClientOf, error_of
 from tests.factories.accounts import PASSWORD, ApiTokenFactory, UserFactory
 
@@ -222,11 +224,22 @@ def test_user_add(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
         call_command("user_add", "carol")
     monkeypatch.setenv("LORAFORGE_PASSWORD", PASSWORD)
     call_command("user_add", "carol", role="operator")
+    assert f"in {database_name()}" in capsys.readouterr().out
     carol = User.objects.get(username="carol")
     assert carol.role == Role.OPERATOR
     assert carol.check_password(PASSWORD)
     with pytest.raises(CommandError, match="--update"):
         call_command("user_add", "carol")
+
+
+@pytest.mark.parametrize("command", ["user_add", "node_add"])
+def test_before_the_first_start_the_remedy_is_said(
+    monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("LORAFORGE_PASSWORD", PASSWORD)
+    monkeypatch.setattr(connection.introspection, "table_names", list)
+    with pytest.raises(CommandError, match="make up"):
+        call_command(command, "carol")
 
 
 def test_user_add_again_keeps_what_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

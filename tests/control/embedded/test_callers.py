@@ -16,7 +16,7 @@ def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
         monkeypatch.setattr(stack_module, name, lambda *_given, **_named: None)
     monkeypatch.setattr(stack_module, "_redis_server", lambda _stack: "redis-server")
     monkeypatch.delenv("LORAFORGE_PROXIES", raising=False)
-    return Stack(data=tmp_path, port=1)
+    return Stack(data=tmp_path, port=0)
 
 
 async def caller_of(environment: dict[str, str]) -> Any:

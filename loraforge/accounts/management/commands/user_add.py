@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 from loraforge.accounts import services
 from loraforge.accounts.models import Role, User
 from loraforge.core.errors import LoraForgeError
+from loraforge.core.installed import database_name, database_require
 
 VARIABLE = "LORAFORGE_PASSWORD"
 
@@ -30,13 +31,16 @@ class Command(BaseCommand):
         if not password:
             message = f"Set {VARIABLE} to the new user's password (12 or more characters)."
             raise CommandError(message)
-        user = User.objects.filter(username=options["name"]).first()
         try:
+            database_require()
+            user = User.objects.filter(username=options["name"]).first()
             word = self._write(user, password, options)
         except LoraForgeError as error:
             texts = [f"{field}: {' '.join(found)}" for field, found in error.fields.items()]
-            raise CommandError("\n".join([error.message, *texts])) from error
-        self.stdout.write(f"{word} {options['name']} ({options['role']})")
+            told = [text for text in texts if text.partition(": ")[2] not in error.message]
+            raise CommandError("\n".join([error.message, *told])) from error
+        # in which database: another LORAFORGE_DATA is another platform
+        self.stdout.write(f"{word} {options['name']} ({options['role']}) in {database_name()}")
 
     def _write(self, user: User | None, password: str, options: dict[str, Any]) -> str:
         role = options["role"]

@@ -4,6 +4,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from loraforge.core.errors import Conflict, LoraForgeError
+from loraforge.core.installed import is_database_made
 from loraforge.embedded import stack as stacks
 from loraforge.instances.models import Instance
 from loraforge.instances.services import instance_stop
@@ -25,13 +26,13 @@ class Command(BaseCommand):
         """Stop, and say what goes on."""
         stack = stacks.stack_here()
         try:
-            if options["jobs"]:
+            if options["jobs"] and is_database_made():
                 self._jobs_end(stack)
             stopped = stacks.stack_stop(stack)
         except LoraForgeError as error:
             raise CommandError(error.message) from error
         self.stdout.write("All services have stopped." if stopped else "Nothing was running.")
-        running = _active().count() if stopped else 0
+        running = _active().count() if is_database_made() else 0
         if running:
             self.stdout.write(
                 f"{running} training(s) go on; `make up` takes them up again, `make down ARGS=--jobs` ends them."

@@ -7,6 +7,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from loraforge.core.errors import LoraForgeError
+from loraforge.core.installed import database_require
 from loraforge.nodes.models import Node
 from loraforge.nodes.services import node_add, node_token_renew
 
@@ -41,6 +42,7 @@ class Command(BaseCommand):
         )
 
     def _token(self, *, name: str, renew: bool) -> str:
+        database_require()
         node = Node.objects.filter(name=name).first() if renew else None
         if node is not None:
             return node_token_renew(actor=None, node=node)
