@@ -67,6 +67,23 @@ def form_fill(page: Page, demo_folder: Path) -> None:
     argument_set(page, "dataloader_num_workers", "0")
 
 
+def reached(page: Page, job_id: int) -> object:
+    """What this browser's session gets of a job: the API's status, and whether the websocket opens."""
+    return page.evaluate(
+        """async (id) => {
+            const api = await fetch(`/api/v1/jobs/${id}/`);
+            const socket = new WebSocket(`${location.origin.replace("http", "ws")}/ws/jobs/${id}/`);
+            const opened = await new Promise((told) => {
+                socket.onopen = () => told(true);
+                socket.onclose = () => told(false);
+            });
+            socket.close();
+            return [api.status, opened];
+        }""",
+        job_id,
+    )
+
+
 def test_a_researchers_first_fine_tune(
     page: Page, stack: LiveStack, demo_folder: Path, bob: ApiClient, browser: Browser
 ) -> None:
@@ -109,6 +126,8 @@ def test_a_researchers_first_fine_tune(
     answer = other.goto(address)
     assert answer is not None
     assert answer.status == 404
+    assert reached(other, job_id) == [404, False]
+    assert reached(page, job_id) == [200, True]
     stranger.close()
 
 

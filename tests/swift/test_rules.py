@@ -142,6 +142,12 @@ def test_reserved_arguments_are_refused_with_a_reason(name: str) -> None:
     assert name not in checked.arguments
 
 
+def test_what_the_platform_decides_is_reserved() -> None:
+    decided = {"output_dir", "add_version", "logging_dir", "external_plugins", "callbacks"}
+    told = {"ignore_args_error", "hub_token", "resume_from_checkpoint", "use_cpu", "push_to_hub"}
+    assert decided | told <= set(RESERVED)
+
+
 def test_every_secret_of_the_catalogue_is_reserved() -> None:
     for name, command in catalogue_load().commands.items():
         for argument in command.arguments:

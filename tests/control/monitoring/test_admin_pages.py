@@ -137,6 +137,23 @@ def test_a_date_hierarchy_opens(model: Any) -> None:
         assert browser.get(address(model, "changelist"), year).status_code == 200
 
 
+# Forms of people's rows and the one row that an operator clears away; the rest only services write.
+CHANGED, DELETED = {User}, {DeadLetter}
+
+
+def test_what_only_services_write_can_be_neither_changed_nor_deleted() -> None:
+    browser = browser_of(UserFactory.create(admin=True))
+    fill(1)
+    for model in MODELS:
+        row = model._default_manager.order_by("-pk")[0]
+        answers = [
+            browser.post(address(model, what, row.pk), {"post": "yes"}).status_code
+            for what in ("change", "delete")
+        ]
+        wanted = [200 if model in CHANGED else 403, 302 if model in DELETED else 403]
+        assert answers == wanted, model._meta.label
+
+
 def links_of(browser: Client, row: Any) -> str:
     return browser.get(address(type(row), "change", row.pk)).content.decode()
 
