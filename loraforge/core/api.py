@@ -7,7 +7,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import InterfaceError, OperationalError
 from django.http import Http404
 from django.utils.translation import gettext as _
-from rest_framework import exceptions, status
+from rest_framework import exceptions, serializers, status
 from rest_framework.pagination import PageNumberPagination
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_handler
@@ -72,6 +72,19 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     if isinstance(exc, exceptions.AuthenticationFailed) and "WWW-Authenticate" in response:
         response.status_code = status.HTTP_401_UNAUTHORIZED
     return response
+
+
+class BoundedListField(serializers.ListField):
+    """A list whose length is looked at before its items are: a million wrong ones cost minutes, and their
+    million errors fifty megabytes.
+    """
+
+    def to_internal_value(self, data: Any) -> list[Any]:
+        """Raises ValidationError for too many items, whatever they are."""
+        if isinstance(data, list) and self.max_length is not None and len(data) > self.max_length:
+            self.fail("max_length", max_length=self.max_length)
+        found: list[Any] = super().to_internal_value(data)
+        return found
 
 
 class Pagination(PageNumberPagination):

@@ -88,6 +88,9 @@ TEXTS: dict[str, Text] = {
     "value_too_long": _text(
         _("--%(name)s is longer than %(limit)s bytes."), _("Put long texts into the dataset.")
     ),
+    "value_long_list": _text(
+        _("--%(name)s has more than %(limit)s words."), _("Use a pattern, or fewer words.")
+    ),
     "value_like_flag": _text(
         _("--%(name)s: %(value)s begins with a dash, and SWIFT would read it as an argument."),
         _("Remove the dash at its beginning."),

@@ -14,6 +14,7 @@ from loraforge.swift.problems import Problem, problem
 
 # Linux refuses one argument of 128 KiB and more (MAX_ARG_STRLEN).
 LONGEST_BYTES = 100_000
+LONGEST_LIST = 2_000  # words of one argument; every one is an argument of the process
 LARGEST_INT = 2**63 - 1
 # The words that SWIFT's parser takes (transformers.hf_argparser.string_to_bool).
 WORDS_OF_BOOL = {
@@ -227,6 +228,8 @@ def _read_list(argument: Argument, raw: object) -> list[int | float | str]:
         raise RefusedError("value_not_list", value=raw)
     if not items:
         raise RefusedError("value_empty_list")
+    if len(items) > LONGEST_LIST:
+        raise RefusedError("value_long_list", limit=LONGEST_LIST)
     read = _ITEM_READERS[argument.kind]
     values = [read(argument, item) for item in items]
     for value in values:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import msgspec
 from django.utils.translation import gettext as _
 
 from loraforge.accounts import access
@@ -24,6 +25,8 @@ TAGS_MAX = 20
 TAG_MAX = 40
 NOTES_MAX = 20_000
 ARGUMENTS_MAX = 1000
+# Linux gives a new process 2 MiB for all its arguments and its environment.
+ARGUMENTS_MAX_BYTES = 1024**2
 MODEL_MAX = 500
 PRIORITY_MAX = 100
 HUBS = ("", "modelscope", "huggingface")
@@ -143,6 +146,9 @@ def _arguments_check(draft: JobDraft, room: Room, findings: Findings) -> dict[st
         facts=facts,
     )
     findings.add_swift(checked.problems, overridden=frozenset(overrides))
+    if len(msgspec.json.encode(checked.arguments)) > ARGUMENTS_MAX_BYTES:
+        text = _("All arguments together are longer than %(limit)s bytes. Shorten some of them.")
+        findings.refuse("arguments", text % {"limit": ARGUMENTS_MAX_BYTES})
     readable = {name: one for name, one in checked.arguments.items() if not _has_nul(one)}
     for name in checked.arguments.keys() - readable.keys():
         text = _("--%(name)s holds a zero byte. Remove it.")

@@ -6,12 +6,21 @@ from django.core.validators import MaxLengthValidator
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from loraforge.core.api import BoundedListField
 from loraforge.datasets.models import Dataset
 from loraforge.instances.api.serializers import StageSerializer
 from loraforge.instances.models import Attempt, InstanceEvent
 from loraforge.instances.preparing import stages_of
 from loraforge.instances.states import State
-from loraforge.training.checks import ARGUMENTS_MAX, HUBS, MODEL_MAX, NAME_MAX, NOTES_MAX, TAG_MAX
+from loraforge.training.checks import (
+    ARGUMENTS_MAX,
+    HUBS,
+    MODEL_MAX,
+    NAME_MAX,
+    NOTES_MAX,
+    TAG_MAX,
+    TAGS_MAX,
+)
 from loraforge.training.drafts import JobDraft
 from loraforge.training.inputs import DATASETS_MAX
 from loraforge.training.models import Command, JobDataset
@@ -22,15 +31,16 @@ COMMANDS = Command.choices
 STATES = [(state.value, state.name) for state in State]
 
 
-def _ids(help_text: str) -> serializers.ListField:
+def _ids(help_text: str) -> BoundedListField:
     child = serializers.IntegerField(min_value=1, max_value=ID_MAX)
-    return serializers.ListField(
+    return BoundedListField(
         child=child, required=False, max_length=DATASETS_MAX, help_text=help_text
     )
 
 
-class Tags(serializers.ListField):
+def _tags() -> BoundedListField:
     child = serializers.CharField(max_length=TAG_MAX)
+    return BoundedListField(child=child, required=False, max_length=TAGS_MAX)
 
 
 class JobInput(serializers.Serializer[Any]):
@@ -58,7 +68,7 @@ class JobInput(serializers.Serializer[Any]):
     datasets = _ids("Ids of the training sets.")
     validation_datasets = _ids("Ids of the validation sets.")
     gpus = serializers.IntegerField(required=False, min_value=1, max_value=GPUS_MAX)
-    gpu_uuids = serializers.ListField(
+    gpu_uuids = BoundedListField(
         child=serializers.CharField(max_length=80), required=False, max_length=GPUS_MAX
     )
     node = serializers.CharField(required=False, allow_blank=True, max_length=40)
@@ -66,7 +76,7 @@ class JobInput(serializers.Serializer[Any]):
         required=False, min_value=1, max_value=GPUS_MAX, help_text="More than 1 = DDP."
     )
     priority = serializers.IntegerField(required=False, min_value=-100, max_value=100)
-    tags = Tags(required=False)
+    tags = _tags()
     notes = serializers.CharField(required=False, allow_blank=True, max_length=NOTES_MAX)
 
     def draft(self) -> JobDraft:
@@ -85,7 +95,7 @@ class JobSubmitInput(JobInput):
 
 class JobPatchInput(serializers.Serializer[Any]):
     name = serializers.CharField(required=False, max_length=NAME_MAX)
-    tags = Tags(required=False)
+    tags = _tags()
     notes = serializers.CharField(required=False, allow_blank=True, max_length=NOTES_MAX)
     keep = serializers.BooleanField(required=False, help_text="Never removed by retention.")
     priority = serializers.IntegerField(required=False, min_value=-100, max_value=100)
