@@ -2,9 +2,10 @@
 
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularSwaggerView
 
 from loraforge.core import health
+from loraforge.core.schema import SchemaView
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("loraforge.dashboard.urls")),
@@ -13,7 +14,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("loraforge.monitoring.urls")),  # before the admin: its sign-in is ours
     path("admin/", admin.site.urls),
     path("api/v1/", include("loraforge.api_urls")),
-    path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("api/schema/", SchemaView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),

@@ -97,7 +97,7 @@ def _complete(cls: type, handlers: set[str]) -> None:
 def _row_or_404(rows: QuerySet[Any], **key: Any) -> Any:
     try:
         return get_object_or_404(rows, **key)
-    except OverflowError as error:  # a number that no database can hold
+    except (OverflowError, ValueError) as error:  # no number, or one that nothing can hold
         raise Http404 from error
 
 

@@ -13,6 +13,7 @@ from loraforge.accounts.access import Action
 from loraforge.accounts.entrypoints import Page
 from loraforge.accounts.models import User
 from loraforge.core.errors import NotFound
+from loraforge.core.texts import number_read
 from loraforge.dashboard import jobs, newjob, selectors
 from loraforge.dashboard.explain import method_label
 from loraforge.dashboard.timeline import timeline_of
@@ -218,8 +219,8 @@ class JobNewPage(DashboardPage):
     needs = Action.CREATE
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        source = self.request.GET.get("from", "")
-        job = job_get(user=self.person, job_id=int(source)) if source.isdecimal() else None
+        source = number_read(self.request.GET.get("from", ""))
+        job = job_get(user=self.person, job_id=source) if source is not None else None
         return super().get_context_data(
             **newjob.form_context(user=self.person, source=job), **kwargs
         )
@@ -231,8 +232,7 @@ class JobPlacementPartial(DashboardPage):
     needs = Action.CREATE
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        asked = request.GET.get("gpus", "1")
-        gpus = min(max(int(asked), 1), GPUS_MAX) if asked.isdecimal() else 1
+        gpus = min(max(number_read(request.GET.get("gpus", "")) or 1, 1), GPUS_MAX)
         preview = placement_preview(user=self.person, gpus=gpus)
         said = preview.text if preview.starts_now else f"{_('Would wait:')} {preview.text}"
         return HttpResponse(said, content_type="text/plain; charset=utf-8")

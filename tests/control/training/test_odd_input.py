@@ -1,7 +1,7 @@
 """Odd input: 400 with the field's name, never a 500, and nothing left behind."""
 
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import pytest
 import schemathesis
@@ -48,6 +48,9 @@ ODD = [
     ("arguments", {"learning_rate": "1e999"}),
     ("arguments", {"model_kwargs": '{"a": "\\u0000"}'}),
     ("arguments", {f"a{number}": 1 for number in range(2000)}),
+    ("arguments", {"target_modules": ["x"] * 2001}),
+    ("arguments", {"dataset": ["/x"] * 2001}),
+    ("arguments", {"system": "x" * 99_999, "target_modules": ["y" * 99_999] * 10}),
     ("model", 7.5e300),
     ("model", "../../etc"),
     ("model", "/etc"),
@@ -92,6 +95,19 @@ def test_an_odd_value_is_a_400_with_its_field(
 
 
 @pytest.mark.parametrize(
+    ("field", "wrong"), [("datasets", "a"), ("tags", []), ("gpu_uuids", None), ("tags", 0)]
+)
+def test_a_list_without_end_is_refused_by_its_length(
+    alice: User, client_of: ClientOf, field: str, wrong: Any
+) -> None:
+    """Not by a text for every item: that took a minute and gave fifty megabytes."""
+    answer = client_of(alice).post(ADDRESS, {field: [wrong] * 50_000})
+    assert answer.status_code == 400
+    assert list(error_of(answer)["fields"]) == [field]
+    assert len(answer.content) < 1000
+
+
+@pytest.mark.parametrize(
     "body",
     [
         b"",
@@ -121,13 +137,37 @@ def test_a_body_that_cannot_be_read_is_a_400(alice: User, body: bytes, method: s
 
 
 @pytest.mark.parametrize(
-    "number", ["0", "-1", "99999999999999999999999999", "1e3", "%00", "%D9%A1"]
+    "number", ["0", "-1", "9" * 26, "9" * 5000, "1e3", "%00", "1%00", "a", "%D9%A1"]
 )
-@pytest.mark.parametrize("rest", ["", "attempts/", "log/", "artifacts/", "shares/"])
-def test_odd_job_numbers_are_a_404(
-    alice: User, client_of: ClientOf, number: str, rest: str
+@pytest.mark.parametrize(
+    "address",
+    [
+        *(f"jobs/%s/{rest}" for rest in ("", "attempts/", "log/", "artifacts/", "shares/")),
+        *("datasets/%s/", "datasets/%s/rows/", "instances/%s/"),
+    ],
+)
+def test_odd_numbers_are_a_404(alice: User, client_of: ClientOf, number: str, address: str) -> None:
+    assert client_of(alice).get(f"/api/v1/{address % number}").status_code == 404
+
+
+@pytest.mark.parametrize("number", ["9" * 26, "9" * 5000, "\u0661", "-1", "\0", ""])
+@pytest.mark.parametrize("address", ["/jobs/new/placement/?gpus=", "/jobs/new/?from="])
+def test_odd_numbers_in_a_pages_address(
+    alice: User, client: Client, number: str, address: str
 ) -> None:
-    assert client_of(alice).get(f"{ADDRESS}{number}/{rest}").status_code == 404
+    client.force_login(alice)
+    assert client.get(address + quote(number)).status_code in {200, 404}
+
+
+@pytest.mark.parametrize("words", ["\0", "1\r\nX-Made: up", "\x7f", "2"])
+def test_the_schema_has_one_version_and_no_words_of_the_asker(
+    alice: User, client: Client, words: str
+) -> None:
+    """Its headers would carry them: Django refuses some, the web server cuts the connection at others."""
+    client.force_login(alice)
+    answer = client.get("/api/schema/?version=" + quote(words))
+    assert answer.status_code == 200
+    assert answer["Content-Disposition"] == 'inline; filename="LoRAForge.yaml"'
 
 
 json_values = st.recursive(
