@@ -113,6 +113,7 @@ class SocketConsumer(AsyncWebsocketConsumer):
         self._user: User | None = None
         self._counted: int | None = None
         self._is_accepted = False
+        self._is_ended = False
         self._messages = (0.0, 0)
         try:
             await super().__call__(scope, receive, send)
@@ -167,7 +168,7 @@ class SocketConsumer(AsyncWebsocketConsumer):
     async def _refuse(self, code: int) -> None:
         """Before the handshake an HTTP answer, where the server can give one; after it a close code."""
         if self._is_accepted:
-            await self.close(code)
+            await self._end(code)
         else:
             await _deny(self.scope, self.base_send, code)
 
@@ -215,11 +216,18 @@ class SocketConsumer(AsyncWebsocketConsumer):
         return 0
 
     async def _end(self, code: int) -> None:
-        """Close; a client that does not even read keeps us no longer than CLOSE_WAIT_S."""
+        """Close, once, whoever finds the first reason; a client that does not even read keeps us no longer
+        than CLOSE_WAIT_S.
+        """
+        if self._is_ended:
+            return
+        self._is_ended = True
         with suppress(OSError, TimeoutError):
             await asyncio.wait_for(self.close(code), CLOSE_WAIT_S)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        if self._is_ended:
+            return  # what was on its way when it was closed
         raw = bytes_data if text_data is None else text_data.encode()
         if not self._is_in_measure(len(raw or b"")):
             await self._end(1008)

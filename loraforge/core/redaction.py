@@ -27,3 +27,14 @@ class RedactionFilter(logging.Filter):
         record.msg = redact(message).replace("\r", "\\r").replace("\n", "\\n")
         record.args = ()
         return True
+
+
+class StrangersFilter(logging.Filter):
+    """What Django calls suspicious, such as a wrong Host, is the sender's doing: one line, without our trace."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Rewrites the record; never drops it."""
+        if record.name.startswith("django.security."):
+            record.exc_info = None
+            record.levelno, record.levelname = logging.WARNING, "WARNING"
+        return True

@@ -290,10 +290,17 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024**2
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"redact": {"()": "loraforge.core.redaction.RedactionFilter"}},
+    "filters": {
+        "redact": {"()": "loraforge.core.redaction.RedactionFilter"},
+        "strangers": {"()": "loraforge.core.redaction.StrangersFilter"},
+    },
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "handlers": {
-        "console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["redact"]}
+        "console": {
+            "class": "logging.StreamHandler",
+            "formatter": "line",
+            "filters": ["strangers", "redact"],
+        }
     },
     # One line for every call to a node's file service says nothing.
     "loggers": {"httpx": {"level": "WARNING"}, "axes": {"level": "WARNING"}},

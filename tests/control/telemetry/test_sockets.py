@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import msgspec
 import pytest
+from channels.exceptions import StopConsumer
 from rest_framework_simplejwt.tokens import AccessToken
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
@@ -228,6 +229,26 @@ async def test_too_much_talk_is_cut_off(web: Web, alice: User) -> None:
     async with web.socket("/ws/me/", cookie=cookie) as long:
         await long.send("x" * 70_000)
         assert await closed_with(long) == 1009
+
+
+async def test_a_socket_is_closed_once_whatever_was_still_on_its_way() -> None:
+    """A second close breaks the web server's protocol, and each left a trace in the log."""
+    sent: list[dict[str, Any]] = []
+    come: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    come.put_nowait({"type": "websocket.connect"})
+    for _ in range(40):
+        come.put_nowait({"type": "websocket.receive", "text": "x"})
+    come.put_nowait({"type": "websocket.disconnect", "code": 1000})
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    talk: Any = SocketConsumer.as_asgi()
+    scope = {"type": "websocket", "path": "/ws/me/", "headers": [], "subprotocols": []}
+    with suppress(StopConsumer):
+        await asyncio.wait_for(talk(scope, come.get, send), WAIT_S)
+    assert [one["type"] for one in sent] == ["websocket.accept", "websocket.close"]
+    assert sent[1]["code"] == consumers.BAD_REQUEST
 
 
 async def test_notices_reach_their_owner_only(
