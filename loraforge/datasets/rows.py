@@ -193,9 +193,12 @@ def format_of(row: dict[str, Any]) -> str:
 
 
 def preview_cut(value: Any, depth: int = 0) -> Any:
-    """The value with long texts, long lists and deep nests cut, so that a row fits on a page."""
+    """The value with long texts, long lists and deep nests cut, so that a row fits on a page.
+
+    A zero byte is shown as ␀: rows may hold one, PostgreSQL's JSON may not.
+    """
     if isinstance(value, str):
-        return value if len(value) <= PREVIEW_TEXT else value[:PREVIEW_TEXT] + "…"
+        return _shown(value) if len(value) <= PREVIEW_TEXT else _shown(value[:PREVIEW_TEXT]) + "…"
     if depth >= PREVIEW_DEPTH and isinstance(value, (dict, list)):
         return "…"
     if isinstance(value, list):
@@ -203,8 +206,12 @@ def preview_cut(value: Any, depth: int = 0) -> Any:
         return kept if len(value) <= PREVIEW_ITEMS else [*kept, "…"]
     if isinstance(value, dict):
         pairs = list(value.items())[:PREVIEW_ITEMS]
-        return {key[:PREVIEW_TEXT]: preview_cut(item, depth + 1) for key, item in pairs}
+        return {_shown(key[:PREVIEW_TEXT]): preview_cut(item, depth + 1) for key, item in pairs}
     return value
+
+
+def _shown(text: str) -> str:
+    return text.replace("\0", "\u2400")
 
 
 class RowChecker:
@@ -296,7 +303,7 @@ class RowChecker:
 
 def _names(row: dict[str, Any]) -> str:
     """The first column names of a row, short: names are no secret, contents may be."""
-    return ", ".join(name[:30] for name in list(row)[:PREVIEW_ITEMS])
+    return ", ".join(_shown(name[:30]) for name in list(row)[:PREVIEW_ITEMS])
 
 
 def _parse(decode: Callable[[bytes], Any], line: bytes) -> dict[str, Any]:

@@ -215,6 +215,16 @@ def test_a_line_without_an_end_costs_no_memory() -> None:
     assert report.rows == 1
 
 
+def test_a_zero_byte_is_kept_out_of_what_the_database_stores() -> None:
+    """PostgreSQL's JSON takes none: the check of such a file never came to its end."""
+    good, bad = RowChecker(), RowChecker()
+    good.feed(b'{"text": "a\\u0000b", "k\\u0000": ["\\u0000"]}\n')
+    bad.feed(b'{"c\\u0000d": 1}\n')
+    report, refused = good.finish(), bad.finish()
+    assert (report.error_count, report.preview) == (0, [{"text": "a␀b", "k␀": ["␀"]}])
+    assert refused.errors[0].params == {"columns": "c␀d"}
+
+
 def test_previews_are_small_whatever_the_row() -> None:
     row = {
         "messages": [{"role": "assistant", "content": "x" * 10_000}] * 100,
