@@ -21,6 +21,7 @@ from loraforge.core.errors import Conflict, Denied, Invalid
 from loraforge.core.models import Setting
 from loraforge.core.texts import storable
 from loraforge.nodes import health
+from loraforge.nodes.joining import description_check
 from loraforge.nodes.models import Device, DeviceKind, Node, NodeState
 from loraforge.nodes.selectors import TOKEN_PREFIX
 from nodeagent.contract.joining import JoinRequest
@@ -31,7 +32,6 @@ log = logging.getLogger(__name__)
 NAME_RULE = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 CLOCK_SKEW_LIMIT_S = 2.0
 SAME_NODE_HEARD_S = 20.0
-FILE_URL_LENGTH = 200
 UNKNOWN_KEPT = 50
 PLACE_TASK = "scheduling.instances_place"
 REDIS_USERS_TASK = "nodelink.redis_users_review"
@@ -107,14 +107,7 @@ def node_join(*, node: Node, request: JoinRequest) -> Node:
             )
             % {"seconds": f"{skew_s:+.1f}"},
         )
-    if len(request.file_url) > FILE_URL_LENGTH:
-        raise Invalid(
-            "nodes:bad_join",
-            _(
-                "The address of the node's file service (--advertise) has more than %(n)d characters."
-            )
-            % {"n": FILE_URL_LENGTH},
-        )
+    description_check(request)
     node.refresh_from_db()
     _other_agent_refuse(node=node, request=request)
     before = NodeState(node.state)

@@ -102,6 +102,48 @@ def test_join_refusals() -> None:
     assert agent.post("/api/v1/agent/join/", {"node": "n1"}, format="json").status_code == 400
 
 
+GPU = {"uuid": "GPU-1", "index": 0, "name": "A100", "memory_bytes": 1}
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"file_url": "http://[::1"}, "--advertise"),
+        ({"file_url": "http://h:99999/"}, "--advertise"),
+        ({"file_url": "file:///etc/passwd"}, "--advertise"),
+        ({"file_url": "http://h/\0"}, "--advertise"),
+        ({"file_url": "http://h/\r\nX: y"}, "--advertise"),
+        ({"model_roots": ["/a\0b"]}, "--model-root"),
+        ({"model_roots": ["/a"] * 1000}, "--model-root"),
+        ({"cpu_count": -1}, "cpu_count"),
+        ({"cpu_count": 2**31}, "cpu_count"),
+        ({"cpu_slots": 1_000_000}, "cpu_slots"),
+        ({"memory_bytes": 2**63}, "memory_bytes"),
+        ({"disk_free_bytes": 2**64 - 1}, "disk_free_bytes"),
+        ({"gpus": [{**GPU, "index": -1}]}, "index"),
+        ({"gpus": [{**GPU, "memory_bytes": 2**63}]}, "memory_bytes"),
+        ({"gpus": [{**GPU, "uuid": "x" * 81}]}, "UUID"),
+        ({"gpus": [{**GPU, "uuid": "a\0"}]}, "UUID"),
+        ({"gpus": [GPU, GPU]}, "UUID"),
+        ({"gpus": [{**GPU, "uuid": f"g{n}"} for n in range(1025)]}, "1024"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_what_no_column_can_hold_is_refused_by_its_name(
+    changes: dict[str, Any], named: str
+) -> None:
+    node, token = services.node_add(actor=None, name="n1")
+    client = APIClient()
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
+    body = {**msgspec.to_builtins(request_of("n1")), **changes}
+    answer = client.post("/api/v1/agent/join/", body, format="json")
+    assert answer.status_code == 400
+    assert answer.json()["error"]["id"] == "nodes:bad_join"
+    assert named in answer.json()["error"]["message"]
+    node.refresh_from_db()
+    assert node.joined_at is None
+
+
 def test_a_second_agent_elsewhere_is_refused_a_restart_is_not() -> None:
     node, token = services.node_add(actor=None, name="n1")
     assert join(token, request_of("n1")).status_code == 200
