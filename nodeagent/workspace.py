@@ -46,7 +46,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
 class Walk(msgspec.Struct, kw_only=True):
     """What a walk gathered. skipped counts links, FIFOs, sockets, devices, folders too deep or closed to us,
-    names that are no UTF-8, and 1 for whatever lies behind MAX_FILES or MAX_ENTRIES.
+    names that are no UTF-8 or have control characters, and 1 for whatever lies behind MAX_FILES or MAX_ENTRIES.
     """
 
     files: list[Found] = []
@@ -143,12 +143,14 @@ def _walk_folder(descriptor: int, prefix: str, depth: int, into: Walk) -> None:
 
 
 def _is_text(name: str) -> bool:
-    """Whether it is UTF-8: os gives other bytes as lone surrogates, which no report can carry."""
+    """Whether it is UTF-8 on one line: os gives other bytes as lone surrogates, which no report can carry,
+    and a name with a line break can be signed for nobody.
+    """
     try:
         name.encode()
     except UnicodeEncodeError:
         return False
-    return True
+    return all(ord(letter) >= 32 for letter in name)  # noqa: PLR2004 - control characters
 
 
 def _found(path: str, known: os.stat_result) -> Found:

@@ -16,7 +16,7 @@ from loraforge.artifacts.selectors import INPUT_SALT
 from loraforge.core import outbox
 from loraforge.core.errors import NotFound, Unavailable
 from loraforge.instances.models import Attempt, Instance
-from loraforge.nodelink.files import file_read
+from loraforge.nodelink.files import file_read, is_plain_path
 from loraforge.nodes.models import Node
 from nodeagent.contract.reports import File
 
@@ -37,10 +37,8 @@ class _TrainerState(msgspec.Struct, kw_only=True):
 
 
 def _is_sound(file: File) -> bool:
-    """A node is believed about its files, not about its paths."""
-    parts = file.path.split("/")
-    is_plain = len(file.path) <= PATH_MAX and all(part not in {"", ".", ".."} for part in parts)
-    return is_plain and "\x00" not in file.path and file.size_bytes >= 0
+    """A node is believed about its files, not about its paths: one that cannot be fetched would end every zip."""
+    return len(file.path) <= PATH_MAX and is_plain_path(file.path) and file.size_bytes >= 0
 
 
 def _moment(seconds: float) -> datetime:

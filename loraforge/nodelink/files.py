@@ -111,11 +111,15 @@ class NodeFile:
         self.close()
 
 
+def is_plain_path(path: str) -> bool:
+    """True for a relative path that can be asked for: without ``..`` and without control characters."""
+    has_control = any(ord(letter) < 32 for letter in path)  # noqa: PLR2004
+    return not has_control and all(part not in {"", ".", ".."} for part in path.split("/"))
+
+
 def file_path(*, instance_id: int, attempt: int, path: str) -> str:
     """The file's address on its node, decoded. Raises NotFound for what is no plain relative path."""
-    parts = path.split("/")
-    is_plain = all(part not in {"", ".", ".."} for part in parts)
-    if not is_plain or any(ord(letter) < 32 for letter in path):  # noqa: PLR2004 - control characters
+    if not is_plain_path(path):
         raise _missing(path)
     return f"/jobs/{instance_id}/a{attempt}/{path}"
 

@@ -69,7 +69,10 @@ def test_a_manifest_is_taken_over_and_what_it_lacks_is_gone(attempt: Attempt) ->
 
 
 def test_paths_that_lead_out_are_left_out(attempt: Attempt) -> None:
-    bad = dict.fromkeys(("../x", "/etc/passwd", "a/../../b", "a//b", "", "x" * 1001, "a\x00b"), b"")
+    bad = dict.fromkeys(
+        ("../x", "/etc/passwd", "a/../../b", "a//b", "", "x" * 1001, "a\x00b", "a\nb", "a\x1bb"),
+        b"",
+    )
     manifest_store(attempt=attempt, files=manifest_of({**FILES, **bad}), complete=True)
     assert OutputFile.objects.filter(attempt=attempt, removed_at=None).count() == len(FILES)
 
