@@ -30,9 +30,9 @@ log = logging.getLogger(__name__)
 BLOCK_BYTES = 1024 * 1024
 # What a job leaves; its inputs and what shim and agent tell each other are nobody's to fetch.
 _PATH = re.compile(
-    r"/jobs/(\d+)/a(\d+)/(output/.+|console\.log|events\.jsonl)\Z", re.ASCII | re.DOTALL
+    r"/jobs/(\d{1,18})/a(\d{1,18})/(output/.+|console\.log|events\.jsonl)\Z", re.ASCII | re.DOTALL
 )
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)\Z")
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})\Z", re.ASCII)
 
 
 class Span(NamedTuple):
@@ -135,17 +135,17 @@ class FileService:
                 now=self._now(),
             )
         except TokenError as error:
-            log.warning("%s %s refused: %s", request.method, path, error)
+            log.warning("%s %r refused: %s", request.method, path, error)
             return _plain(str(error), 403)
         try:
             descriptor = await anyio.to_thread.run_sync(self._open, path)
         except UnsafePath:
-            log.warning("%s %s by %s: not a regular file", request.method, path, user)
+            log.warning("%s %r by %s: not a regular file", request.method, path, user)
             return _plain("not found", 404)
         except OSError:
             return _plain("not found", 404)
         answer = self._answer(request, descriptor)
-        log.info("%s %s by %s: %d", request.method, path, user, answer.status_code)
+        log.info("%s %r by %s: %d", request.method, path, user, answer.status_code)
         return answer
 
     def _open(self, path: str) -> int:

@@ -99,7 +99,18 @@ def test_ranges_outside(service: str, asked: str) -> None:
     assert answer.headers["content-range"] == f"bytes */{len(CONTENT)}"
 
 
-@pytest.mark.parametrize("asked", ["bytes=0-1,5-6", "lines=1-2", "bytes=5-2", "bytes=-"])
+# Python refuses to read numbers of some thousand digits: everybody could have a 500 and a trace in the log.
+MANY = "9" * 5000
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        *("bytes=0-1,5-6", "lines=1-2", "bytes=5-2", "bytes=-"),
+        *(f"bytes={MANY}-", f"bytes=-{MANY}", f"bytes=0-{MANY}"),
+    ],
+    ids=lambda asked: asked[:16],
+)
 def test_ranges_not_understood_give_all(service: str, asked: str) -> None:
     answer = fetch(service, PATH, range=asked)
     assert (answer.status_code, len(answer.content)) == (200, len(CONTENT))
@@ -156,6 +167,21 @@ def test_what_is_never_handed_out(service: str, path: str) -> None:
 
 def test_only_reading(service: str) -> None:
     assert httpx.post(service + quote(PATH), params={"token": sign(PATH)}).status_code == 405
+
+
+def test_numbers_without_end_are_no_numbers(service: str) -> None:
+    bearer = {"Authorization": f"Bearer {MANY}.u1.00"}
+    assert httpx.get(service + quote(PATH), headers=bearer).status_code == 403
+    assert fetch(service, f"/jobs/{MANY}/a1/output/x").status_code == 404
+
+
+def test_a_path_writes_no_line_of_its_own_into_the_log(
+    service: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    httpx.get(service + quote("/jobs/7/a1/\x1b[31m\n2026 ERROR forged"))
+    fetch(service, "/jobs/7/a1/output/\x1b[31m\rforged")
+    ours = [line.getMessage() for line in caplog.records if line.name == "nodeagent.files"]
+    assert all(line.isprintable() for line in ours)
 
 
 def test_the_log_holds_no_token(service: str, caplog: pytest.LogCaptureFixture) -> None:
