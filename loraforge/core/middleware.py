@@ -4,14 +4,15 @@ from ipaddress import ip_address
 from typing import Any
 
 from auditlog.middleware import AuditlogMiddleware
+from django.core.exceptions import SuspiciousOperation
 from django.db import InterfaceError, OperationalError
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.middleware.gzip import GZipMiddleware
 from django.utils.cache import add_never_cache_headers
 from django.utils.deprecation import MiddlewareMixin
 from django.utils.functional import SimpleLazyObject
 
-from loraforge.core.errorpages import error_answer, is_api
+from loraforge.core.errorpages import bad_request, error_answer, is_api, page_not_found
 from loraforge.core.errors import LoraForgeError, database_away
 
 
@@ -30,6 +31,20 @@ class ExpectedErrorMiddleware(MiddlewareMixin):
             message=exception.message,
             fields=exception.fields,
         )
+
+
+class PlainAddressMiddleware(MiddlewareMixin):
+    """Nothing lies at an address with a zero byte, and no page is asked about one; PostgreSQL would fail over it.
+
+    In a query the API's own checks find it, and name the field.
+    """
+
+    def process_request(self, request: HttpRequest) -> HttpResponse | None:
+        if "\0" in request.path_info:
+            return page_not_found(request, Http404())
+        if "%00" in request.META.get("QUERY_STRING", "") and not is_api(request):
+            return bad_request(request, SuspiciousOperation())
+        return None
 
 
 class NoStoreMiddleware(MiddlewareMixin):

@@ -75,6 +75,7 @@ MIDDLEWARE = [
     "loraforge.core.middleware.AuditMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "axes.middleware.AxesMiddleware",
+    "loraforge.core.middleware.PlainAddressMiddleware",
     "loraforge.core.middleware.NoStoreMiddleware",
     "loraforge.core.middleware.ExpectedErrorMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",

@@ -150,13 +150,42 @@ def test_odd_numbers_are_a_404(alice: User, client_of: ClientOf, number: str, ad
     assert client_of(alice).get(f"/api/v1/{address % number}").status_code == 404
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/api/v1/jobs/JOB/artifacts/x%00y",
+        "/api/v1/jobs/JOB/shares/a%00b/",
+    ],
+)
+@pytest.mark.parametrize("method", ["get", "delete"])
+def test_nothing_lies_at_an_address_with_a_zero_byte(
+    alice: User,
+    client: Client,
+    address: str,
+    method: str,
+    django_assert_max_num_queries: Any,
+) -> None:
+    """Not even a question to the database: PostgreSQL refuses it as an error of ours."""
+    client.force_login(alice)
+    job = JobFactory.create(owner=alice)
+    with django_assert_max_num_queries(2):  # who asks
+        answer = getattr(client, method)(address.replace("JOB", str(job.pk)))
+    assert answer.status_code == 404
+
+
 @pytest.mark.parametrize("number", ["9" * 26, "9" * 5000, "\u0661", "-1", "\0", ""])
 @pytest.mark.parametrize("address", ["/jobs/new/placement/?gpus=", "/jobs/new/?from="])
 def test_odd_numbers_in_a_pages_address(
     alice: User, client: Client, number: str, address: str
 ) -> None:
     client.force_login(alice)
-    assert client.get(address + quote(number)).status_code in {200, 404}
+    assert client.get(address + quote(number)).status_code in {200, 400, 404}
+
+
+@pytest.mark.parametrize("address", ["/jobs/?q=a%00", "/admin/instances/instance/?state=%00"])
+def test_no_page_is_asked_about_a_zero_byte(olga: User, client: Client, address: str) -> None:
+    client.force_login(olga)
+    assert client.get(address).status_code == 400
 
 
 @pytest.mark.parametrize("words", ["\0", "1\r\nX-Made: up", "\x7f", "2"])
