@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
@@ -32,10 +33,13 @@ from nodeagent.journal import Journal, JournalFault
 from nodeagent.probes.host import boot_id, host_sample, memory_total_bytes
 from nodeagent.probes.nvml import Nvml
 from nodeagent.reporter import Reporter, StreamKey
+from nodeagent.runtimes.base import Runtime
 from nodeagent.runtimes.choice import engine_choose, runtime_make
 from nodeagent.runtimes.preflight import EngineRefused
 from nodeagent.supervisor import POOL_THREADS, Supervisor
+from nodeagent.supervisor.caches import Caches
 from nodeagent.supervisor.closing import Manifests
+from nodeagent.supervisor.hub import HubCache
 from nodeagent.supervisor.outbox import Outbox
 from nodeagent.supervisor.parts import Parts
 from nodeagent.transfer.inputs import Fetcher
@@ -175,10 +179,31 @@ def swift_version(python: Path) -> str:
     return ""
 
 
-def _fetcher(settings: Settings, workspace: Workspace) -> Fetcher:
-    return Fetcher(
-        server=settings.server, token=settings.token, cache=settings.cache, workspace=workspace
+class Stores(NamedTuple):
+    """What a job's inputs, models and datasets come from."""
+
+    fetcher: Fetcher
+    hub: HubCache
+    caches: Caches
+
+
+def stores_make(settings: Settings, workspace: Workspace, runtime: Runtime) -> Stores:
+    """All below the one folder of caches."""
+    caches = Caches(folder=settings.cache, cap_bytes=settings.cache_max_bytes)
+    fetcher = Fetcher(
+        server=settings.server,
+        token=settings.token,
+        cache=settings.cache,
+        workspace=workspace,
+        make_room=caches.make_room,
     )
+    hub = HubCache(
+        folder=settings.cache,
+        runtime=runtime,
+        token_get=fetcher.secret_get,
+        make_room=caches.make_room,
+    )
+    return Stores(fetcher, hub, caches)
 
 
 def _reporter(node: Node, answer: JoinAnswer, journal: Journal, rewinds: Rewinds) -> Reporter:
@@ -202,19 +227,18 @@ class Agent:
         workspace = Workspace(settings.folder)
         rewinds: Rewinds = queue.SimpleQueue()
         self.reporter = _reporter(node, answer, journal, rewinds)
-        self._fetcher = _fetcher(settings, workspace)
+        runtime = runtime_make(
+            settings, engine=node.engine, cluster=answer.cluster, devices=len(node.devices)
+        )
+        self._stores = stores_make(settings, workspace, runtime)
         pool = ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="job")
         self.supervisor = Supervisor(
             parts=Parts(
                 node=settings.name,
                 boot_id=boot,
-                runtime=runtime_make(
-                    settings,
-                    engine=node.engine,
-                    cluster=answer.cluster,
-                    devices=len(node.devices),
-                ),
-                fetcher=self._fetcher,
+                runtime=runtime,
+                fetcher=self._stores.fetcher,
+                hub=self._stores.hub,
                 reporter=self.reporter,
                 outbox=Outbox(node=settings.name, journal=journal, reporter=self.reporter),
                 manifests=Manifests(),
@@ -229,6 +253,7 @@ class Agent:
             rewinds=rewinds,
             devices=node.devices,
         )
+        self._stores.caches.live = self.supervisor.live_records
         self.commands = Commands(journal=journal, supervisor=self.supervisor)
         key = bytes.fromhex(answer.file_key)
         self._files = FileService(workspace=workspace, key=key, sock=sock, now=AgreedClock().now)
@@ -254,6 +279,7 @@ class Agent:
     def start(self) -> None:
         self.reporter.start()
         self.supervisor.start()
+        self._stores.caches.start()
         self._files.start()
         self._heart.start()
         self._canary.start()
@@ -265,7 +291,8 @@ class Agent:
         self._files.stop()
         self.supervisor.stop()
         self.reporter.stop()
-        self._fetcher.close()
+        self._stores.caches.stop()
+        self._stores.fetcher.close()
         log.info("ended; trainings go on")
 
 

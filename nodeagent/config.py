@@ -20,6 +20,9 @@ LAST_PORT = 65_535
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 
+# Where the model hubs are, for what fetches from them.
+HUB_ADDRESSES = ("HF_ENDPOINT", "MODELSCOPE_ENDPOINT", "MODELSCOPE_DOMAIN")
+
 # What a trainer inherits from the agent's environment. Everything else, the node token first of all,
 # stays out of it.
 TRAINER_INHERITS = (
@@ -74,6 +77,8 @@ class Containers(msgspec.Struct, frozen=True, kw_only=True):
     shm_bytes: int = 2 * 1024**3
     tmp_bytes: int = 1024**3
     network: str = "none"
+    fetch_network: str = "bridge"
+    hub_env: dict[str, str] = {}
     gpus: str = "auto"
     proxies: dict[str, str] = {}
 
@@ -99,6 +104,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     plugin_folder: Path = PLUGIN_FOLDER
     trainer_env: dict[str, str] = {}
     containers: Containers = Containers()
+    cache_max_bytes: int = 0  # 0 = as much as leaves a tenth of the disk free
     limits: dict[str, float] = msgspec.field(default_factory=lambda: dict(STEP_LIMITS_S))
 
     @property
@@ -213,6 +219,8 @@ def _containers(env: Mapping[str, str]) -> Containers:
         shm_bytes=size_bytes(given("LORAFORGE_JOB_SHM", "2g"), what="LORAFORGE_JOB_SHM"),
         tmp_bytes=size_bytes(given("LORAFORGE_JOB_TMP", "1g"), what="LORAFORGE_JOB_TMP"),
         network=given("LORAFORGE_JOB_NETWORK", "none"),
+        fetch_network=given("LORAFORGE_FETCH_NETWORK", "bridge"),
+        hub_env={key: env[key] for key in HUB_ADDRESSES if key in env},
         gpus=gpus,
         proxies={key: env[key] for key in PROXIES if key in env},
     )
@@ -274,5 +282,8 @@ def settings_read(
         model_roots=_roots(given.model_root, env, data),
         trainer_env={key: env[key] for key in TRAINER_INHERITS if key in env},
         containers=_containers(env),
+        cache_max_bytes=size_bytes(
+            env.get("LORAFORGE_CACHE_MAX") or "0", what="LORAFORGE_CACHE_MAX"
+        ),
         limits=_limits(env),
     )

@@ -75,6 +75,7 @@ class Record(msgspec.Struct, kw_only=True):
     detail: str = ""
     sizes: dict[str, int] = {}
     steps: dict[str, Step] = {}
+    fetched: dict[str, str] = {}  # target of a fetch -> its folder in the cache
     removed: bool = False
 
     @property

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _SUBFOLDERS = ("output", "control", "inputs", "work", "run", "tmp")
+SECRETS_FILE = "secrets.json"  # below run; see paths.SECRETS
 MAX_DEPTH = 32
 MAX_FILES = 50_000  # of a manifest, which travels as one report
 MAX_ENTRIES = 500_000  # looked at on a walk, folders and skipped things included
@@ -232,6 +233,35 @@ class JobFolder:
         finally:
             os.close(root)
         return result
+
+    def inputs_remove(self) -> str:
+        """After the end: a dataset stays in the cache for a day, and no copy longer. What rm complained of."""
+        return _run("rm", "-rf", "--one-file-system", "--", str(self.inputs))
+
+    def secrets_put(self, data: bytes) -> None:
+        """Leave the secrets that the training needs; before the start, so that nothing is planted."""
+        self.secrets_remove()
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(self.run / SECRETS_FILE, flags, 0o400)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+
+    def secrets_remove(self) -> None:
+        """After the end, whatever the job made of its folder."""
+        try:
+            folder = os.open(self.path, _FOLDER_FLAGS)
+        except FileNotFoundError:
+            return
+        try:
+            run = _open_component("run", _FOLDER_FLAGS, folder, "run")
+            try:
+                os.unlink(SECRETS_FILE, dir_fd=run)
+            finally:
+                os.close(run)
+        except FileNotFoundError:
+            return  # it had none
+        finally:
+            os.close(folder)
 
     def control_put(self, name: str) -> None:
         """Leave a control file (``save``, ``stop``) for the trainer's plugin."""

@@ -17,7 +17,7 @@ from unfold.widgets import UnfoldAdminSelectWidget
 from loraforge.accounts import admin_columns as columns
 from loraforge.accounts import services
 from loraforge.accounts.admin_base import ReadOnlyModelAdmin, person
-from loraforge.accounts.models import ApiToken, Role, User
+from loraforge.accounts.models import ApiToken, Role, Secret, User
 
 ROLE_LOOKS = {Role.ADMIN: "danger", Role.OPERATOR: "warning", Role.RESEARCHER: "info"}
 
@@ -180,6 +180,22 @@ class ApiTokenAdmin(ReadOnlyModelAdmin):
             lambda token: services.token_revoke(actor=person(request), token=token),
             done=_("Revoked."),
         )
+
+
+@admin.register(Secret)
+class SecretAdmin(ReadOnlyModelAdmin):
+    """Who has stored which secrets. What they are, nobody sees."""
+
+    list_display = ("kind", "owner_shown", "created", "changed")
+    list_filter = ("kind", ("owner", columns.filter_titled(gettext_lazy("owner"))))
+    search_fields = ("owner__username",)
+    list_select_related = ("owner",)
+    shown = ((None, ("kind", "owner_shown", "created", "changed", "audited")),)
+
+    owner_shown = columns.linked("owner", gettext_lazy("owner"))
+    created = columns.when("created_at", gettext_lazy("created"))
+    changed = columns.when("changed_at", gettext_lazy("changed"))
+    audited = columns.audited()
 
 
 if admin.site.is_registered(Group):

@@ -8,7 +8,7 @@ from django.contrib.auth.forms import AuthenticationForm
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from loraforge.accounts.models import User
+from loraforge.accounts.models import SecretKind, User
 
 INPUT = {"class": "form-control"}
 
@@ -70,3 +70,20 @@ class TokenForm(forms.Form):
         """The moment it ends; None = never."""
         days = self.cleaned_data["days"]
         return timezone.now() + timedelta(days=int(days)) if days else None
+
+
+class SecretForm(forms.Form):
+    """A secret for a service elsewhere; the field never shows what was typed before."""
+
+    kind = forms.ChoiceField(
+        label=_("Kind"),
+        choices=SecretKind.choices,
+        widget=forms.Select(attrs={"class": "form-select"}),
+    )
+    value = forms.CharField(
+        label=_("Secret"),
+        max_length=2000,
+        widget=forms.PasswordInput(
+            attrs={**INPUT, "autocomplete": "off", "placeholder": _("Paste it here")}
+        ),
+    )

@@ -56,5 +56,41 @@ class ApiToken(models.Model):
         return hashlib.sha256(text.encode()).hexdigest()
 
 
+class SecretKind(models.TextChoices):
+    """What a secret opens."""
+
+    MODELSCOPE = "modelscope", _("ModelScope token")
+    HUGGINGFACE = "huggingface", _("Hugging Face token")
+    WANDB = "wandb", _("Weights & Biases API key")
+    SWANLAB = "swanlab", _("SwanLab API key")
+
+
+class Secret(models.Model):
+    """A person's secret for a service elsewhere. Only its sealed form is kept, and it is never shown again."""
+
+    owner = models.ForeignKey(User, on_delete=models.CASCADE, related_name="secrets")
+    kind = models.CharField(_("kind"), max_length=12, choices=SecretKind.choices)
+    sealed = models.BinaryField()
+    created_at = models.DateTimeField(db_default=Now())
+    changed_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        verbose_name = _("secret")
+        verbose_name_plural = _("secrets")
+        ordering = ("kind",)
+        constraints = [
+            models.UniqueConstraint(fields=("owner", "kind"), name="accounts_secret_once")
+        ]
+
+    def __str__(self) -> str:
+        return str(self.get_kind_display())
+
+    @property
+    def purpose(self) -> str:
+        """What it is sealed for: a row that is copied to another person does not open."""
+        return f"{self.owner_id}:{self.kind}"
+
+
 auditlog.register(User, exclude_fields=["password", "last_login"])
 auditlog.register(ApiToken, exclude_fields=["digest", "last_used_at"])
+auditlog.register(Secret, include_fields=["owner", "kind", "changed_at"])

@@ -1,5 +1,6 @@
 """Writes: people, their passwords, their API tokens."""
 
+import logging
 import secrets
 from datetime import datetime
 
@@ -11,12 +12,16 @@ from django.utils.translation import gettext as _
 
 from loraforge.accounts import access
 from loraforge.accounts.access import Action
-from loraforge.accounts.models import ApiToken, Role, User
+from loraforge.accounts.models import ApiToken, Role, Secret, SecretKind, User
+from loraforge.accounts.sealing import Unsealable, seal, unseal
 from loraforge.core import audit
 from loraforge.core.errors import Conflict, Denied, Invalid, NotFound
 
 TOKEN_BYTES = 32
 TOKENS_PER_USER_MAX = 50
+SECRET_MAX = 2_000
+
+log = logging.getLogger(__name__)
 
 
 def _require_administrator(actor: User | None) -> None:
@@ -142,6 +147,49 @@ def token_delete(*, actor: User, token_id: int) -> None:
     if token is None:
         raise NotFound("api:not_found", _("Not found."))
     token.delete()
+
+
+@transaction.atomic
+def secret_put(*, actor: User, kind: str, value: str) -> Secret:
+    """Keep a secret of one's own, in place of the one of this kind. Raises Invalid with the field."""
+    if kind not in SecretKind.values:
+        text = _("There is no such kind of secret. One of: %(kinds)s.")
+        text = text % {"kinds": ", ".join(SecretKind.values)}
+        raise Invalid("accounts:unknown_secret", text, fields={"kind": [text]})
+    value = value.strip()
+    if not value or len(value) > SECRET_MAX or not value.isascii() or not value.isprintable():
+        text = _(
+            "A token is one line of at most %(limit)s letters, digits and signs. Copy it again."
+        )
+        text = text % {"limit": SECRET_MAX}
+        raise Invalid("accounts:bad_secret", text, fields={"value": [text]})
+    secret = Secret.objects.select_for_update().filter(owner=actor, kind=kind).first()
+    secret = secret or Secret(owner=actor, kind=kind)
+    secret.sealed = seal(value, purpose=secret.purpose)
+    secret.changed_at = timezone.now()
+    secret.save()
+    secret.refresh_from_db()
+    return secret
+
+
+def secret_delete(*, actor: User, kind: str) -> None:
+    """Forget one of one's own secrets. Raises NotFound."""
+    secret = Secret.objects.filter(owner=actor, kind=kind).first()
+    if secret is None:
+        raise NotFound("api:not_found", _("Not found."))
+    secret.delete()
+
+
+def secret_open(*, owner: User, kind: SecretKind) -> str | None:
+    """The secret itself, for the node that prepares a job of its owner; None when there is none."""
+    secret = Secret.objects.filter(owner=owner, kind=kind).first()
+    if secret is None:
+        return None
+    try:
+        return unseal(bytes(secret.sealed), purpose=secret.purpose)
+    except Unsealable:
+        log.error("the secret %s of user %s does not open any more", kind, owner.pk)
+        return None
 
 
 def token_revoke(*, actor: User, token: ApiToken) -> None:

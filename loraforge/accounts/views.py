@@ -16,7 +16,7 @@ from django.views.generic import View
 
 from loraforge.accounts import services
 from loraforge.accounts.entrypoints import Page
-from loraforge.accounts.forms import PasswordForm, SignInForm, TokenForm
+from loraforge.accounts.forms import PasswordForm, SecretForm, SignInForm, TokenForm
 from loraforge.accounts.models import User
 from loraforge.core.errors import LoraForgeError
 
@@ -88,6 +88,8 @@ class AccountPage(Page):
                 "password_form": PasswordForm(user=self.person),
                 "token_form": TokenForm(),
                 "tokens": self.person.api_tokens.all(),
+                "secret_form": SecretForm(),
+                "secrets": self.person.secrets.all(),
                 **kwargs,
             }
         )
@@ -97,6 +99,8 @@ class AccountPage(Page):
             "password": self._password,
             "token": self._token,
             "token_delete": self._token_delete,
+            "secret": self._secret,
+            "secret_delete": self._secret_delete,
         }
         handler = handlers.get(request.POST.get("what", ""))
         return handler() if handler else redirect("accounts:account")
@@ -136,4 +140,21 @@ class AccountPage(Page):
         number = self.request.POST.get("token", "")
         services.token_delete(actor=self.person, token_id=int(number) if number.isdigit() else 0)
         messages.success(self.request, _("The API token was deleted."))
+        return redirect("accounts:account")
+
+    def _secret(self) -> HttpResponse:
+        form = SecretForm(self.request.POST)
+        if form.is_valid():
+            try:
+                services.secret_put(actor=self.person, **form.cleaned_data)
+            except LoraForgeError as error:
+                form.add_error("value", error.message)
+            else:
+                messages.success(self.request, _("The secret was stored."))
+                return redirect("accounts:account")
+        return self._again(secret_form=form)
+
+    def _secret_delete(self) -> HttpResponse:
+        services.secret_delete(actor=self.person, kind=self.request.POST.get("kind", ""))
+        messages.success(self.request, _("The secret was deleted."))
         return redirect("accounts:account")

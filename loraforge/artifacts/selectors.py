@@ -23,7 +23,7 @@ Asker = User | AnonymousUser
 
 INPUT_SALT = "loraforge.artifacts.input"
 # Longer than a dataset's: a checkpoint of a whole model may be fetched in several goes.
-INPUT_MAX_AGE_S = 6 * 3600
+INPUT_MAX_AGE_S = 24 * 3600  # an image and a model may have to come before
 
 _LIVE_FILES = frozenset({paths.CONSOLE_FILE, paths.EVENTS_FILE, paths.METRICS_FILE})
 

@@ -87,6 +87,39 @@ FAILURES: dict[str, tuple[Promise, Promise]] = {
             "The line below names the step. Retry later; a slow download goes on where it was."
         ),
     ),
+    "user:hub_denied": (
+        gettext_lazy("The model or dataset was not found at its hub, or is not for everybody."),
+        gettext_lazy(
+            "Check its name. If only you may have it, store your token on the account page, then start "
+            "a new job from this one."
+        ),
+    ),
+    "user:hub_revision": (
+        gettext_lazy("The model has no such revision."),
+        gettext_lazy("Correct the model revision in a new job from this one."),
+    ),
+    "user:secret_missing": (
+        gettext_lazy("The job needs a key that is not stored."),
+        gettext_lazy("Store it on the account page, then start a new job from this one."),
+    ),
+    "node:hub_unreachable": (
+        gettext_lazy("The node could not reach the model hub."),
+        gettext_lazy("Retry later, or choose a model or dataset that is on the node already."),
+    ),
+    "node:fetch_failed": (
+        gettext_lazy("The model or dataset could not be downloaded."),
+        gettext_lazy("The line below tells why. Retry; if it happens again, tell an operator."),
+    ),
+    "node:no_fetch_network": (
+        gettext_lazy("This node downloads nothing from model hubs."),
+        gettext_lazy("Choose a model and data that are on the node, or another node."),
+    ),
+    "node:no_network": (
+        gettext_lazy(
+            "The job reports to a service elsewhere, and jobs on this node have no network."
+        ),
+        gettext_lazy("Choose another node, or report to none in a new job from this one."),
+    ),
     "image:missing": (
         gettext_lazy("The training image is not on the node and cannot be pulled."),
         gettext_lazy("Ask an operator to pull it, or to check the registry; then retry."),

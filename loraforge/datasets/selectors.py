@@ -22,7 +22,7 @@ from loraforge.nodes.models import Node
 Asker = User | AnonymousUser
 
 INPUT_SALT = "loraforge.datasets.input"
-INPUT_MAX_AGE_S = 3600
+INPUT_MAX_AGE_S = 24 * 3600  # an image and a model may have to come before
 # How far into a file a preview looks; what lies behind is to be had by downloading it.
 PREVIEW_SCAN_BYTES = 64 * 1024**2
 
@@ -92,7 +92,7 @@ def dataset_for_node(*, node: Node, signed: str) -> Dataset:
     except signing.BadSignature as error:  # also its subclass SignatureExpired
         raise Denied(
             "datasets:bad_input_url",
-            _("This address is wrong or older than an hour; the command will be sent again."),
+            _("This address is wrong or older than a day; the command will be sent again."),
         ) from error
     if claims["node"] != node.name:
         raise Denied("datasets:bad_input_url", _("This address was made for another node."))

@@ -150,7 +150,7 @@ def datasets_sweep() -> int:
 
 
 def input_url(*, dataset: Dataset, node: Node) -> str:
-    """The relative address at which this node, and no other, fetches the dataset for an hour."""
+    """The relative address at which this node, and no other, fetches the dataset for a day."""
     require_bytes(dataset)
     claims = {"node": node.name, "dataset": dataset.pk, "sha256": dataset.sha256}
     signed = signing.dumps(claims, salt=INPUT_SALT)

@@ -12,23 +12,28 @@ from typing import Literal
 import msgspec
 from django.conf import settings
 
+from loraforge.accounts.models import SecretKind
 from loraforge.artifacts.models import OutputFile
 from loraforge.artifacts.selectors import input_files
 from loraforge.artifacts.services import input_url as file_url
 from loraforge.datasets.services import input_url
+from loraforge.gateway.secrets import secret_url
 from loraforge.instances.models import Attempt
 from loraforge.instances.states import State
 from loraforge.nodelink.commands import command_send
 from loraforge.nodes.models import Device, DeviceKind
+from loraforge.training.hub import HubFetch
 from loraforge.training.launch import Launch, Resume, ResumeFile, launch_freeze
 from loraforge.training.models import Job
 from nodeagent.contract import paths
 from nodeagent.contract.commands import (
     Checkpoint,
     Command,
+    Fetch,
     Input,
     Mount,
     Remove,
+    SecretInput,
     Source,
     Start,
     Stop,
@@ -131,6 +136,12 @@ def start_build(attempt: Attempt) -> Start:
         mounts=[]
         if launch.model_path is None
         else [Mount(target=paths.MODEL, path=launch.model_path)],
+        fetches=[_fetch(one, attempt) for one in launch.fetches],
+        secrets=[
+            SecretInput(name=name, url=secret_url(attempt=attempt, kind=SecretKind(kind)))
+            for name, kind in launch.secrets.items()
+        ],
+        network=launch.network,
         processes=launch.processes,
         image=launch.image,
         save_every_s=launch.save_every_s,
@@ -186,6 +197,33 @@ def _checkpoint_input(
     )
 
 
+def _revision_before(wanted: HubFetch, attempt: Attempt) -> str:
+    """A next attempt goes on with the model that the first one had, though its hub has a newer one.
+
+    ModelScope names no revision that could be asked for again.
+    """
+    if wanted.kind != "model" or wanted.hub != "huggingface":
+        return ""
+    before = Attempt.objects.filter(instance_id=attempt.instance_id, number__lt=attempt.number)
+    for steps in before.order_by("number").values_list("steps", flat=True):
+        if revision := steps.get("model", {}).get("revision", ""):
+            return str(revision)
+    return ""
+
+
+def _fetch(wanted: HubFetch, attempt: Attempt) -> Fetch:
+    """With the way to the owner's token, whether there is one or not: the node asks when it needs it."""
+    return msgspec.convert(
+        {
+            **wanted.plain,
+            "revision": wanted.revision or _revision_before(wanted, attempt),
+            "token_url": secret_url(attempt=attempt, kind=SecretKind(wanted.hub)),
+            "user": str(attempt.instance.owner_id),
+        },
+        Fetch,
+    )
+
+
 def spec_hash(start: Start) -> str:
     """SHA-256 over all that decides what runs: not the id, the time, or where the inputs come from."""
     plain = msgspec.to_builtins(start)
@@ -193,4 +231,12 @@ def spec_hash(start: Start) -> str:
         del plain[key]
     for one in plain["inputs"]:
         del one["url"], one["source"]
+    for one in plain["fetches"]:
+        del one["token_url"]
+    for one in plain["secrets"]:
+        del one["url"]
+    # what came later counts only where it is used: a start of before keeps its hash
+    for key in ("fetches", "secrets", "network"):
+        if not plain[key]:
+            del plain[key]
     return hashlib.sha256(msgspec.json.encode(plain, order="deterministic")).hexdigest()

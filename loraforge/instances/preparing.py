@@ -20,7 +20,7 @@ _BYTES_MAX = 2**60
 class Stage:
     """One part of the way. ended_at None = under way, or never ended; seconds None = not known then.
 
-    done_bytes, total_bytes: of what is fetched, 0 = not known.
+    done_bytes, total_bytes: of what is fetched, 0 = not known. revision: as the model hub names it.
     """
 
     name: str
@@ -30,6 +30,7 @@ class Stage:
     done_bytes: int = 0
     total_bytes: int = 0
     detail: str = ""
+    revision: str = ""
 
     @property
     def percent(self) -> int | None:
@@ -45,6 +46,7 @@ def steps_plain(steps: Iterable[Step]) -> dict[str, dict[str, Any]]:
             "done_bytes": min(max(step.done_bytes, 0), _BYTES_MAX),
             "total_bytes": min(max(step.total_bytes, 0), _BYTES_MAX),
             "detail": storable(step.detail, length=DETAIL_LENGTH),
+            "revision": storable(step.revision, length=DETAIL_LENGTH),
         }
         for step in steps
         if step.name in list(StepName) and _MOMENT_MIN <= step.began <= _MOMENT_MAX
@@ -75,6 +77,7 @@ def _stage_of_step(attempt: Attempt, name: str) -> Stage:
     began = datetime.fromtimestamp(kept["began"], UTC)
     ended = datetime.fromtimestamp(kept["ended"], UTC) if kept["ended"] else None
     told = {key: kept[key] for key in ("done_bytes", "total_bytes", "detail")}
+    told["revision"] = kept.get("revision", "")
     return _stage(attempt, name, began, ended, **told)
 
 

@@ -36,6 +36,7 @@ def _people() -> list[dict[str, Any]]:
     return [
         _item(_("Users"), "person", "accounts_user"),
         _item(_("API tokens"), "key", "accounts_apitoken"),
+        _item(_("Secrets"), "lock", "accounts_secret"),
         _item(_("Failed sign-ins"), "lock", "axes_accessattempt"),
     ]
 

@@ -10,6 +10,8 @@ from loraforge.settings.env import BASE_DIR, data_folder, env, secret_key
 
 DATA = data_folder()
 SECRET_KEY = secret_key(DATA)
+# keys of before: what they signed or sealed is still taken
+SECRET_KEY_FALLBACKS = env.list("LORAFORGE_SECRET_KEY_FALLBACKS", default=[])
 DEBUG = False
 PORT = env.int("LORAFORGE_PORT", default=8000)
 ALLOWED_HOSTS = env.list(

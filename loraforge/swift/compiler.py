@@ -99,7 +99,8 @@ def compile_env(
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }
-    remote = [*_items(arguments, "dataset"), *_items(arguments, "val_dataset")]
+    given = [*_items(arguments, "dataset"), *_items(arguments, "val_dataset")]
+    remote = [one for one in given if not str(one).startswith(f"{paths.DATA}/")]
     if platform.model.startswith("/") and not remote:
         env |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
     return env

@@ -4,11 +4,13 @@ import secrets
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
 from django.conf import settings
 
 from loraforge.datasets.models import Dataset
 from loraforge.swift.catalogue import DEFAULT_VERSION, Value
 from loraforge.swift.compiler import PlatformArguments, compile_argv, compile_env
+from loraforge.training import hub
 from loraforge.training.checks import Verdict
 from loraforge.training.launch import input_name
 from loraforge.training.models import Job, JobDataset
@@ -77,21 +79,26 @@ def frozen_columns(
     """Column -> value for the job's row."""
     draft = verdict.draft
     seed = seed_of(verdict.arguments, seed_before)
-    arguments = arguments_with_remote(verdict)
-    platform = platform_arguments(verdict, rows=rows, seed=seed)
+    use_hf = verdict.model_hub == hub.HUGGINGFACE or verdict.arguments.get("use_hf") is True
+    arguments, fetches = hub.datasets_rewrite(arguments_with_remote(verdict), use_hf=use_hf)
+    platform = msgspec.structs.replace(
+        platform_arguments(verdict, rows=rows, seed=seed), model=paths.MODEL
+    )
     own = {name for name in ("model_type", "template") if getattr(draft, name)}
-    revision = verdict.arguments.get("model_revision", "")
+    revision = str(verdict.arguments.get("model_revision", ""))
+    model = hub.model_fetch(model=verdict.model, hub=verdict.model_hub, revision=revision)
     return {
         "command": draft.command,
         "arguments": {key: one for key, one in verdict.arguments.items() if key not in own},
         "model": verdict.model,
         "model_hub": verdict.model_hub,
-        "model_revision": str(revision),
+        "model_revision": revision,
         "model_type": verdict.model_type,
         "template": verdict.template,
         "seed": seed,
         "argv": compile_argv(draft.command, arguments, platform=platform),
         "env": compile_env(arguments, platform=platform, save_every_s=settings.CHECKPOINT_EVERY_S),
+        "fetches": [one.plain for one in (*([model] if model else []), *fetches)],
         "catalogue_version": DEFAULT_VERSION,
         "image": settings.SWIFT_IMAGE,
     }

@@ -16,6 +16,7 @@ from django.db import transaction
 
 from loraforge.datasets.models import Dataset
 from loraforge.nodes.models import DeviceKind
+from loraforge.training.hub import HubFetch, needs_network, needs_secrets
 from loraforge.training.models import Job, JobDataset
 from nodeagent.contract import paths
 
@@ -73,7 +74,8 @@ class Launch:
 
     argv: what follows the Python executable. resume: the checkpoint whose files are inputs too.
     model_path: a folder on the node to mount at `paths.MODEL`, None for a model of a hub.
-    save_every_s: seconds between timed checkpoints.
+    save_every_s: seconds between timed checkpoints. fetches: of model hubs. network: the training itself
+    speaks to others. secrets: name of an environment variable -> kind of the owner's secret.
     """
 
     argv: list[str]
@@ -84,6 +86,9 @@ class Launch:
     image: str
     processes: int
     save_every_s: int
+    fetches: list[HubFetch]
+    network: bool
+    secrets: dict[str, str]
 
 
 def input_target(job_dataset: JobDataset) -> str:
@@ -157,6 +162,9 @@ def launch_freeze(*, job: Job, attempt: int, device_kind: str) -> Launch:
         image=locked.image,
         processes=int(kept["processes"]),
         save_every_s=settings.CHECKPOINT_EVERY_S,
+        fetches=[HubFetch(**one) for one in locked.fetches],
+        network=needs_network(locked.arguments),
+        secrets=needs_secrets(locked.arguments),
     )
 
 

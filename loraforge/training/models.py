@@ -32,6 +32,9 @@ class Job(models.Model):
     seed = models.BigIntegerField(default=42)
     argv = models.JSONField(default=list)  # frozen at submit; what follows the Python executable
     env = models.JSONField(default=dict)
+    fetches = models.JSONField(
+        default=list
+    )  # frozen too: what its node has of model hubs; see `hub`
     # attempt number -> {"argv", "device_kind", "processes"} as sent to its node; see `launch`
     launched = models.JSONField(default=dict)
     # number of the attempt that is to go on from a checkpoint -> `launch.Resume` as plain data

@@ -41,6 +41,34 @@ class Mount(msgspec.Struct, frozen=True, kw_only=True):
     path: str
 
 
+class Fetch(msgspec.Struct, frozen=True, kw_only=True):
+    """A model or dataset of a model hub, which the node fetches into its cache before the start.
+
+    The job sees it read-only at target. revision: empty = the newest. subfolder: of a model; only that is
+    fetched. token_url: where the node gets the owner's token for this hub, relative and signed; tried
+    only where nobody may have it without. What was fetched with it is kept for this user alone.
+    """
+
+    target: str
+    kind: Literal["model", "dataset"]
+    hub: Literal["huggingface", "modelscope"]
+    repo: str
+    revision: str = ""
+    subfolder: str = ""
+    token_url: str = ""
+    user: str = ""
+
+
+class SecretInput(msgspec.Struct, frozen=True, kw_only=True):
+    """A secret of the owner that the training needs as the environment variable of this name.
+
+    url: where the node gets it, relative and signed. It travels by a file that only the job may read.
+    """
+
+    name: str
+    url: str
+
+
 class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start"):
     """Start one attempt of an instance.
 
@@ -48,6 +76,7 @@ class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start"):
     devices: GPU UUIDs, or ``cpu-<n>`` slots; empty never happens.
     processes: > 1 = one training over that many local processes (torchrun).
     spec_hash: SHA-256 over all that decides what runs; same name with another hash is refused.
+    network: the training itself speaks to others; without it a container has no network at all.
     """
 
     id: str
@@ -59,6 +88,9 @@ class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start"):
     env: dict[str, str] = {}
     inputs: list[Input] = []
     mounts: list[Mount] = []
+    fetches: list[Fetch] = []
+    network: bool = False
+    secrets: list[SecretInput] = []
     processes: int = 1
     image: str = ""
     save_every_s: int = 600
@@ -127,9 +159,11 @@ def command_parse(raw: bytes) -> Command:
 __all__ = [
     "Checkpoint",
     "Command",
+    "Fetch",
     "Input",
     "Mount",
     "Remove",
+    "SecretInput",
     "Source",
     "Start",
     "Stop",

@@ -8,8 +8,14 @@ OUTPUT = "/lf/job/output"
 EVENTS = "/lf/job/events.jsonl"
 CONTROL = "/lf/job/control"
 INPUTS = "/lf/inputs"
+SECRETS = "/lf/job/run/secrets.json"  # name of an environment variable -> its value
 MODEL = "/lf/model"
+DATA = "/lf/data"  # datasets of a model hub: DATA/<n>/<name of the dataset>
 PLUGIN = "/lf/plugin"
+
+# What a fetching program sees, and a job never does.
+FETCH = "/lf/fetch"
+FETCH_TOKEN = "/lf/fetch-token"  # noqa: S105 - where a token lies
 
 # Inside a job's directory on the node (design.md section 6: relied on from outside).
 CONSOLE_FILE = "console.log"

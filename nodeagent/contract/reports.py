@@ -27,7 +27,8 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True, tag="chunk"):
 class Step(msgspec.Struct, frozen=True, kw_only=True):
     """A step of getting an attempt ready, by the node's clock; ended 0 = under way. name: see StepName.
 
-    done_bytes, total_bytes: of what is fetched, 0 = not known. detail: one line for people.
+    done_bytes, total_bytes: of what is fetched, 0 = not known. detail: one line for people. revision: of
+    what came from a model hub, as that hub names it.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     done_bytes: int = 0
     total_bytes: int = 0
     detail: str = ""
+    revision: str = ""
 
 
 class PhaseChange(msgspec.Struct, frozen=True, kw_only=True, tag="phase"):

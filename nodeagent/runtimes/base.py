@@ -46,6 +46,21 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     mounts: dict[str, Path]
     processes: int = 1
     image: str = ""
+    network: bool = False
+
+
+class Errand(msgspec.Struct, frozen=True, kw_only=True):
+    """A short program of ours with network: fetches into a folder, which it sees at `paths.FETCH`.
+
+    argv: behind the Python executable, with the paths of the contract. token: a file that it alone may
+    read, seen at `paths.FETCH_TOKEN`; None = it has none.
+    """
+
+    name: str
+    folder: Path
+    argv: list[str]
+    image: str = ""
+    token: Path | None = None
 
 
 class Signal(StrEnum):
@@ -124,6 +139,27 @@ class Runtime(Protocol):
 
     def running(self, known: Iterable[tuple[str, JobFolder]]) -> list[str]:
         """Names of all jobs of this node that run. known: names and folders of all that lie here."""
+        ...
+
+    @property
+    def job_user(self) -> tuple[int, int] | None:
+        """Whom jobs and errands run as, None = as the agent itself."""
+        ...
+
+    def errand_start(self, errand: Errand) -> None:
+        """Start it; what an earlier life of the agent started under its name is ended. Raises RuntimeFault."""
+        ...
+
+    def errand_runs(self, name: str) -> bool:
+        """Whether it still runs."""
+        ...
+
+    def errands_clear(self) -> None:
+        """End all that an earlier life of the agent left running, before the first of this one."""
+        ...
+
+    def errand_end(self, name: str) -> None:
+        """End it if it runs, and keep nothing of it."""
         ...
 
     def close(self) -> None:

@@ -12,7 +12,8 @@ import psutil
 from nodeagent.config import FEW_CPUS, JOB_ID, JOB_MEMORY_PART, Containers, Settings
 from nodeagent.runtimes.base import Runtime
 from nodeagent.runtimes.container import GpuMode, Identity, Policy
-from nodeagent.runtimes.docker import DockerRuntime, Engine, engine_open
+from nodeagent.runtimes.docker import DockerRuntime
+from nodeagent.runtimes.engine import Engine, engine_open
 from nodeagent.runtimes.preflight import EngineRefused
 from nodeagent.runtimes.process import ProcessRuntime
 
@@ -80,6 +81,8 @@ def policy_make(given: Containers, machine: Machine, *, gpus: GpuMode) -> Policy
         shm_bytes=given.shm_bytes,
         tmp_bytes=given.tmp_bytes,
         network=given.network,
+        fetch_network=given.fetch_network,
+        hub_env=given.hub_env,
         gpus="cdi" if given.gpus == "cdi" else "nvidia" if given.gpus == "nvidia" else gpus,
         proxies=given.proxies,
     )
@@ -115,6 +118,7 @@ def runtime_make(
             cache=settings.cache,
             plugin_folder=settings.plugin_folder,
             base_env=settings.trainer_env,
+            hub_env=settings.containers.hub_env,
         )
     machine = machine_here(devices=devices)
     return DockerRuntime(

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from nodeagent.contract import paths
-from nodeagent.runtimes.base import Launch
+from nodeagent.runtimes.base import Errand, Launch, RuntimeFault
 
 JOB = str(PurePosixPath(paths.OUTPUT).parent)
 HOME = "/lf/home"
@@ -21,11 +21,14 @@ LABEL_INSTANCE = "lf.instance"
 LABEL_ATTEMPT = "lf.attempt"
 LABEL_SPEC = "lf.spec"
 LABEL_DEVICES = "lf.devices"
+LABEL_ERRAND = "lf.errand"  # and none of the others, which say that it is a job
 MIB = 1024**2
 GIB = 1024**3
 # The kernel takes a job before the agent, the engine or the control plane.
 OOM_SCORE = 500
 NO_LIMIT = -1
+ERRAND_PIDS = 256
+ERRAND_MEMORY_BYTES = 4 * GIB
 MASTER_PORT = 29_500  # free for sure: each container has a network of its own
 
 # The console goes to a file of the job, never into a pipe that somebody must read (design law 3). `exec`
@@ -41,7 +44,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     uid, gid: never 0. images: references that may run, the first where a launch names none.
     memory_bytes, cpus: for each device of the job; max_cpus: for all of them together. tmp_bytes: /tmp
     and HOME, each; in memory, within its limit.
-    network: "none", or the name of one that the operator made. gpus: how devices reach a container.
+    network: for jobs that say that they need one; "none", or the name of one that the operator made; all
+    others have none. fetch_network: for what fetches models and datasets beforehand. hub_env: addresses
+    of model hubs, for that alone. gpus: how devices reach a container.
     python: the interpreter, as the image's PATH finds it.
     """
 
@@ -55,6 +60,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     shm_bytes: int = 2 * GIB
     tmp_bytes: int = 1 * GIB
     network: str = "none"
+    fetch_network: str = "bridge"
+    hub_env: dict[str, str] = {}
     gpus: GpuMode = "none"
     python: str = "python"
     proxies: dict[str, str] = {}
@@ -69,6 +76,19 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def labels(self) -> dict[str, str]:
         return {LABEL_CLUSTER: self.cluster, LABEL_NODE: self.node}
+
+
+def network_of(launch: Launch, policy: Policy) -> str:
+    """The network of a job's container. Raises RuntimeFault when it needs one and the node gives none."""
+    if not launch.network:
+        return "none"
+    if policy.network == "none":
+        raise RuntimeFault(
+            "node:no_network",
+            "This job reports to a service elsewhere, and jobs on this node have no network. Set "
+            "LORAFORGE_JOB_NETWORK on the node, or report to none.",
+        )
+    return policy.network
 
 
 def gpus_of(devices: list[str]) -> list[str]:
@@ -125,11 +145,12 @@ def _environment(launch: Launch, policy: Policy) -> dict[str, str]:
         "XDG_CACHE_HOME": f"{HOME}/.cache",
         "PYTHONUNBUFFERED": "1",
     }
-    if policy.network != "none":
+    network = network_of(launch, policy)
+    if network != "none":
         own |= policy.proxies
     if launch.processes > 1:
         own["NPROC_PER_NODE"] = str(launch.processes)
-        if policy.network == "none":  # there is no name to find the interface by
+        if network == "none":  # there is no name to find the interface by
             own |= {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
     # an image may ask for all GPUs of the machine by this variable
     fixed = {"NVIDIA_VISIBLE_DEVICES": ",".join(gpus) or "void"}
@@ -152,7 +173,7 @@ def _host_config(launch: Launch, policy: Policy, plugin: Path) -> dict[str, Any]
         "CapDrop": ["ALL"],
         "SecurityOpt": ["no-new-privileges:true"],
         "Privileged": False,
-        "NetworkMode": policy.network,
+        "NetworkMode": network_of(launch, policy),
         "IpcMode": "private",
         "CgroupnsMode": "private",
         "Init": True,
@@ -174,14 +195,79 @@ def _host_config(launch: Launch, policy: Policy, plugin: Path) -> dict[str, Any]
     }
 
 
-def _mounts(launch: Launch, plugin: Path) -> list[dict[str, Any]]:
-    places: list[tuple[str, Path, bool]] = [
-        (JOB, launch.folder.path, False),
-        (paths.INPUTS, launch.folder.inputs, True),
-        (f"{JOB}/inputs", launch.folder.inputs, True),
+def errand_label(identity: Identity) -> str:
+    """Whose errand it is."""
+    return f"{identity.node}@{identity.cluster}"
+
+
+def errand_config(
+    errand: Errand, *, policy: Policy, identity: Identity, plugin: Path, image: str
+) -> dict[str, Any]:
+    """The body of ContainerCreate for an errand: as hard as a job's, with a network and little else."""
+    if policy.fetch_network == "none":
+        raise RuntimeFault(
+            "node:no_fetch_network",
+            "This node fetches nothing from model hubs (LORAFORGE_FETCH_NETWORK is none). Choose a "
+            "model and data that are on the node, or another node.",
+        )
+    temporary = f"{paths.FETCH}/run/tmp"
+    environment = {
+        "HOME": temporary,
+        "TMPDIR": temporary,
+        "HF_HOME": f"{temporary}/huggingface",
+        "MODELSCOPE_CACHE": f"{temporary}/modelscope",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "PYTHONUNBUFFERED": "1",
+        "NVIDIA_VISIBLE_DEVICES": "void",
+        **policy.proxies,
+        **policy.hub_env,
+    }
+    mounts: list[tuple[str, Path, bool]] = [
+        (paths.FETCH, errand.folder, False),
         (paths.PLUGIN, plugin, True),
-        *((target, path, True) for target, path in sorted(launch.mounts.items())),
     ]
+    if errand.token is not None:
+        mounts.append((paths.FETCH_TOKEN, errand.token, True))
+    return {
+        "Image": image,
+        "User": f"{policy.uid}:{policy.gid}",
+        "Entrypoint": ["/bin/sh", "-c", f'exec "$@" >>{paths.FETCH}/run/log.txt 2>&1', "sh"],
+        "Cmd": [policy.python, *errand.argv],
+        "Env": [f"{name}={value}" for name, value in environment.items()],
+        "WorkingDir": temporary,
+        "Labels": {LABEL_ERRAND: errand_label(identity)},
+        "Healthcheck": {"Test": ["NONE"]},
+        "HostConfig": {
+            "Mounts": _binds(mounts),
+            "ReadonlyRootfs": True,
+            "CapDrop": ["ALL"],
+            "SecurityOpt": ["no-new-privileges:true"],
+            "NetworkMode": policy.fetch_network,
+            "Init": True,
+            "PidsLimit": ERRAND_PIDS,
+            "Memory": ERRAND_MEMORY_BYTES,
+            "MemorySwap": ERRAND_MEMORY_BYTES,
+            "OomScoreAdj": OOM_SCORE,
+            "RestartPolicy": {"Name": "no"},
+            "LogConfig": {"Type": "none", "Config": {}},
+        },
+    }
+
+
+def _mounts(launch: Launch, plugin: Path) -> list[dict[str, Any]]:
+    return _binds(
+        [
+            (JOB, launch.folder.path, False),
+            (paths.INPUTS, launch.folder.inputs, True),
+            (f"{JOB}/inputs", launch.folder.inputs, True),
+            (paths.PLUGIN, plugin, True),
+            *((target, path, True) for target, path in sorted(launch.mounts.items())),
+        ]
+    )
+
+
+def _binds(places: list[tuple[str, Path, bool]]) -> list[dict[str, Any]]:
+    """(target, source, whether it is read-only)."""
     return [
         {
             "Type": "bind",

@@ -1,4 +1,4 @@
-"""Jobs as hardened containers of a Docker engine. The one door to Docker: nothing else imports it.
+"""Jobs as hardened containers of a Docker engine. With engine.py the one door to Docker.
 
 What a container is, container.py says; whether an engine is fit, preflight.py. A container outlives the
 agent and, with live-restore, the engine; an agent started later finds it by name and labels.
@@ -9,7 +9,6 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,11 @@ import docker
 import docker.errors
 import docker.types
 import psutil
-import requests
 from docker.utils import parse_repository_tag
 
 from nodeagent.journal import Handle
 from nodeagent.runtimes.base import (
+    Errand,
     Launch,
     RuntimeAway,
     RuntimeFault,
@@ -33,16 +32,19 @@ from nodeagent.runtimes.base import (
 from nodeagent.runtimes.container import (
     LABEL_CLUSTER,
     LABEL_DEVICES,
+    LABEL_ERRAND,
     LABEL_NODE,
     LABEL_SPEC,
     Identity,
     Policy,
     container_config,
+    errand_config,
+    errand_label,
     gpus_of,
 )
 from nodeagent.runtimes.ending import state_judge
+from nodeagent.runtimes.engine import Engine, Events, asking
 from nodeagent.runtimes.ownership import folder_give, unreadable_find
-from nodeagent.runtimes.preflight import EngineRefused, Findings, engine_judge
 from nodeagent.runtimes.pulling import PullBroken, image_missing, image_pull
 from nodeagent.runtimes.stats import cpu_used_s, usage_judge
 from nodeagent.runtimes.watch import Watch
@@ -50,83 +52,10 @@ from nodeagent.workspace import JobFolder
 
 log = logging.getLogger(__name__)
 
-CALL_TIMEOUT_S = 60
 LOOK_EVERY_S = 2.0  # an event tells of an end at once; this is for events that were lost
 LOOK_BLIND_S = 0.25  # while no events come
 NAME_PATIENCE_S = 5.0
 NOT_FOUND, CONFLICT = 404, 409
-
-
-@contextmanager
-def _asking() -> Iterator[None]:
-    """Trouble on the way to the engine is no answer of the engine."""
-    try:
-        yield
-    except requests.RequestException as error:
-        raise RuntimeAway(f"The Docker engine does not answer ({type(error).__name__}).") from error
-    except docker.errors.APIError as error:
-        if error.is_server_error() and "shutting down" in str(error.explanation):
-            raise RuntimeAway("The Docker engine is shutting down.") from error
-        raise
-
-
-class Engine:
-    """A Docker engine on a unix socket that passed the preflight."""
-
-    def __init__(self, client: docker.APIClient, findings: Findings) -> None:
-        self.api = client
-        self.findings = findings
-
-    def image_label(self, image: str, label: str) -> str:
-        """A label of an image that is here, else the empty string."""
-        try:
-            found = self.api.inspect_image(image)  # type: ignore[no-untyped-call]
-        except (docker.errors.APIError, requests.RequestException):
-            return ""
-        return str((found["Config"].get("Labels") or {}).get(label, ""))
-
-
-def engine_open(*, url: str, has_gpus: bool) -> Engine:
-    """Connect and judge. Raises EngineRefused."""
-    if not url.startswith("unix://"):
-        raise EngineRefused(
-            f"DOCKER_HOST is {url}: only a unix socket is used, since whoever reaches an engine is root."
-        )
-    try:
-        client = docker.APIClient(base_url=url, version="auto", timeout=CALL_TIMEOUT_S)
-        version, info = client.version(), client.info()
-    except (docker.errors.DockerException, requests.RequestException) as error:
-        raise EngineRefused(
-            f"No Docker engine answers at {url} ({error}). Start it, and let the agent's user into "
-            "the group docker."
-        ) from error
-    findings = engine_judge(version=version, info=info, has_gpus=has_gpus, disk=_disk(info))
-    return Engine(client, findings)
-
-
-def _disk(info: dict[str, Any]) -> tuple[int, int] | None:
-    try:
-        usage = shutil.disk_usage(str(info.get("DockerRootDir", "")))
-    except OSError:
-        return None  # the agent runs in a container and does not see the engine's folder
-    return usage.free, usage.total
-
-
-class _Events:
-    """A client of its own for the events, which are waited for without a limit."""
-
-    def __init__(self, url: str) -> None:
-        self._api = docker.APIClient(base_url=url, version="auto")
-        self._stream: docker.types.CancellableStream[dict[str, Any]] | None = None
-
-    def events(self, filters: dict[str, Any]) -> Iterable[dict[str, Any]]:
-        self._stream = self._api.events(filters=filters, decode=True)
-        return self._stream
-
-    def close(self) -> None:
-        if self._stream is not None:
-            self._stream.close()
-        self._api.close()
 
 
 class DockerRuntime:
@@ -149,14 +78,14 @@ class DockerRuntime:
         self._seen: dict[str, tuple[float, State]] = {}
         self._told: set[str] = set()
         self._cpu: dict[str, tuple[float, float]] = {}
-        self._watch = Watch(lambda: _Events(url), identity)
+        self._watch = Watch(lambda: Events(url), identity)
         self._watch.start()
 
     # -- the image
 
     def prepare(self, image: str, *, say: Say, cancelled: Callable[[], bool]) -> None:
         image = self._allowed(image)
-        with _asking():
+        with asking():
             if self._has_image(image):
                 return
             repository, tag = parse_repository_tag(image)
@@ -197,7 +126,7 @@ class DockerRuntime:
         config = container_config(
             launch, policy=self._policy, identity=self._identity, plugin=self._plugin, image=image
         )
-        with _asking():
+        with asking():
             self._gpus_free(launch)
             container = self._create(launch, config)
             try:
@@ -288,7 +217,7 @@ class DockerRuntime:
         )
 
     def find(self, name: str, folder: JobFolder) -> Handle | None:
-        with _asking():
+        with asking():
             found = self._inspect(name)
         # one that was created and never started is for `start` to go on with
         if found is None or not self._is_ours(found) or found["State"]["Status"] == "created":
@@ -297,7 +226,7 @@ class DockerRuntime:
 
     def running(self, known: Iterable[tuple[str, JobFolder]]) -> list[str]:
         labels = [f"{key}={value}" for key, value in self._identity.labels.items()]
-        with _asking():
+        with asking():
             return [
                 one["Names"][0].lstrip("/")
                 for one in self._api.containers(filters={"label": labels})
@@ -312,7 +241,7 @@ class DockerRuntime:
         if at and now - at < patience_s and not happened:
             return known
         try:
-            with _asking():
+            with asking():
                 found = self._inspect(container)
         except (RuntimeAway, docker.errors.APIError) as error:
             # not knowing is no end: the container may well run on (live-restore)
@@ -329,6 +258,43 @@ class DockerRuntime:
         was_cut_off = not was_told and self._watch.was_cut_off(container)
         return state_judge(found, boot=psutil.boot_time(), was_cut_off=was_cut_off)
 
+    # -- errands
+
+    @property
+    def job_user(self) -> tuple[int, int] | None:
+        return self._policy.uid, self._policy.gid
+
+    def errand_start(self, errand: Errand) -> None:
+        image = self._allowed(errand.image)
+        config = errand_config(
+            errand, policy=self._policy, identity=self._identity, plugin=self._plugin, image=image
+        )
+        with asking():
+            self._remove(errand.name)
+            try:
+                made = self._api.create_container_from_config(config, errand.name)  # type: ignore[no-untyped-call]
+                self._api.start(made["Id"])
+            except docker.errors.ImageNotFound as error:
+                raise image_missing(image, str(error.explanation)) from error
+            except docker.errors.APIError as error:
+                self._remove(errand.name)
+                raise RuntimeFault("node:fetch_failed", str(error.explanation)) from error
+
+    def errands_clear(self) -> None:
+        label = f"{LABEL_ERRAND}={errand_label(self._identity)}"
+        with asking():
+            for one in self._api.containers(all=True, filters={"label": label}):
+                self._remove(one["Id"])
+
+    def errand_runs(self, name: str) -> bool:
+        with asking():
+            found = self._inspect(name)
+        return found is not None and found["State"]["Status"] in {"created", "running"}
+
+    def errand_end(self, name: str) -> None:
+        with asking():
+            self._remove(name)
+
     # -- telling
 
     def signal(self, handle: Handle, folder: JobFolder, signal: Signal) -> None:
@@ -336,7 +302,7 @@ class DockerRuntime:
         name = "SIGKILL" if signal is Signal.KILL else "SIGTERM"
         with self._lock:
             self._told.add(handle.container)
-        with _asking():
+        with asking():
             self._kill(handle.container, name)
 
     def _kill(self, container: str, name: str) -> None:
@@ -349,7 +315,7 @@ class DockerRuntime:
 
     def clean(self, handle: Handle, folder: JobFolder) -> None:
         """The kernel ends every process of a container with its init; what is left is temporary files."""
-        with _asking():
+        with asking():
             self._kill(handle.container, "SIGKILL")
         for path in (folder.path / "tmp").iterdir():
             if path.is_dir() and not path.is_symlink():
@@ -358,7 +324,7 @@ class DockerRuntime:
                 path.unlink()
 
     def forget(self, handle: Handle) -> None:
-        with _asking():
+        with asking():
             self._remove(handle.container)
         with self._lock:
             self._seen.pop(handle.container, None)
@@ -380,7 +346,7 @@ class DockerRuntime:
 
     def usage(self, handle: Handle) -> Usage | None:
         try:
-            with _asking():
+            with asking():
                 stats = self._api.stats(handle.container, decode=None, stream=False, one_shot=True)
         except (RuntimeAway, docker.errors.APIError):
             return None
@@ -389,6 +355,3 @@ class DockerRuntime:
             before_at, before_s = self._cpu.get(handle.container, (now, used_s))
             self._cpu[handle.container] = (now, used_s)
         return usage_judge(stats, cpu_s=used_s - before_s, passed_s=now - before_at)
-
-
-__all__ = ["DockerRuntime", "Engine", "engine_open"]

@@ -18,14 +18,15 @@ import psutil
 
 from nodeagent.contract import paths
 from nodeagent.journal import Handle
-from nodeagent.runtimes.base import Launch, RuntimeFault, Say, Signal, State, Usage
+from nodeagent.runtimes.base import Errand, Launch, RuntimeFault, Say, Signal, State, Usage
 from nodeagent.runtimes.paths import real_paths
 from nodeagent.runtimes.scratch import scratch_close, scratch_open
-from nodeagent.workspace import JobFolder, UnsafePath, read_small
+from nodeagent.workspace import SECRETS_FILE, JobFolder, UnsafePath, read_small
 
 SHIM = Path(__file__).with_name("shim.sh")
 MARKER = "LORAFORGE_JOB"  # names the job's folder in the environment of each of its processes
 START_TIMEOUT_S = 60.0  # a machine may be very busy
+ERRAND_MARKER = "LORAFORGE_ERRAND"  # names the agent's cache in the environment of its errands
 ALREADY_STARTED = 97  # the shim's answer when another one was first
 SCAN_EVERY_S = 0.5
 KILLED = 128  # a shell adds the signal to it
@@ -66,8 +67,16 @@ class ProcessRuntime:
     name = "process"
 
     def __init__(
-        self, *, python: Path, cache: Path, plugin_folder: Path, base_env: dict[str, str]
+        self,
+        *,
+        python: Path,
+        cache: Path,
+        plugin_folder: Path,
+        base_env: dict[str, str],
+        hub_env: dict[str, str],
     ) -> None:
+        self._hub_env = hub_env
+        self._errands: dict[str, subprocess.Popen[bytes]] = {}
         self._python = python
         self._cache = cache
         self._plugin_folder = plugin_folder
@@ -157,6 +166,7 @@ class ProcessRuntime:
             paths.OUTPUT: launch.folder.output,
             paths.EVENTS: launch.folder.path / paths.EVENTS_FILE,
             paths.CONTROL: launch.folder.control,
+            paths.SECRETS: launch.folder.run / SECRETS_FILE,
             paths.INPUTS: launch.folder.inputs,
             paths.PLUGIN: self._plugin_folder,
             **launch.mounts,
@@ -248,7 +258,9 @@ class ProcessRuntime:
 
     def _members(self, folder: JobFolder) -> Iterator[int]:
         """Every process of the job, by the marker in its environment: some leave the session."""
-        marker = f"{MARKER}={folder.path}".encode()
+        return self._marked(f"{MARKER}={folder.path}".encode())
+
+    def _marked(self, marker: bytes) -> Iterator[int]:
         for pid in psutil.pids():
             try:
                 environment = Path(f"/proc/{pid}/environ").read_bytes()
@@ -278,6 +290,52 @@ class ProcessRuntime:
 
     def forget(self, handle: Handle) -> None:
         """Nothing: what it knows lies in the job's folder and goes with it."""
+
+    # -- errands
+
+    @property
+    def job_user(self) -> tuple[int, int] | None:
+        return None
+
+    def errand_start(self, errand: Errand) -> None:
+        if not os.access(self._python, os.X_OK):
+            raise RuntimeFault("runtime:python_missing", f"No Python at {self._python}.")
+        folders = {paths.FETCH: errand.folder, paths.PLUGIN: self._plugin_folder}
+        if errand.token is not None:
+            folders[paths.FETCH_TOKEN] = errand.token
+        temporary = errand.folder / "run" / "tmp"
+        own = {
+            "HOME": str(temporary),
+            "TMPDIR": str(temporary),
+            "HF_HOME": str(temporary / "huggingface"),
+            "MODELSCOPE_CACHE": str(temporary / "modelscope"),
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "PYTHONUNBUFFERED": "1",
+        }
+        with (errand.folder / "run" / "log.txt").open("ab") as log:
+            self._errands[errand.name] = subprocess.Popen(
+                [str(self._python), *(real_paths(item, folders) for item in errand.argv)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=temporary,
+                env={**self._base_env, **own, **self._hub_env, ERRAND_MARKER: str(self._cache)},
+                start_new_session=True,
+            )
+
+    def errands_clear(self) -> None:
+        for pid in list(self._marked(f"{ERRAND_MARKER}={self._cache}".encode())):
+            _kill(pid, 9)
+
+    def errand_runs(self, name: str) -> bool:
+        process = self._errands.get(name)
+        return process is not None and process.poll() is None
+
+    def errand_end(self, name: str) -> None:
+        process = self._errands.pop(name, None)
+        if process is not None:
+            process.kill()
+            process.wait()
 
     def close(self) -> None:
         """Nothing."""

@@ -304,6 +304,11 @@ class Supervisor:
             if not run.settled or run.record.key in named
         ]
 
+    def live_records(self) -> list[Record]:
+        """Attempts that have not ended."""
+        with self._lock:
+            return [run.record for run in self._runs.values() if run.record.is_live]
+
     def job_samples(self) -> list[JobSample]:
         """What every running attempt uses now."""
         with self._lock:

@@ -10,6 +10,7 @@ from nodeagent.contract.commands import Start
 from nodeagent.reporter import Reporter
 from nodeagent.runtimes.base import Runtime
 from nodeagent.supervisor.closing import Manifests
+from nodeagent.supervisor.hub import HubCache
 from nodeagent.supervisor.outbox import Outbox
 from nodeagent.transfer.inputs import Fetcher
 
@@ -24,6 +25,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     reporter: Reporter
     outbox: Outbox
     manifests: Manifests
+    hub: HubCache
     pool: Executor
     model_roots: tuple[Path, ...]
     cpu_slots: int = 0

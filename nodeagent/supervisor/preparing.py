@@ -4,9 +4,13 @@ import logging
 import threading
 import time
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
-from nodeagent.contract.commands import Start
+import msgspec
+
+from nodeagent.contract import paths
+from nodeagent.contract.commands import Fetch, Start
 from nodeagent.contract.phases import StepName
 from nodeagent.journal import Handle, Record
 from nodeagent.runtimes.base import Launch, RuntimeFault
@@ -20,6 +24,7 @@ from nodeagent.workspace import JobFolder
 log = logging.getLogger(__name__)
 
 SAY_EVERY_S = 2.0
+SECRETS_VARIABLE = "CB_SECRETS"  # tells the plugin where they lie
 STOPPED_BEFORE_START = ("command:stopped_before_start", "Stopped before it was started.")
 
 
@@ -102,9 +107,28 @@ class Preparation:
             )
         if self._cancel.is_set():
             raise TransferCancelled
-        if spec.inputs:
+        models = [one for one in spec.fetches if one.kind == "model"]
+        if models:
+            with steps.step(StepName.MODEL):
+                self._hub(spec, models)
+        datasets = [one for one in spec.fetches if one.kind == "dataset"]
+        if spec.inputs or datasets:
             with steps.step(StepName.DATA):
                 self._inputs(spec)
+                self._hub(spec, datasets)
+
+    def _hub(self, spec: Start, fetches: list[Fetch]) -> None:
+        revisions = []
+        for wanted in fetches:
+            had = self._parts.hub.have(
+                wanted,
+                image=spec.image,
+                say=self._steps.progress,
+                cancelled=self._cancel.is_set,
+            )
+            self._record.fetched = {**self._record.fetched, wanted.target: str(had.path)}
+            revisions.append(had.revision)
+            self._steps.revision(",".join(revisions))
 
     def _inputs(self, spec: Start) -> None:
         total = sum(wanted.size_bytes for wanted in spec.inputs)
@@ -125,10 +149,23 @@ class Preparation:
             raise TransferCancelled
         # only now that nothing was found: while the engine is away, nobody knows whether it was started
         self._overdue_check()
+        if self._spec.secrets:
+            values = {
+                one.name: self._parts.fetcher.secret_get(one.url).decode()
+                for one in self._spec.secrets
+            }
+            self._folder.secrets_put(msgspec.json.encode(values))
         with self._steps.step(StepName.CONTAINER):
             return runtime.start(self._launch_of(self._spec))
 
+    def _environment(self, spec: Start) -> dict[str, str]:
+        own = cpu_share(spec, slots=self._parts.cpu_slots)
+        if spec.secrets:
+            own[SECRETS_VARIABLE] = paths.SECRETS
+        return {**own, **spec.env}
+
     def _launch_of(self, spec: Start) -> Launch:
+        fetched = {target: Path(path) for target, path in self._record.fetched.items()}
         return Launch(
             name=self._name,
             instance=spec.instance,
@@ -136,11 +173,12 @@ class Preparation:
             spec_hash=spec.spec_hash,
             folder=self._folder,
             argv=spec.argv,
-            env={**cpu_share(spec, slots=self._parts.cpu_slots), **spec.env},
+            env=self._environment(spec),
             devices=spec.devices,
-            mounts=mounts_resolve(spec, self._parts.model_roots),
+            mounts={**mounts_resolve(spec, self._parts.model_roots), **fetched},
             processes=spec.processes,
             image=spec.image,
+            network=spec.network,
         )
 
 

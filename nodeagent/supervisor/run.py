@@ -242,6 +242,13 @@ class Run:
     def _clean(self, handle: Handle | None) -> None:
         if handle is not None:
             self._parts.runtime.clean(handle, self.folder)
+        trouble = self.folder.inputs_remove()
+        if trouble:
+            log.warning("%s: its inputs could not be removed: %s", self.name, trouble)
+        try:
+            self.folder.secrets_remove()
+        except OSError as error:
+            log.warning("%s: its secrets could not be removed: %s", self.name, error)
 
     def _drain(self, now: float) -> bool:
         """Whether the files are read to their end, or nobody takes the rest for now."""

@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+import msgspec
+
 from nodeagent.contract.phases import PREPARE_TIMEOUT
 from nodeagent.contract.reports import Step
 from nodeagent.journal import Record
@@ -51,30 +53,20 @@ class Steps:
             name,
             time.time() - began,
         )
-        self._put(
-            Step(
-                name=name,
-                began=began,
-                ended=time.time(),
-                done_bytes=step.total_bytes or step.done_bytes,
-                total_bytes=step.total_bytes,
-                detail=step.detail,
-            )
-        )
+        done_bytes = step.total_bytes or step.done_bytes
+        self._put(msgspec.structs.replace(step, ended=time.time(), done_bytes=done_bytes))
 
     def progress(self, *, done_bytes: int = 0, total_bytes: int = 0, detail: str = "") -> None:
         """How far the step under way is."""
         known = self._record.steps.get(self._running)
         if known is not None:
-            self._put(
-                Step(
-                    name=known.name,
-                    began=known.began,
-                    done_bytes=done_bytes,
-                    total_bytes=total_bytes,
-                    detail=detail,
-                )
-            )
+            told = {"done_bytes": done_bytes, "total_bytes": total_bytes, "detail": detail}
+            self._put(msgspec.structs.replace(known, **told))
+
+    def revision(self, revision: str) -> None:
+        """What the step under way had of a model hub."""
+        known = self._record.steps[self._running]
+        self._put(msgspec.structs.replace(known, revision=revision))
 
     def news(self) -> bool:
         """Whether something changed since this was last asked."""

@@ -8,6 +8,7 @@ Environment:
   CB_EVENTS         file that events are appended to (default: <output_dir>/events.jsonl)
   CB_CONTROL_DIR    folder of the control files; none = only signals
   CB_SAVE_EVERY_S   save when so much time passed since the last checkpoint; 0 = off
+  CB_SECRETS        JSON file, name of an environment variable -> its value, taken into the environment
   CB_EXIT_CODE      exit code after a stop of a training in one process (torchrun has its own)
 
 Events, one JSON object a line, never NaN, written by rank 0: plugin_loaded (the imports are done),
@@ -204,6 +205,14 @@ def leave_with_code() -> None:
         os._exit(REQUEST.exit_code)
 
 
+def secrets_take() -> None:
+    """What the owner stored for services elsewhere; it came by a file, so that no command or log has it."""
+    given = os.environ.get("CB_SECRETS")
+    if given:
+        os.environ.update(json.loads(Path(given).read_text(encoding="utf-8")))
+
+
+secrets_take()
 EVENTS = Path(os.environ["CB_EVENTS"]) if os.environ.get("CB_EVENTS") else None
 REQUEST = Request()
 callbacks_map["platform"] = PlatformCallback

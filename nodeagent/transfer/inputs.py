@@ -36,6 +36,16 @@ class TransferFault(Exception):
         self.detail = detail
 
 
+class SecretMissing(TransferFault):
+    """The owner has no such secret, or not any more."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "user:secret_missing",
+            "The job needs a key that its owner has not stored on the account page.",
+        )
+
+
 class TransferCancelled(Exception):
     """The job was stopped while its inputs were fetched."""
 
@@ -47,7 +57,8 @@ class _Again(Exception):
 class Fetcher:
     """The cache of inputs: ``<cache>/<sha256>``. Thread-safe; two jobs wanting one input fetch it once.
 
-    workspace: where attempts of this node left what may be an input of a later one.
+    workspace: where attempts of this node left what may be an input of a later one. make_room: asked
+    before so many bytes come.
     """
 
     def __init__(
@@ -57,9 +68,11 @@ class Fetcher:
         token: str,
         cache: Path,
         workspace: Workspace | None = None,
+        make_room: Callable[[int], None] = lambda _wanted: None,
         retry_s: float = 0.5,
     ) -> None:
         self._workspace = workspace
+        self._make_room = make_room
         self._server = server
         self._cache = cache / "inputs"
         self._cache.mkdir(parents=True, exist_ok=True)
@@ -89,6 +102,7 @@ class Fetcher:
                 kept = self._cache / digest
                 if not self._is_whole(kept, wanted.size_bytes):
                     self._fetch(wanted, kept, cancelled)
+                kept.touch()  # it is used now, which is what it is kept by
             target.parent.mkdir(parents=True, exist_ok=True)
             # a copy, not a hard link: a job may write to what it is given, and the cache is shared
             shutil.copyfile(kept, target)
@@ -111,6 +125,24 @@ class Fetcher:
             raise TransferCancelled
         return found
 
+    def secret_get(self, url: str) -> bytes:
+        """A secret of the job's owner; never written down here. Raises TransferFault."""
+        for number in range(TRIES):
+            try:
+                answer = self._http.get(f"{self._server}{url}")
+            except httpx.TransportError as error:
+                log.warning("a secret: %s", error)
+            else:
+                if answer.is_success:
+                    return answer.content
+                if answer.status_code in {401, 403, 404, 410}:
+                    raise SecretMissing
+                log.warning("a secret: answer %d", answer.status_code)
+            time.sleep(self._retry_s * 2**number)
+        raise TransferFault(
+            "input:unreachable", "The control plane does not answer with a secret of the owner."
+        )
+
     def _target(self, wanted: Input, folder: JobFolder) -> Path:
         try:
             return folder.inputs.joinpath(*parts_of(wanted.target.removeprefix(INPUTS_PREFIX)))
@@ -123,6 +155,7 @@ class Fetcher:
         return kept.is_file() and kept.stat().st_size == size_bytes
 
     def _fetch(self, wanted: Input, kept: Path, cancelled: Callable[[], bool]) -> None:
+        self._make_room(2 * wanted.size_bytes)
         free = shutil.disk_usage(self._cache).free
         if free < 2 * wanted.size_bytes + RESERVE_BYTES:
             raise TransferFault("node:disk_full", f"No room for {wanted.target}.")

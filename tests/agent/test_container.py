@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from nodeagent.config import ConfigError, Containers, settings_read, size_bytes
-from nodeagent.runtimes.base import Launch, State, Usage
+from nodeagent.runtimes.base import Launch, RuntimeFault, State, Usage
 from nodeagent.runtimes.choice import Machine, plugin_install, policy_make, user_of
 from nodeagent.runtimes.container import GIB, Identity, Policy, container_config
 from nodeagent.runtimes.ending import state_judge
@@ -76,11 +76,22 @@ def test_limits_grow_with_the_devices_and_end_with_the_machine() -> None:
     assert config(narrow, devices=GPUS)["HostConfig"]["NanoCpus"] == 8 * 10**9
 
 
+def test_a_network_only_for_the_job_that_needs_one() -> None:
+    networked = msgspec.structs.replace(POLICY, network="egress")
+    assert config(networked)["HostConfig"]["NetworkMode"] == "none"
+    assert config(networked, network=True)["HostConfig"]["NetworkMode"] == "egress"
+    with pytest.raises(RuntimeFault) as caught:
+        config(network=True)
+    assert caught.value.reason == "node:no_network"
+    assert "LORAFORGE_JOB_NETWORK" in caught.value.detail
+
+
 def test_proxies_only_where_there_is_a_network() -> None:
     proxied = msgspec.structs.replace(POLICY, proxies={"HTTPS_PROXY": "http://p:1"})
     assert "HTTPS_PROXY" not in environ(config(proxied))
     networked = msgspec.structs.replace(proxied, network="egress")
-    assert environ(config(networked))["HTTPS_PROXY"] == "http://p:1"
+    assert "HTTPS_PROXY" not in environ(config(networked))
+    assert environ(config(networked, network=True))["HTTPS_PROXY"] == "http://p:1"
 
 
 def test_several_processes_are_launched_by_torchrun() -> None:

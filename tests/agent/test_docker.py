@@ -22,7 +22,8 @@ from nodeagent.journal import Handle
 from nodeagent.runtimes.base import RuntimeAway, RuntimeFault
 from nodeagent.runtimes.choice import machine_here, policy_make
 from nodeagent.runtimes.container import LABEL_CLUSTER, Identity
-from nodeagent.runtimes.docker import DockerRuntime, engine_open
+from nodeagent.runtimes.docker import DockerRuntime
+from nodeagent.runtimes.engine import engine_open
 from tests.agent.engine import (
     IMAGE,
     URL,
@@ -231,7 +232,7 @@ def test_what_cannot_start_leaves_no_container(bench: Bench, engine: docker.APIC
     bench.settings = msgspec.structs.replace(bench.settings, containers=containers)
     bench.runtime = bench.new_runtime()
     with pytest.raises(RuntimeFault) as caught:
-        bench.start("pass")
+        bench.start("pass", network=True)
     assert caught.value.reason == "container:start_failed"
     assert "lf-no-such-network" in caught.value.detail
     filters = {"label": f"{LABEL_CLUSTER}={bench.cluster}"}

@@ -119,6 +119,7 @@ def test_only_these_let_strangers_in() -> None:
         "api/v1/agent/join/",
         "api/v1/agent/inputs/<signed>/",
         "api/v1/agent/inputs/files/<signed>/",
+        "api/v1/agent/inputs/secrets/<signed>/",
     }
 
 

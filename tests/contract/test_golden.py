@@ -14,9 +14,11 @@ import pytest
 from nodeagent.contract import joining, reports
 from nodeagent.contract.commands import (
     Checkpoint,
+    Fetch,
     Input,
     Mount,
     Remove,
+    SecretInput,
     Source,
     Start,
     Stop,
@@ -69,6 +71,29 @@ COMMANDS: dict[str, Any] = {
             )
         ],
         issued_at=1700000000.5,
+    ),
+    "command_start_hub": Start(
+        id="01J-start",
+        instance=42,
+        attempt=1,
+        argv=["-m", "swift.cli.sft", "--model", "/lf/model", "--dataset", "/lf/data/0/rows#500"],
+        devices=["cpu-0"],
+        spec_hash="ab" * 32,
+        fetches=[
+            Fetch(
+                target="/lf/model",
+                kind="model",
+                hub="huggingface",
+                repo="org/name",
+                revision="main",
+                subfolder="sub",
+                token_url="/api/v1/agent/inputs/secrets/x/",
+                user="7",
+            ),
+            Fetch(target="/lf/data/0/rows", kind="dataset", hub="modelscope", repo="org/rows"),
+        ],
+        network=True,
+        secrets=[SecretInput(name="WANDB_API_KEY", url="/api/v1/agent/inputs/secrets/y/")],
     ),
     "command_stop": Stop(
         id="01J-stop", instance=41, attempt=2, mode="save", grace_s=20.0, issued_at=1700000001.5

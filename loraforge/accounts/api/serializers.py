@@ -6,7 +6,7 @@ from django.conf import settings
 from rest_framework import serializers
 
 from loraforge.accounts.access import Action
-from loraforge.accounts.models import ApiToken, Role
+from loraforge.accounts.models import ApiToken, Role, Secret
 
 LONGEST_PASSWORD = 1000
 
@@ -64,3 +64,16 @@ class ApiTokenCreated(ApiTokenOutput):
     class Meta(ApiTokenOutput.Meta):
         fields = (*ApiTokenOutput.Meta.fields, "token")
         read_only_fields = fields
+
+
+class SecretOutput(serializers.ModelSerializer[Secret]):
+    class Meta:
+        model = Secret
+        fields = ("kind", "created_at", "changed_at")
+        read_only_fields = fields
+
+
+class SecretInput(serializers.Serializer[Any]):
+    value = serializers.CharField(
+        max_length=2000, write_only=True, help_text="Kept sealed; never shown again."
+    )

@@ -15,7 +15,7 @@ from loraforge.accounts import access, services
 from loraforge.accounts.api import serializers
 from loraforge.accounts.authentication import tokens_issue, tokens_renew
 from loraforge.accounts.entrypoints import Endpoint, Public, Viewset, signed_in
-from loraforge.accounts.models import ApiToken, User
+from loraforge.accounts.models import ApiToken, Secret, User
 from loraforge.core.errors import Denied
 
 
@@ -112,4 +112,31 @@ class ApiTokens(ListModelMixin, Viewset):
     @extend_schema(responses={204: None})
     def destroy(self, request: Request, pk: int) -> Response:
         services.token_delete(actor=signed_in(request), token_id=pk)
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class Secrets(ListModelMixin, Viewset):
+    """One's own secrets for services elsewhere: which there are, never what they are."""
+
+    queryset = Secret.objects.all()
+    serializer_class = serializers.SecretOutput
+    lookup_field = "kind"
+    needs = {"list": None, "put": None, "destroy": None}
+
+    def get_queryset(self) -> Any:
+        """Nobody sees another's, operators included."""
+        rows = Secret.objects.all()
+        return rows.filter(owner=self.request.user) if self.request.user.pk else rows.none()
+
+    @extend_schema(request=serializers.SecretInput, responses=serializers.SecretOutput)
+    def put(self, request: Request, kind: str) -> Response:
+        data = serializers.SecretInput(data=request.data)
+        data.is_valid(raise_exception=True)
+        actor = signed_in(request)
+        secret = services.secret_put(actor=actor, kind=kind, value=data.validated_data["value"])
+        return Response(serializers.SecretOutput(secret).data)
+
+    @extend_schema(responses={204: None})
+    def destroy(self, request: Request, kind: str) -> Response:
+        services.secret_delete(actor=signed_in(request), kind=kind)
         return Response(status=status.HTTP_204_NO_CONTENT)

@@ -54,6 +54,9 @@ class StageSerializer(serializers.Serializer[Stage]):
     done_bytes = serializers.IntegerField(read_only=True)
     total_bytes = serializers.IntegerField(read_only=True, help_text="0 = not known")
     detail = serializers.CharField(read_only=True)
+    revision = serializers.CharField(
+        read_only=True, help_text="Of what came from a model hub; several by commas."
+    )
 
 
 class AttemptSerializer(serializers.ModelSerializer[Attempt]):

@@ -15,6 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from loraforge.accounts.models import ApiToken, User
+from loraforge.accounts.services import secret_put
 from loraforge.artifacts.models import BestCheckpoint, OutputFile
 from loraforge.core import audit
 from loraforge.core.models import OutboxMessage, Setting
@@ -65,6 +66,7 @@ def fill(count: int) -> Job:
             owner=owner, filename="f", size_bytes=1, expires_at=timezone.now() + timedelta(hours=1)
         )
         ApiTokenFactory.create(owner=owner)
+        secret_put(actor=owner, kind="wandb", value="<b>a-secret")
         JournalPosition.objects.create(node=node, seq=5)
         DeadLetter.objects.create(node=node.name, entry_id="1-0", raw=b"\x00<b>\xff", error="bad")
         OutboxMessage.objects.create(kind="task", target="a.b", payload={"text": HOSTILE})

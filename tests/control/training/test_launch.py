@@ -10,6 +10,7 @@ from loraforge.training.checks import draft_check
 from loraforge.training.freezing import platform_arguments
 from loraforge.training.launch import launch_argv, launch_freeze
 from loraforge.training.models import Job
+from nodeagent.contract import paths
 from tests.factories.training import draft_for
 
 pytestmark = pytest.mark.django_db
@@ -36,7 +37,7 @@ def test_it_is_what_the_compiler_makes_for_these_devices(
     verdict = draft_check(user=alice, draft=draft)
     platform = platform_arguments(verdict, rows=job.job_datasets.all(), seed=job.seed)
     whole = {name: getattr(platform, name) for name in platform.__struct_fields__}
-    whole |= {"is_cpu": kind == DeviceKind.CPU, "processes": processes}
+    whole |= {"is_cpu": kind == DeviceKind.CPU, "processes": processes, "model": paths.MODEL}
     wanted = compile_argv("sft", verdict.arguments, platform=type(platform)(**whole))
     made = launch_argv(job, device_kind=kind, processes=processes)
     assert made[: made.index("--model")] == wanted[: wanted.index("--model")]

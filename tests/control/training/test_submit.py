@@ -43,7 +43,8 @@ def test_a_right_draft_is_queued_and_frozen(alice: User, settings: Any) -> None:
     assert job.arguments == {"lora_rank": 16}
     assert (job.model_hub, job.model_type, job.template) == ("modelscope", "qwen2", "qwen2_5")
     assert (job.catalogue_version, job.image) == ("4.6.0", settings.SWIFT_IMAGE)
-    assert job.argv[:4] == ["-m", "swift.cli.sft", "--model", MODEL]
+    assert job.argv[:4] == ["-m", "swift.cli.sft", "--model", "/lf/model"]
+    assert (job.model, job.fetches[0]["repo"]) == (MODEL, MODEL)
     target = f"/lf/inputs/train-0-{dataset.sha256[:12]}.jsonl"
     assert job.argv[job.argv.index("--dataset") + 1] == target
     assert job.argv[job.argv.index("--seed") + 1] == str(job.seed)
@@ -78,7 +79,8 @@ def test_a_remote_dataset_is_named_by_its_id(alice: User) -> None:
     )
     draft = draft_for(alice, datasets=(remote.pk,))
     job = services.job_submit(actor=alice, draft=draft, start=False)
-    assert job.argv[job.argv.index("--dataset") + 1] == "AI-ModelScope/alpaca-gpt4-data-zh"
+    assert job.argv[job.argv.index("--dataset") + 1] == "/lf/data/0/alpaca-gpt4-data-zh"
+    assert job.fetches[1]["repo"] == "AI-ModelScope/alpaca-gpt4-data-zh"
 
 
 def test_validation_sets_have_places_of_their_own(alice: User) -> None:

@@ -1,0 +1,1 @@
+"""REST entry point of node agents for what their attempts need."""

@@ -1,0 +1,94 @@
+"""What a node keeps of inputs, models and datasets, and for how long."""
+
+import os
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from nodeagent.contract.commands import Input
+from nodeagent.contract.phases import Phase
+from nodeagent.journal import Record
+from nodeagent.supervisor import caches as caches_module
+from nodeagent.supervisor.caches import Caches, whole_mark
+from tests.agent.plane import start_command
+
+DAY_S = 24 * 3600
+
+
+@pytest.fixture
+def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Caches:
+    (tmp_path / "inputs").mkdir()
+    monkeypatch.setattr(caches_module, "FREE_PART", 0.0)  # this machine's disk is as it is
+    return Caches(folder=tmp_path)
+
+
+def model(caches: Caches, name: str, *, age_s: float, size: int = 1000) -> Path:
+    place = caches.folder / "hub" / "public" / "huggingface" / "model" / name
+    (place / "rev").mkdir(parents=True)
+    (place / "rev" / "weights").write_bytes(b"w" * size)
+    whole_mark(place, "rev")
+    os.utime(place / "rev.whole", (time.time() - age_s,) * 2)
+    return place / "rev"
+
+
+def dataset(caches: Caches, digest: str, *, age_s: float) -> Path:
+    path = caches.folder / "inputs" / digest
+    path.write_bytes(b"rows")
+    os.utime(path, (time.time() - age_s,) * 2)
+    return path
+
+
+def live(**more: Any) -> Record:
+    return Record(instance=2, attempt=1, phase=Phase.RUNNING, **more)
+
+
+def test_a_dataset_leaves_a_day_after_its_last_job(caches: Caches) -> None:
+    old, young = dataset(caches, "aa", age_s=DAY_S + 60), dataset(caches, "bb", age_s=DAY_S - 60)
+    half = dataset(caches, "dd.part", age_s=DAY_S + 60)
+    used = dataset(caches, "cc", age_s=10 * DAY_S)
+    wanted = Input(target="/lf/inputs/x", url="/x", sha256="CC", size_bytes=4)
+    caches.live = lambda: [live(spec=start_command(2, ["x"], inputs=[wanted]))]
+    kept = model(caches, "org--a", age_s=10 * DAY_S)
+    caches.sweep()
+    assert [one.exists() for one in (old, young, half, used, kept)] == [
+        False,
+        True,
+        False,
+        True,
+        True,
+    ]
+
+
+def test_the_longest_unused_goes_when_it_is_too_much(caches: Caches) -> None:
+    caches._cap_bytes = 2500
+    oldest = model(caches, "org--a", age_s=3 * DAY_S)
+    mounted = model(caches, "org--b", age_s=5 * DAY_S)
+    newer = model(caches, "org--c", age_s=DAY_S)
+    caches.live = lambda: [live(fetched={"/lf/model": str(mounted / "sub")})]
+    caches.make_room(0)
+    assert [one.exists() for one in (oldest, mounted, newer)] == [False, True, True]
+    assert not oldest.with_name("rev.whole").exists()
+    assert list((caches.folder / "trash").iterdir()) == []
+    caches.make_room(1000)
+    assert [one.exists() for one in (mounted, newer)] == [True, False]
+
+
+def test_what_was_used_just_now_stays(caches: Caches) -> None:
+    caches._cap_bytes = 1
+    young = model(caches, "org--a", age_s=5)
+    caches.make_room(10**6)
+    assert young.exists()
+
+
+def test_a_tenth_of_the_disk_stays_free(caches: Caches, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(caches_module, "FREE_PART", 0.10)
+    usage = SimpleNamespace(total=10_000, free=1_500)
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: usage)
+    kept = model(caches, "org--a", age_s=DAY_S)
+    caches.make_room(400)
+    assert kept.exists()
+    caches.make_room(600)
+    assert not kept.exists()
