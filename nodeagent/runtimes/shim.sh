@@ -9,6 +9,8 @@ umask 022
 run=$1
 shift
 mkdir "$run/started" 2>/dev/null || exit 97
+# room for the exit code, which a full disk would otherwise take away with the training
+printf '\n\n\n\n\n\n\n\n' >"$run/exit_code.new"
 
 child=
 term=
@@ -28,5 +30,5 @@ while :; do
   code=$?
   kill -0 "$child" 2>/dev/null || break
 done
-echo "$code" >"$run/exit_code.new" && mv "$run/exit_code.new" "$run/exit_code"
+echo "$code" 1<>"$run/exit_code.new" && mv "$run/exit_code.new" "$run/exit_code"
 exit "$code"

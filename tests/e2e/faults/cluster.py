@@ -116,24 +116,21 @@ class Cluster:
             **settings,
         }  # fmt: skip
         self.secrets["redis password"] = own.split(":")[2].partition("@")[0]
-        self.manage("migrate", "--verbosity", "0")
-        self.manage("collectstatic", "--no-input", "--verbosity", "0")
-        for name, role in (("alice", "researcher"), ("carol", "operator")):
-            self.manage("user_add", name, "--role", role, LORAFORGE_PASSWORD=PASSWORD)
-        for name in NODES:
-            token = self.manage("node_add", name, "--token-only").strip()
-            self.secrets[f"token of {name}"] = token
+        tokens = self._prepared().split()
+        self.secrets |= {
+            f"token of {name}": token for name, token in zip(NODES, tokens, strict=True)
+        }
 
-    def manage(self, *words: str, **extra: str) -> str:
+    def _prepared(self) -> str:
         done = subprocess.run(
-            [sys.executable, "manage.py", *words],
+            [sys.executable, "-m", "tests.e2e.faults.prepare", *NODES],
             cwd=REPOSITORY,
-            env={**self.environment, **extra},
+            env={**self.environment, "LORAFORGE_PASSWORD": PASSWORD},
             capture_output=True,
             text=True,
             check=False,
         )
-        assert done.returncode == 0, f"manage.py {' '.join(words)}: {done.stdout}\n{done.stderr}"
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
         return done.stdout
 
     def _service(self, name: str, *command: str, **extra: str) -> Service:
