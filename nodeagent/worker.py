@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 from celery import Celery, bootsteps
 from celery.apps.worker import Worker
 from celery.worker import components
+from celery.worker.consumer import Consumer
 from kombu import Queue
 
 from nodeagent.contract.channels import COMMAND_TASK, command_queue
@@ -27,6 +28,7 @@ CANARY_TASK = "nodeagent.canary"
 CANARY_EVERY_S = 30.0
 CANARY_DEAD_S = 90.0
 EX_TEMPFAIL = 75
+REFUSED_PAUSE_S = 1.0
 
 
 class Services(Protocol):
@@ -54,6 +56,19 @@ def broker_url(redis_url: str) -> str:
 
 class CommandPool(components.Pool):
     """The pool, which starts after the services and so stops before them."""
+
+
+class PatientConsumer(Consumer):
+    """Waits out a Redis that answers, but refuses (MISCONF: its disk is full).
+
+    Celery by itself calls that unrecoverable and ends; or, told to try again, does so at once and for ever.
+    """
+
+    def on_connection_error_after_connected(self, exc: Exception) -> Any:
+        super().on_connection_error_after_connected(exc)
+        consumer: Any = self
+        if not isinstance(exc, consumer.connection_errors):
+            time.sleep(REFUSED_PAUSE_S)
 
 
 class ServicesStep(bootsteps.StartStopStep):
@@ -120,6 +135,8 @@ def celery_app(*, node: str, redis_url: str, handle: Callable[[object], None]) -
         broker_connection_retry=True,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        broker_channel_error_retry=True,
+        worker_consumer=PatientConsumer,
         broker_connection_timeout=4.0,
         broker_transport_options={
             "visibility_timeout": VISIBILITY_TIMEOUT_S,

@@ -26,6 +26,24 @@ def test_settings_that_reliability_rests_on() -> None:
     assert all(key.startswith("unacked:n1.") for key in keys)
 
 
+def test_a_redis_that_refuses_is_waited_for(plane: Plane, agent: AgentProcess) -> None:
+    """As one whose disk is full (MISCONF) does: Celery calls that unrecoverable and would end."""
+    client = redis.Redis.from_url(plane.redis_url)
+    process = agent.process
+    assert process is not None
+    client.config_set("min-replicas-to-write", "1")
+    try:
+        wait_for(lambda: "NOREPLICAS" in agent.log.read_text(), what="a refusal")
+        wait_for(lambda: agent.log.read_text().count("NOREPLICAS") > 2, what="some more")
+        assert process.poll() is None
+    finally:
+        client.config_set("min-replicas-to-write", "0")
+    plane.send(start_command(1, ["-c", "pass"]))
+    plane.wait_whole(1)
+    assert process.poll() is None
+    assert "Traceback" not in agent.log.read_text()
+
+
 def test_no_key_of_a_node_is_one_of_its_neighbours(plane: Plane, agent: AgentProcess) -> None:
     plane.send(start_command(1, ["-c", "pass"]))
     plane.wait_whole(1)

@@ -181,11 +181,17 @@ def test_killed_while_it_saves(
     seen = checkpoints(output)
     wait_for("a checkpoint in the making", lambda: checkpoints(output) - seen, every_s=0.001)
     kill_members(job)
-    cluster.await_job(job, "failed", "queued", "running", timeout_s=120)
+    wait_for("the end of the attempt", lambda: first_attempt_is_over(cluster, job))
+    cluster.await_job(job, "failed", "queued", "assigned", "preparing", "running")
     if cluster.job_state(job) != "failed":  # the platform may start it anew; once is enough here
         with cluster.api() as api:
             cluster.ask(api, job, "cancel")
         cluster.await_job(job, "stopped", "failed", timeout_s=120)
+
+
+def first_attempt_is_over(cluster: Cluster, job: int) -> bool:
+    query = "select ended_at from instances_attempt where instance_id = %s and number = 1"
+    return cluster.sql(query, job)[0][0] is not None
 
 
 def checkpoints(output: Path) -> set[str]:
