@@ -1,6 +1,7 @@
 """One attempt while the agent has something to do for it: a small state machine, stepped by the loop."""
 
 import logging
+import shutil
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 IMPORTS = "imports"  # name of a limit; a step that the control plane reads off the trainer's events
 STATE_EVERY_S = 0.025
 NOW_GRACE_S = 2.0
+FULL_BYTES = 64 * 1024  # less than the last words of a trainer
+DISK_FULL = "node:disk_full"
 KILL_AGAIN_S = 2.0
 DRAIN_PATIENCE_S = 2.0
 SETTLED_EVERY_S = 1.0
@@ -61,6 +64,7 @@ class Run:
         self._look_at = 0.0
         self._hungry = False
         self.settled = False
+        self._disk_was_full = False
         if record.stop is not None:
             self._cancel.set()
 
@@ -167,7 +171,15 @@ class Run:
         is_cut_off = rebooted and state.exit_code is None
         reason = "node:rebooted" if is_cut_off else state.reason
         reason = PREPARE_TIMEOUT if self._is_overdue else reason
+        if not reason and state.exit_code and self._has_met_full_disk():
+            reason = DISK_FULL
         self._ended(state.exit_code, state.killed_by, reason)
+
+    def _has_met_full_disk(self) -> bool:
+        """Such a trainer cannot write why it ended. Remembered: the journal may have to wait for room too."""
+        free_bytes = shutil.disk_usage(self.folder.path).free
+        self._disk_was_full = self._disk_was_full or free_bytes < FULL_BYTES
+        return self._disk_was_full
 
     def _ended(self, exit_code: int | None, killed_by: int | None, reason: str) -> None:
         record = self.record

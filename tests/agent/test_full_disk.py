@@ -123,3 +123,21 @@ def test_a_command_that_could_not_be_written_down_is_not_answered_and_done_when_
     commands.handle(message)
     commands.handle(message)
     assert (done, journal.command_done("stop-1")) == (["stop-1"], True)
+
+
+def test_a_trainer_that_met_a_full_disk_is_known_though_it_could_not_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when the journal had to wait for room, which is there by then."""
+    run: Any = object.__new__(Run)
+    run.folder = SimpleNamespace(path=tmp_path)
+    run._disk_was_full = False
+    free = [10**9]
+    monkeypatch.setattr(
+        "nodeagent.supervisor.run.shutil.disk_usage", lambda _path: SimpleNamespace(free=free[0])
+    )
+    assert not run._has_met_full_disk()
+    free[0] = 0
+    assert run._has_met_full_disk()
+    free[0] = 10**9
+    assert run._has_met_full_disk()
