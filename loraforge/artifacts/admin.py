@@ -5,7 +5,12 @@ from django.utils.translation import gettext_lazy as _
 
 from loraforge.accounts import admin_columns as columns
 from loraforge.accounts.admin_base import ReadOnlyModelAdmin
-from loraforge.artifacts.models import BestCheckpoint, OutputFile
+from loraforge.artifacts.models import (
+    BestCheckpoint,
+    OutputFile,
+    ResultCopy,
+    ResultSaving,
+)
 
 
 @admin.register(OutputFile)
@@ -69,3 +74,43 @@ class BestCheckpointAdmin(ReadOnlyModelAdmin):
     instance_shown = columns.linked("attempt.instance", _("instance"))
     attempt_shown = columns.linked("attempt", _("attempt"))
     value = columns.plain("metric", _("value"))
+
+
+@admin.register(ResultCopy)
+class ResultCopyAdmin(ReadOnlyModelAdmin):
+    """Results of ended jobs in the platform's storage, and on their way there."""
+
+    list_display = ("file_shown", "instance_shown", "state_shown", "came", "size_shown", "kept")
+    list_filter = (("state", columns.filter_titled(_("state"))),)
+    search_fields = ("file__path", "=file__attempt__instance__id")
+    list_select_related = ("file__attempt__instance",)
+    ordering = ("-pk",)
+    shown = ((None, (*list_display, "name_shown", "tries_shown")),)
+
+    file_shown = columns.plain("file.path", _("file"))
+    instance_shown = columns.linked("file.attempt.instance", _("instance"))
+    state_shown = columns.plain("state", _("state"))
+    came = columns.size("offset_bytes", _("fetched"))
+    size_shown = columns.size("file.size_bytes", _("size"))
+    kept = columns.when("kept_at", _("saved"))
+    name_shown = columns.plain("storage_name", _("name in the storage"))
+    tries_shown = columns.plain("tries", _("differed"))
+
+
+@admin.register(ResultSaving)
+class ResultSavingAdmin(ReadOnlyModelAdmin):
+    """How far the saving of each ended job's results is."""
+
+    list_display = ("instance_shown", "wanted", "next_step", "trouble_shown", "done")
+    list_filter = (("trouble", columns.filter_titled(_("waits for"))),)
+    search_fields = ("=instance__id", "instance__name")
+    list_select_related = ("instance",)
+    ordering = ("-wanted_at",)
+    shown = ((None, (*list_display, "waits_shown")),)
+
+    instance_shown = columns.linked("instance", _("instance"))
+    wanted = columns.when("wanted_at", _("wanted"))
+    next_step = columns.when("next_at", _("next step"))
+    trouble_shown = columns.plain("trouble", _("waits for"))
+    done = columns.when("done_at", _("done"))
+    waits_shown = columns.plain("waits", _("tries"))

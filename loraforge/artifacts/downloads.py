@@ -1,27 +1,37 @@
 """Output files on their way from a node to a browser: streamed, never buffered."""
 
+import logging
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
+from django.core.files.storage import default_storage
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from rest_framework.request import Request
 from zipstream import ZIP_STORED, ZipStream
 
-from loraforge.artifacts.models import OutputFile
+from loraforge.artifacts.models import OutputFile, ResultCopy
 from loraforge.artifacts.selectors import Located
 from loraforge.datasets.streaming import (
     Streamed,
     Unsatisfiable,
     file_headers,
+    file_response,
     is_known,
     range_parse,
     range_wanted,
 )
 from loraforge.instances.models import Attempt
-from loraforge.nodelink.files import NodeFile, file_open
+from loraforge.nodelink.files import PIECE_BYTES, NodeFile, file_open
+from nodeagent.contract import paths
+
+if TYPE_CHECKING:
+    from django.core.files import File
 
 _PASSED_ON = ("Content-Length", "Content-Range", "Last-Modified")
 _PARTIAL = 206
 _UNSATISFIABLE = 416
+
+_log = logging.getLogger(__name__)
 
 
 def _headers_for_node(request: HttpRequest | Request, located: Located) -> dict[str, str]:
@@ -50,12 +60,17 @@ def _early_answer(request: HttpRequest | Request, listed: OutputFile) -> HttpRes
 def output_file_response(
     request: HttpRequest | Request, *, located: Located, user: str
 ) -> HttpResponseBase:
-    """The file, or a range of it, straight from its node. Raises NotFound, Unavailable.
+    """The file, or a range of it: the copy that is kept here, else straight from its node.
 
-    user: for the node's log, without dots.
+    user: for the node's log, without dots. Raises NotFound, Unavailable.
     """
     filename = located.path.rpartition("/")[2]
     listed = located.listed
+    kept = kept_open(listed) if listed is not None else None
+    if listed is not None and kept is not None:
+        return file_response(
+            request, kept, size=listed.size_bytes, etag=f'"{listed.sha256}"', filename=filename
+        )
     if listed is not None:
         early = _early_answer(request, listed)
         if early is not None:
@@ -76,6 +91,34 @@ def output_file_response(
     return response
 
 
+def kept_open(file: OutputFile) -> "File[bytes] | None":
+    """The copy of a file that the storage has; None = there is none, or it was lost there."""
+    copy = getattr(file, "copy", None)
+    if copy is None or copy.state != ResultCopy.State.KEPT:
+        return None
+    try:
+        found: File[bytes] = default_storage.open(copy.storage_name, "rb")
+    except FileNotFoundError:
+        _log.error("%s is not in the storage any more: %s", file, copy.storage_name)
+        return None
+    return found
+
+
+def kept_log_response(
+    request: HttpRequest | Request, attempt: Attempt, stored_bytes: int
+) -> HttpResponseBase | None:
+    """The kept console.log of an attempt, when it is longer than what SQL has of it."""
+    rows = OutputFile.objects.select_related("copy").filter(size_bytes__gt=stored_bytes)
+    file = rows.filter(attempt=attempt, path=paths.CONSOLE_FILE).first()
+    kept = kept_open(file) if file is not None else None
+    if file is None or kept is None:
+        return None
+    filename = f"job-{attempt.instance_id}-a{attempt.number}-console.log"
+    return file_response(
+        request, kept, size=file.size_bytes, etag=f'"{file.sha256}"', filename=filename
+    )
+
+
 def _answer(request: HttpRequest | Request, file: NodeFile) -> HttpResponseBase:
     has_body = request.method != "HEAD" and file.status in {200, _PARTIAL}
     response: HttpResponseBase
@@ -94,7 +137,14 @@ def _answer(request: HttpRequest | Request, file: NodeFile) -> HttpResponseBase:
     return response
 
 
-def _pieces(attempt: Attempt, path: str, user_id: int) -> Iterator[bytes]:
+def _pieces(row: OutputFile, user_id: int) -> Iterator[bytes]:
+    kept = kept_open(row)
+    if kept is not None:
+        with kept:
+            while piece := kept.read(PIECE_BYTES):
+                yield piece
+        return
+    attempt, path = row.attempt, row.path
     with file_open(
         node=attempt.node,
         instance_id=attempt.instance_id,
@@ -138,7 +188,7 @@ def output_zip_response(
     archive = ZipStream(compress_type=ZIP_STORED, sized=is_final)
     for row in rows:
         size = row.size_bytes if is_final else None
-        archive.add(_pieces(row.attempt, row.path, user_id), row.path, size=size)
+        archive.add(_pieces(row, user_id), row.path, size=size)
     response = StreamingHttpResponse(Streamed(_ZipSource(archive)), content_type="application/zip")
     if is_final:
         response["Content-Length"] = str(len(archive))

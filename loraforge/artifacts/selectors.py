@@ -5,14 +5,14 @@ from dataclasses import dataclass, field, replace
 
 from django.contrib.auth.models import AnonymousUser
 from django.core import signing
-from django.db.models import QuerySet
+from django.db.models import Count, Q, QuerySet, Sum
 from django.utils.translation import gettext as _
 
 from loraforge.accounts import access
 from loraforge.accounts.access import Action
 from loraforge.accounts.models import User
 from loraforge.artifacts.checkpoints import missing_files
-from loraforge.artifacts.models import BestCheckpoint, OutputFile
+from loraforge.artifacts.models import BestCheckpoint, OutputFile, ResultCopy, ResultSaving
 from loraforge.artifacts.roles import checkpoint_of
 from loraforge.core.errors import Denied, Gone, NotFound
 from loraforge.instances.models import Attempt, Instance
@@ -25,6 +25,9 @@ INPUT_SALT = "loraforge.artifacts.input"
 # Longer than a dataset's: a checkpoint of a whole model may be fetched in several goes.
 INPUT_MAX_AGE_S = 24 * 3600  # an image and a model may have to come before
 
+# On its node, or kept here.
+AVAILABLE = Q(removed_at=None) | Q(copy__state=ResultCopy.State.KEPT)
+
 _LIVE_FILES = frozenset({paths.CONSOLE_FILE, paths.EVENTS_FILE, paths.METRICS_FILE})
 
 
@@ -33,8 +36,9 @@ class Checkpoint:
     """A checkpoint folder that an attempt left.
 
     missing: what a resume would not find in it; empty = it is complete. weights_missing: the same for
-    its weights alone. is_latest: the newest that is complete (if none is, the newest). is_best: by the
-    trainer's own metric.
+    its weights alone. is_kept, are_weights_kept: the control plane has it, or its weights, whatever
+    becomes of the node. is_latest: the newest that is complete (if none is, the newest). is_best: by
+    the trainer's own metric.
     """
 
     attempt: int
@@ -44,6 +48,8 @@ class Checkpoint:
     size_bytes: int
     missing: tuple[str, ...]
     weights_missing: tuple[str, ...]
+    is_kept: bool = False
+    are_weights_kept: bool = False
     is_latest: bool = False
     is_best: bool = False
 
@@ -65,8 +71,8 @@ def output_file_list(*, user: Asker, instance: Instance) -> QuerySet[OutputFile]
     """The files that lie on nodes, newest attempt first, then by path. Raises NotFound."""
     access.require(user, Action.VIEW, instance)
     return (
-        OutputFile.objects.filter(attempt__instance=instance, removed_at=None)
-        .select_related("attempt")
+        OutputFile.objects.filter(AVAILABLE, attempt__instance=instance)
+        .select_related("attempt", "copy")
         .order_by("-attempt__number", "path")
     )
 
@@ -74,15 +80,15 @@ def output_file_list(*, user: Asker, instance: Instance) -> QuerySet[OutputFile]
 def checkpoint_list(*, instance: Instance) -> list[Checkpoint]:
     """All checkpoints, newest first, of an instance that the caller already may see. Two queries."""
     rows = OutputFile.objects.filter(
-        attempt__instance=instance, removed_at=None, path__contains="checkpoint-"
-    ).values_list("attempt__number", "path", "size_bytes", "is_cut")
+        AVAILABLE, attempt__instance=instance, path__contains="checkpoint-"
+    ).values_list("attempt__number", "path", "size_bytes", "is_cut", "copy__state")
     found: dict[tuple[int, int, str], _Folder] = {}
-    for number, path, size_bytes, is_cut in rows:
+    for number, path, size_bytes, is_cut, state in rows:
         folder = checkpoint_of(path)
         if folder is not None:
             inside = path.removeprefix(f"{folder[0]}/")
             found.setdefault((number, folder[1], folder[0]), _Folder()).add(
-                inside, size_bytes, is_cut=is_cut
+                inside, size_bytes, is_cut=is_cut, is_kept=state == ResultCopy.State.KEPT
             )
     listed = [
         _checkpoint(key, found[key], processes=instance.processes)
@@ -96,14 +102,17 @@ class _Folder:
     """What lies in a checkpoint's folder; names are those of its whole files."""
 
     names: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
     files: int = 0
     size_bytes: int = 0
 
-    def add(self, name: str, size_bytes: int, *, is_cut: bool) -> None:
+    def add(self, name: str, size_bytes: int, *, is_cut: bool, is_kept: bool) -> None:
         self.files += 1
         self.size_bytes += size_bytes
         if not is_cut:
             self.names.append(name)
+        if is_kept:
+            self.kept.append(name)
 
 
 def _checkpoint(key: tuple[int, int, str], folder: _Folder, *, processes: int) -> Checkpoint:
@@ -116,6 +125,8 @@ def _checkpoint(key: tuple[int, int, str], folder: _Folder, *, processes: int) -
         size_bytes=folder.size_bytes,
         missing=tuple(missing_files(folder.names, processes=processes)),
         weights_missing=tuple(missing_files(folder.names, processes=processes, weights_only=True)),
+        is_kept=not missing_files(folder.kept, processes=processes),
+        are_weights_kept=not missing_files(folder.kept, processes=processes, weights_only=True),
     )
 
 
@@ -141,9 +152,8 @@ def checkpoint_files(*, instance: Instance, checkpoint: Checkpoint) -> list[Outp
         attempt__instance=instance,
         attempt__number=checkpoint.attempt,
         path__startswith=f"{checkpoint.path}/",
-        removed_at=None,
         is_cut=False,
-    )
+    ).filter(AVAILABLE)
     return list(rows.select_related("attempt__node").order_by("path"))
 
 
@@ -162,8 +172,8 @@ def output_file_locate(
     attempts = Attempt.objects.filter(instance=instance).select_related("node").order_by("-number")
     if attempt is not None:
         attempts = attempts.filter(number=attempt)
-    rows = OutputFile.objects.filter(attempt__in=attempts, path=path, removed_at=None)
-    listed = rows.order_by("-attempt__number").first()
+    rows = OutputFile.objects.filter(AVAILABLE, attempt__in=attempts, path=path)
+    listed = rows.select_related("copy").order_by("-attempt__number").first()
     newest = attempts.first()
     if newest is not None and newest.ended_at is None and _may_be_newer(path, listed):
         return Located(attempt=newest, path=path, listed=None)
@@ -191,7 +201,7 @@ def input_files(
     Raises Gone when one was removed, or is another file by now.
     """
     rows = OutputFile.objects.select_related("attempt__node").filter(
-        attempt__instance=instance_id, attempt__number=attempt, removed_at=None
+        AVAILABLE, attempt__instance=instance_id, attempt__number=attempt
     )
     found = {row.path: row for row in rows.filter(path__in=list(hashes))}
     if {path: row.sha256 for path, row in found.items()} != dict(hashes):
@@ -210,8 +220,49 @@ def input_for_node(*, node: Node, signed: str) -> Located:
         ) from error
     if claims["node"] != node.name:
         raise Denied("artifacts:bad_input_url", _("This address was made for another node."))
-    rows = OutputFile.objects.select_related("attempt__node")
-    file = rows.filter(pk=claims["file"], sha256=claims["sha256"], removed_at=None).first()
+    rows = OutputFile.objects.select_related("attempt__node", "copy")
+    file = rows.filter(AVAILABLE, pk=claims["file"], sha256=claims["sha256"]).first()
     if file is None:
         raise _gone()
     return Located(attempt=file.attempt, path=file.path, listed=file)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """How far the saving of a job's results is. trouble: why it waits, for people; empty = it does not."""
+
+    total: int
+    kept: int
+    too_large: int
+    failed: int
+    size_bytes: int
+    is_done: bool
+    trouble: str
+
+
+def results_get(*, instance: Instance) -> Results | None:
+    """Of an instance that the caller already may see; None = there is nothing to save, or not yet."""
+    saving = ResultSaving.objects.filter(instance=instance).first()
+    if saving is None:
+        return None
+    states = ResultCopy.State
+    counts = (
+        ResultCopy.objects.filter(file__attempt__instance=instance, is_wanted=True)
+        .exclude(state=states.REMOVING)
+        .aggregate(
+            total=Count("pk", filter=~Q(state=states.TOO_LARGE)),
+            kept=Count("pk", filter=Q(state=states.KEPT)),
+            too_large=Count("pk", filter=Q(state=states.TOO_LARGE)),
+            failed=Count("pk", filter=Q(state=states.FAILED)),
+            size_bytes=Sum("file__size_bytes", filter=Q(state=states.KEPT)),
+        )
+    )
+    return Results(
+        total=counts["total"],
+        kept=counts["kept"],
+        too_large=counts["too_large"],
+        failed=counts["failed"],
+        size_bytes=counts["size_bytes"] or 0,
+        is_done=saving.done_at is not None,
+        trouble=str(saving.get_trouble_display()) if saving.trouble else "",
+    )

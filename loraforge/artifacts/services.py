@@ -13,9 +13,11 @@ from django.utils import timezone
 from loraforge.artifacts.models import BestCheckpoint, OutputFile
 from loraforge.artifacts.roles import checkpoint_of
 from loraforge.artifacts.selectors import INPUT_SALT
+from loraforge.artifacts.wishes import results_want
 from loraforge.core import outbox
 from loraforge.core.errors import NotFound, Unavailable
 from loraforge.instances.models import Attempt, Instance
+from loraforge.instances.states import TERMINAL, State
 from loraforge.nodelink.files import file_read, is_plain_path
 from loraforge.nodes.models import Node
 from nodeagent.contract.reports import File
@@ -80,6 +82,8 @@ def manifest_store(*, attempt: Attempt, files: Iterable[File], complete: bool) -
         OutputFile.objects.filter(pk__in=gone[begin : begin + 500]).update(
             removed_at=timezone.now()
         )
+    if complete and State(attempt.instance.state) in TERMINAL:  # it was given up, and has come back
+        results_want(instance=attempt.instance)
     if any(checkpoint_of(path) for path in sound):
         outbox.task_enqueue(BEST_TASK, attempt_id=attempt.pk)
     _log.info("%s: manifest of %d files, complete: %s", attempt, len(sound), complete)

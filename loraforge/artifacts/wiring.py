@@ -1,9 +1,10 @@
 """Whose the rows of this app are, and what it does when instances go; imported by AppConfig.ready()."""
 
 from loraforge.accounts import access
+from loraforge.artifacts import keeping
 from loraforge.artifacts.models import OutputFile
 from loraforge.artifacts.services import files_mark_removed
-from loraforge.core import events
+from loraforge.core import beat, events
 from loraforge.instances.models import Instance
 
 access.register(
@@ -16,3 +17,6 @@ access.register(
     ),
 )
 events.subscribe(events.INSTANCE_DELETED, files_mark_removed)
+events.subscribe(events.INSTANCE_DELETED, keeping.instance_deleted)
+events.subscribe(events.INSTANCE_MOVED, keeping.instance_moved)
+beat.every(10, "artifacts.results_sweep")

@@ -8,6 +8,7 @@ from django.utils.translation import gettext as _
 from loraforge.accounts import access
 from loraforge.accounts.access import Action
 from loraforge.accounts.models import User
+from loraforge.artifacts.selectors import checkpoint_list
 from loraforge.core.redaction import redact
 from loraforge.dashboard.explain import Diagnosis, diagnosis, method_label
 from loraforge.dashboard.selectors import attempt_of
@@ -30,6 +31,7 @@ class Actions:
     cancel: bool = False
     withdraw: bool = False
     checkpoint: bool = False
+    resume: bool = False
     retry: bool = False
     clone: bool = False
     delete: bool = False
@@ -47,12 +49,19 @@ def actions_of(*, user: User, instance: Instance) -> Actions:
         cancel=change and (state in STOPPABLE or state is State.STOPPING),
         withdraw=change and state is State.QUEUED,
         checkpoint=change and state is State.RUNNING,
+        resume=change and state in RETRYABLE and _has_checkpoint(instance),
         retry=change and state in RETRYABLE and _helps_retry(instance),
         clone=access.may(user, Action.CREATE),
         delete=change and state in RESTING,
         rename=change,
         download=access.allowed(user, Action.DOWNLOAD, instance),
     )
+
+
+def _has_checkpoint(instance: Instance) -> bool:
+    """Something to go on from; whether it can be had right now, the dialog says."""
+    known = checkpoint_list(instance=instance) if instance.attempt else []
+    return any(not one.weights_missing for one in known)
 
 
 def _helps_retry(instance: Instance) -> bool:
@@ -113,7 +122,7 @@ def below_of(instance: Instance, attempt: Attempt | None) -> Below:
         State.UNKNOWN: _(
             "The node does not answer. The training may still go on; this page renews itself when it is back."
         ),
-        State.LOST: _("The node did not come back. Retry on another node."),
+        State.LOST: _("The node did not come back. Resume from a checkpoint, or retry."),
     }
     return Below(text=texts[state])
 

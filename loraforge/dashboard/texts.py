@@ -51,6 +51,7 @@ def _upload() -> dict[str, str]:
 def _job() -> dict[str, str]:
     return {
         **_job_dialogs(),
+        **_job_resume(),
         "connection_live": _("Live"),
         "connection_lost": _("Connection lost, trying again …"),
         "connection_ended": _("Complete"),
@@ -122,6 +123,27 @@ def _job_dialogs() -> dict[str, str]:
         "renamed": _("The name was changed."),
         "status_succeeded": _("#{id} succeeded."),
         "status_failed": _("#{id} failed."),
+    }
+
+
+def _job_resume() -> dict[str, str]:
+    return {
+        "resume_title": _("Resume #{id} from a checkpoint?"),
+        "resume_body": _(
+            "The same command goes on from there, on the same curve, as the next attempt."
+        ),
+        "resume_none": _("No checkpoint was saved. Press Retry to start from the beginning."),
+        "resume_ok": _("Resume"),
+        "resume_from": _("Checkpoint to resume from"),
+        "resume_latest": _("Latest"),
+        "resume_best": _("Best"),
+        "resume_loss": _("Training loss"),
+        "resume_eval_loss": _("Validation loss"),
+        "resume_incomplete": _("Not complete, missing: {files}"),
+        "resume_weights_only_left": _("Only its weights are complete"),
+        "resume_away": _("{node} does not answer, so it cannot be had now"),
+        "resume_weights_only": _("Weights only: optimizer and learning rate begin anew"),
+        "resumed": _("The job is queued and goes on from the checkpoint."),
     }
 
 

@@ -12,6 +12,7 @@ from loraforge.accounts import access
 from loraforge.accounts.access import Action
 from loraforge.accounts.entrypoints import Page
 from loraforge.accounts.models import User
+from loraforge.artifacts.selectors import results_get
 from loraforge.core.errors import NotFound
 from loraforge.core.texts import number_read
 from loraforge.dashboard import jobs, newjob, selectors
@@ -27,6 +28,7 @@ from loraforge.training.selectors import job_events, job_get
 
 PAGE_SIZE = 50
 REFRESH_MS = 2000
+RESULTS_EVERY_S = 3
 NO_CONTENT = 204
 
 
@@ -195,6 +197,19 @@ class JobHeaderPartial(JobBase):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return super().get_context_data(view=self.view_data(), **kwargs)
+
+
+class JobResultsPartial(JobBase):
+    """How far the saving of the results is; asks for itself again until it is done."""
+
+    template_name = "dashboard/partials/_job_results.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        job = job_get(user=self.person, job_id=self.kwargs["instance_id"])
+        results = results_get(instance=job.instance)
+        return super().get_context_data(
+            instance=job.instance, results=results, results_every_s=RESULTS_EVERY_S, **kwargs
+        )
 
 
 class JobTabPartial(JobBase):

@@ -6,7 +6,6 @@ from pathlib import Path
 import msgspec
 from auditlog.context import set_actor
 from django.core import signing
-from django.core.files import File
 from django.core.files.storage import default_storage
 from django.db import transaction
 from django.urls import reverse
@@ -23,6 +22,7 @@ from loraforge.datasets.models import Dataset, DatasetState, Upload
 from loraforge.datasets.problems import text_of
 from loraforge.datasets.rows import RowError, RowReport
 from loraforge.datasets.selectors import INPUT_SALT, require_bytes
+from loraforge.datasets.spool import SpooledFile
 from loraforge.nodes.models import Node
 
 # SWIFT's own spelling (swift/dataset/loader.py): [HF::|MS::]org/name[:subset[/subset]][#rows]
@@ -33,18 +33,6 @@ _REMOTE_ID = re.compile(
     r"(?:#[1-9][0-9]{0,11})?",
     re.ASCII,
 )
-
-
-class _Spooled(File):  # type: ignore[type-arg]
-    """An upload's file for the storage, which renames it where it can instead of copying it."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path.open("rb"), name=path.name)
-        self._path = path
-
-    def temporary_file_path(self) -> str:
-        """Asked for by FileSystemStorage."""
-        return str(self._path)
 
 
 def storage_name(upload: Upload) -> str:
@@ -63,7 +51,7 @@ def _store(upload: Upload) -> str:
     moving.unlink(missing_ok=True)
     moving.hardlink_to(spool.spool_path(upload.pk))
     default_storage.delete(name)
-    with _Spooled(moving) as file:
+    with SpooledFile(moving) as file:
         return default_storage.save(name, file)
 
 

@@ -9,9 +9,22 @@ from pathlib import Path
 from uuid import UUID
 
 from django.conf import settings
+from django.core.files import File
 from django.utils.translation import gettext as _
 
 from loraforge.core.errors import Gone, Locked
+
+
+class SpooledFile(File):  # type: ignore[type-arg]
+    """A finished file for the storage, which renames it where it can instead of copying it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path.open("rb"), name=path.name)
+        self._path = path
+
+    def temporary_file_path(self) -> str:
+        """Asked for by FileSystemStorage."""
+        return str(self._path)
 
 
 def locked_error() -> Locked:

@@ -50,6 +50,8 @@ def _work() -> list[dict[str, Any]]:
         _item(_("Uploads"), "upload", "datasets_upload"),
         _item(_("Output files"), "folder", "artifacts_outputfile"),
         _item(_("Best checkpoints"), "star", "artifacts_bestcheckpoint"),
+        _item(_("Saved results"), "inventory_2", "artifacts_resultcopy"),
+        _item(_("Savings of results"), "cloud_download", "artifacts_resultsaving"),
         _item(_("Notices"), "notifications", "notifications_notification"),
     ]
 

@@ -142,6 +142,11 @@ STORAGES = {
 }
 UPLOAD_FOLDER = DATA / "uploads"
 UPLOAD_MAX_BYTES = env.int("LORAFORGE_UPLOAD_MAX_BYTES", default=50 * 1024**3)
+# Results of ended jobs on their way from the node; once verified they go to the default storage.
+RESULT_FOLDER = DATA / "saving"
+# Of one job: log, metrics, arguments, then the weights of its last and best checkpoints, then the rest.
+RESULT_MAX_BYTES = env.int("LORAFORGE_RESULT_MAX_BYTES", default=20 * 1024**3)
+RESULT_MAX_CHECKPOINTS = env.int("LORAFORGE_RESULT_MAX_CHECKPOINTS", default=2)
 UPLOAD_CHUNK_MAX_BYTES = 16 * 1024**2
 UPLOAD_EXPIRES = timedelta(hours=24)
 # Uploads are refused (507) when they would leave less than this free on the disk.

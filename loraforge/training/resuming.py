@@ -34,7 +34,7 @@ AWAY = frozenset({NodeState.OFFLINE, NodeState.LOST})
 class CheckpointChoice:
     """A checkpoint to choose from.
 
-    node: who has its files. is_away: they cannot be had now, because that node does not answer. loss,
+    node: who saved it. is_away: that node does not answer now, so only what is kept can be had. loss,
     eval_loss: the newest logged at its step or shortly before.
     """
 
@@ -51,11 +51,12 @@ class CheckpointChoice:
 
     @property
     def can_resume(self) -> bool:
-        return self.checkpoint.is_complete and not self.is_away
+        return self.checkpoint.is_complete and (self.checkpoint.is_kept or not self.is_away)
 
     @property
     def can_resume_weights(self) -> bool:
-        return not self.checkpoint.weights_missing and not self.is_away
+        is_there = self.checkpoint.are_weights_kept or not self.is_away
+        return not self.checkpoint.weights_missing and is_there
 
 
 def checkpoints_list(*, user: User, job: Job) -> list[CheckpointChoice]:
@@ -216,7 +217,8 @@ def _usable_require(choice: CheckpointChoice, *, weights_only: bool) -> None:
         text = _("checkpoint-%(step)s is not complete (missing: %(files)s). Choose an earlier one.")
         said = text % {"step": checkpoint.step, "files": ", ".join(missing)}
         raise Conflict("training:checkpoint_incomplete", said, fields={"checkpoint": [said]})
-    _away_refuse([choice])
+    if not _is_usable(choice, weights_only=weights_only):
+        _away_refuse([choice])
 
 
 def _away_refuse(choices: Iterable[CheckpointChoice]) -> None:

@@ -2,10 +2,12 @@
 
 from django.utils.translation import gettext as _
 
+from loraforge.artifacts.downloads import kept_log_response
 from loraforge.core import events
 from loraforge.core.errors import Conflict
 from loraforge.datasets.models import Dataset
 from loraforge.instances.states import TERMINAL
+from loraforge.telemetry.api.streaming import log_kept_by
 from loraforge.training.models import Job
 
 SHOWN = 5
@@ -31,3 +33,4 @@ def dataset_keep(*, dataset: Dataset) -> None:
 
 
 events.subscribe(events.DATASET_DELETING, dataset_keep)
+log_kept_by(kept_log_response)

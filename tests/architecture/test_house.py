@@ -127,6 +127,8 @@ def test_only_these_let_strangers_in() -> None:
 UNAUDITED = {
     "artifacts.BestCheckpoint": "written by the platform",
     "artifacts.OutputFile": "written by the platform",
+    "artifacts.ResultCopy": "written by the platform",
+    "artifacts.ResultSaving": "written by the platform",
     "core.OutboxMessage": "written by the platform",
     "core.Setting": "written by the platform",
     "datasets.Upload": "becomes a dataset, which is audited, or goes",

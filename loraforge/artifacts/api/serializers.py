@@ -5,7 +5,7 @@ from typing import Any, TypedDict
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from loraforge.artifacts.models import OutputFile
+from loraforge.artifacts.models import OutputFile, ResultCopy
 from loraforge.artifacts.roles import Role, checkpoint_of, role_of
 
 
@@ -33,11 +33,20 @@ class OutputFileSerializer(serializers.ModelSerializer[OutputFile]):
     attempt = serializers.IntegerField(source="attempt.number", read_only=True)
     role = serializers.SerializerMethodField()
     checkpoint = serializers.SerializerMethodField()
+    is_kept = serializers.SerializerMethodField()
 
     class Meta:
         model = OutputFile
-        fields = ("attempt", "path", "size_bytes", "sha256", "modified_at", "role", "checkpoint")
+        fields = (
+            *("attempt", "path", "size_bytes", "sha256", "modified_at", "role", "checkpoint"),
+            "is_kept",
+        )
         read_only_fields = fields
+
+    def get_is_kept(self, file: OutputFile) -> bool:
+        """Whether the control plane has a copy, so that the node is not needed any more."""
+        copy = getattr(file, "copy", None)
+        return copy is not None and copy.state == ResultCopy.State.KEPT
 
     @extend_schema_field(
         serializers.ChoiceField(choices=[(role.value, role.value) for role in Role])

@@ -1,6 +1,7 @@
 """What every template may use: icons, chips of states, times, durations, and the texts of JavaScript."""
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -208,3 +209,9 @@ def short_model(model: str) -> str:
 def js_texts(page: str) -> dict[str, str]:
     """The texts that the JavaScript of this page shows, translated."""
     return texts.for_page(page)
+
+
+@register.filter
+def at(known: Mapping[str, Any], number: object) -> Any:
+    """The entry of a mapping whose keys are numbers as JSON writes them; None when it has none."""
+    return known.get(str(number))

@@ -3,12 +3,13 @@
 import asyncio
 import re
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser
-from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from rest_framework.request import Request
 
 from loraforge.accounts.models import User
 from loraforge.core.errors import LoraForgeError
@@ -22,6 +23,26 @@ from loraforge.telemetry.policy import Cursor
 HEARTBEAT_S = 15.0
 RECHECK_S = 60.0
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+
+
+# An app beside this one may have kept the whole file, where SQL has only its beginning or has gaps.
+KeptLog = Callable[[HttpRequest | Request, Attempt, int], HttpResponseBase | None]
+_kept_logs: list[KeptLog] = []
+
+
+def log_kept_by(answer: KeptLog) -> None:
+    """Ask ``answer(request, attempt, stored_bytes)`` before SQL; None = it has no more than that."""
+    if answer not in _kept_logs:
+        _kept_logs.append(answer)
+
+
+def log_kept_response(
+    request: HttpRequest | Request, *, attempt: Attempt
+) -> HttpResponseBase | None:
+    """The log as somebody else kept it, if that is more than what SQL has."""
+    stored = selectors.log_end(attempt=attempt)
+    answers = (answer(request, attempt, stored) for answer in _kept_logs)
+    return next((found for found in answers if found is not None), None)
 
 
 def log_response(*, attempt: Attempt, wanted: str) -> HttpResponseBase:

@@ -99,6 +99,9 @@ class JobLogDownload(_Job):
         """console.log of an attempt, byte for byte; Range is understood."""
         instance, asked = self.instance(request, pk), self.asked(serializers.DownloadQuery, request)
         attempt = selectors.attempt_get(instance=instance, number=asked.get("attempt"))
+        kept = streaming.log_kept_response(request, attempt=attempt)
+        if kept is not None:
+            return kept
         return streaming.log_response(attempt=attempt, wanted=request.headers.get("Range", ""))
 
 

@@ -16,9 +16,10 @@ export function notice(message, kind = "good") {
 
 /**
  * Asks before something is lost. work({choice}) does it; its error is shown inside the dialog.
+ * extra: an element between the text and the choice.
  * Resolves to true when it was done, false when the person went back.
  */
-export function dialog({ title, body, ok, danger = false, choice = "", work }) {
+export function dialog({ title, body, ok, danger = false, choice = "", extra = null, work }) {
   const root = document.getElementById("dialog");
   const form = root.querySelector("form");
   const button = root.querySelector("[data-dialog-ok]");
@@ -26,6 +27,7 @@ export function dialog({ title, body, ok, danger = false, choice = "", work }) {
   const box = root.querySelector("[data-dialog-choice]");
   root.querySelector(".modal-title").textContent = title;
   root.querySelector("[data-dialog-text]").textContent = body;
+  root.querySelector("[data-dialog-extra]").replaceChildren(...(extra ? [extra] : []));
   button.textContent = ok;
   button.className = `btn ${danger ? "btn-danger" : "btn-primary"}`;
   box.hidden = !choice;

@@ -3,6 +3,7 @@ import { api } from "../core/api.js";
 import { integer } from "../core/format.js";
 import { dialog, notice } from "../core/notice.js";
 import { text } from "../core/texts.js";
+import { resumeAsk } from "./resume.js";
 
 const ACTIVE = ["assigned", "preparing", "running", "finishing", "stopping", "unknown"];
 
@@ -53,6 +54,17 @@ class Actions {
     if (went) await this.done(text(ASKED[name].message));
   }
 
+  async resume(button) {
+    button.setAttribute("aria-busy", "true");
+    try {
+      if (await resumeAsk(this.id)) await this.done(text("resumed"));
+    } catch (error) {
+      notice(error.message, "error");
+    } finally {
+      button.removeAttribute("aria-busy");
+    }
+  }
+
   async remove() {
     const went = await dialog({
       title: text("delete_title", { id: this.id }),
@@ -99,6 +111,7 @@ class Actions {
     const name = button.dataset.act;
     if (ASKED[name]) this.ask(name);
     else if (PLAIN[name]) this.run(button, name);
+    else if (name === "resume") this.resume(button);
     else if (name === "delete") this.remove();
     else this.rename(name === "rename");
   }

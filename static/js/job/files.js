@@ -64,6 +64,7 @@ class FileList {
       { class: "lf-item lf-file" },
       icon("file"),
       element("span", { class: "lf-item-body lf-cut lf-mono", title: row.path }, name),
+      row.is_kept ? element("span", { class: "lf-badge", title: this.t.textKeptHint }, this.t.textKept) : null,
       element("span", { class: "lf-small lf-muted lf-number" }, bytes(row.size_bytes)),
       row.sha256 ? element("button", { class: "btn btn-quiet btn-sm lf-mono", type: "button", title: `${this.t.textSha}: ${row.sha256}`, onclick: copy }, icon("copy"), row.sha256.slice(0, 8)) : null,
       this.link(this.t.textDownload, this.address(row)),

@@ -115,6 +115,7 @@ export class Header {
     if (!fresh || old.querySelector("[data-rename]:not([hidden])")) return;
     old.replaceWith(document.adoptNode(fresh));
     timesLocalise(fresh);
+    window.htmx.process(fresh);
     this.figures();
     this.elapsed();
     this.metricsShow();

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from loraforge.accounts.models import ApiToken, User
 from loraforge.accounts.services import secret_put
-from loraforge.artifacts.models import BestCheckpoint, OutputFile
+from loraforge.artifacts.models import BestCheckpoint, OutputFile, ResultCopy, ResultSaving
 from loraforge.core import audit
 from loraforge.core.models import OutboxMessage, Setting
 from loraforge.datasets.models import Dataset, Upload
@@ -61,7 +61,12 @@ def fill(count: int) -> Job:
         attempt = instance.attempts.create(number=1, node=node, devices=["GPU-1"])
         instance.events.create(source="draft", target="queued", actor=owner)
         DeviceLease.objects.create(node=node, device_uuid="GPU-1", attempt=attempt)
-        OutputFile.objects.create(attempt=attempt, path=HOSTILE, size_bytes=1, sha256="0" * 64)
+        file = OutputFile.objects.create(
+            attempt=attempt, path=HOSTILE, size_bytes=1, sha256="0" * 64
+        )
+        ResultCopy.objects.create(file=file, storage_name=HOSTILE)
+        moment = {"wanted_at": timezone.now(), "next_at": timezone.now()}
+        ResultSaving.objects.create(instance=instance, trouble="node_away", **moment)
         Upload.objects.create(
             owner=owner, filename="f", size_bytes=1, expires_at=timezone.now() + timedelta(hours=1)
         )
