@@ -205,7 +205,6 @@ def test_a_disk_is_never_filled(node: Node, hub: Hub, monkeypatch: pytest.Monkey
 def test_a_hub_that_is_away(node: Node, hub: Hub) -> None:
     hub.close()
     assert node.refused("org/tiny").reason == "node:hub_unreachable"
-    assert node.refused("org/tiny", hub="modelscope").reason == "node:hub_unreachable"
 
 
 def test_a_revision_that_there_is_not(node: Node) -> None:

@@ -5,11 +5,13 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from nodeagent.contract.commands import Mount, Start, Stop
+from nodeagent.contract.commands import Fetch, Mount, Start, Stop
 from nodeagent.contract.phases import Outcome, Phase
 from tests.agent.plane import ROOT, AgentProcess, Plane, start_command, wait_for
+from tests.hubserver import Hub, Repo
 
 pytestmark = [pytest.mark.swift, pytest.mark.redis, pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -120,3 +122,35 @@ def test_a_stop_saves_a_checkpoint(plane: Plane, swift_agent: AgentProcess, mate
         if file.path.endswith("adapter_model.safetensors")
     ]
     assert adapters
+
+
+def test_a_fine_tune_of_a_hub_s_model_on_a_hub_s_dataset(
+    plane: Plane, tmp_path: Path, material: Path
+) -> None:
+    """Fetched beforehand: the trainer itself is told that there is no hub."""
+    model = {one.name: one.read_bytes() for one in (material / "model").iterdir() if one.is_file()}
+    rows = {"data.jsonl": (material / "data.jsonl").read_bytes()}
+    hub = Hub({("models", "org/tiny"): Repo(model), ("datasets", "org/rows"): Repo(rows)})
+    agent = AgentProcess(
+        plane,
+        tmp_path / "node",
+        models=material,
+        LORAFORGE_SWIFT_PYTHON=str(PYTHON),
+        **hub.environ,
+    ).start()
+    try:
+        start = fine_tune(material, steps=3)
+        argv = [one.replace("/lf/data/data.jsonl", "/lf/data/0/rows") for one in start.argv]
+        fetches = [
+            Fetch(target="/lf/model", kind="model", hub="huggingface", repo="org/tiny"),
+            Fetch(target="/lf/data/0/rows", kind="dataset", hub="modelscope", repo="org/rows"),
+        ]
+        env = {**start.env, "HF_DATASETS_OFFLINE": "1"}
+        plane.send(msgspec.structs.replace(start, argv=argv, env=env, mounts=[], fetches=fetches))
+        ended = plane.wait_whole(1, timeout_s=200)
+        assert ended.exit_code == 0, plane.bytes_of(1, 1, "log")[-3000:]
+        assert ended.outcome is Outcome.TRAIN_END
+        assert steps_seen(plane) >= 3
+    finally:
+        agent.close()
+        hub.close()
