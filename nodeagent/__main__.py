@@ -39,6 +39,7 @@ from nodeagent.runtimes.preflight import EngineRefused
 from nodeagent.supervisor import POOL_THREADS, Supervisor
 from nodeagent.supervisor.caches import Caches
 from nodeagent.supervisor.closing import Manifests
+from nodeagent.supervisor.fencing import Contact
 from nodeagent.supervisor.hub import HubCache
 from nodeagent.supervisor.outbox import Outbox
 from nodeagent.supervisor.parts import Parts
@@ -206,7 +207,9 @@ def stores_make(settings: Settings, workspace: Workspace, runtime: Runtime) -> S
     return Stores(fetcher, hub, caches)
 
 
-def _reporter(node: Node, answer: JoinAnswer, journal: Journal, rewinds: Rewinds) -> Reporter:
+def _reporter(
+    node: Node, answer: JoinAnswer, journal: Journal, rewinds: Rewinds, contact: Contact
+) -> Reporter:
     return Reporter(
         node=node.settings.name,
         client=redis_client(answer.redis_url),
@@ -214,6 +217,7 @@ def _reporter(node: Node, answer: JoinAnswer, journal: Journal, rewinds: Rewinds
         on_rewind=lambda key, end: rewinds.put((key, end)),
         agent_id=node.agent_id,
         on_superseded=superseded_end,
+        on_heard=contact.heard,
     )
 
 
@@ -226,7 +230,8 @@ class Agent:
         settings = node.settings
         workspace = Workspace(settings.folder)
         rewinds: Rewinds = queue.SimpleQueue()
-        self.reporter = _reporter(node, answer, journal, rewinds)
+        contact = Contact(boot_id=boot)
+        self.reporter = _reporter(node, answer, journal, rewinds, contact)
         runtime = runtime_make(
             settings, engine=node.engine, cluster=answer.cluster, devices=len(node.devices)
         )
@@ -240,6 +245,7 @@ class Agent:
                 fetcher=self._stores.fetcher,
                 hub=self._stores.hub,
                 reporter=self.reporter,
+                contact=contact,
                 outbox=Outbox(node=settings.name, journal=journal, reporter=self.reporter),
                 manifests=Manifests(),
                 pool=pool,
@@ -270,6 +276,7 @@ class Agent:
             held=self.supervisor.held,
             unknown=lambda: self.supervisor.unknown,
             jobs=self.supervisor.job_samples,
+            mark=contact.mark,
         )
         self.app = celery_app(
             node=settings.name, redis_url=answer.redis_url, handle=self.commands.handle

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 class Heart:
     """A thread for heartbeats and one for samples: reading a sick card or asking a hung engine may take long.
 
-    held, unknown and jobs are asked each time.
+    held, unknown, jobs and mark are asked each time.
     """
 
     def __init__(
@@ -36,6 +36,7 @@ class Heart:
         held: Callable[[], list[Held]],
         unknown: Callable[[], list[str]],
         jobs: Callable[[], list[JobSample]],
+        mark: Callable[[], str],
     ) -> None:
         self._node = node
         self._boot_id = boot_id
@@ -47,6 +48,7 @@ class Heart:
         self._held = held
         self._unknown = unknown
         self._jobs = jobs
+        self._mark = mark
         self._stopping = threading.Event()
         self._threads = [
             threading.Thread(target=self._run, args=args, name=args[0].__name__, daemon=True)
@@ -77,6 +79,7 @@ class Heart:
             log.exception("a reading failed")
 
     def _beat(self) -> Report:
+        mark = self._mark()  # first: whatever takes time comes behind it
         body = Heartbeat(
             boot_id=self._boot_id,
             agent_version=nodeagent.__version__,
@@ -84,6 +87,7 @@ class Heart:
             unknown=self._unknown(),
             file_url=self.file_url,
             agent_id=self._agent_id,
+            mark=mark,
         )
         return Report(node=self._node, stream="heartbeat", body=body, at=time.time())
 

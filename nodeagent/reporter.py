@@ -14,13 +14,7 @@ from typing import Any, NamedTuple
 
 import redis
 
-from nodeagent.contract.channels import (
-    ACK_AGENT,
-    ACK_JOURNAL,
-    REREAD_JOURNAL,
-    ack_key,
-    report_stream,
-)
+from nodeagent.contract import channels
 from nodeagent.contract.reports import FILE_STREAMS, Report, report_pack
 from nodeagent.journal import Journal, JournalFault
 
@@ -81,17 +75,19 @@ class Reporter:
         on_rewind: Callable[[StreamKey, int], None],
         agent_id: str = "",
         on_superseded: Callable[[], None] = lambda: None,
+        on_heard: Callable[[str], None] = lambda _mark: None,
         poll_s: float = POLL_S,
         stall_s: float = STALL_S,
     ) -> None:
         self._redis = client
-        self._stream = report_stream(node)
-        self._ack_key = ack_key(node)
+        self._stream = channels.report_stream(node)
+        self._ack_key = channels.ack_key(node)
         self._journal = journal
         self._on_rewind = on_rewind
         self._agent_id = agent_id
         self._on_superseded = on_superseded
         self._agent_told: bytes | None = None  # what the field said when this agent began
+        self._on_heard = on_heard
         self._poll_s = poll_s
         self._stall_s = stall_s
         self._wakeup = threading.Condition()
@@ -296,7 +292,7 @@ class Reporter:
 
     def _agent_read(self, acks: dict[bytes, bytes]) -> None:
         """A word of before this agent's start is about an earlier one."""
-        before, self._agent_told = self._agent_told, acks.get(ACK_AGENT.encode(), b"")
+        before, self._agent_told = self._agent_told, acks.get(channels.ACK_AGENT.encode(), b"")
         is_news = before is not None and self._agent_told not in {b"", before}
         if is_news and not self._agent_told.startswith(f"{self._agent_id}:".encode()):
             self._on_superseded()
@@ -317,7 +313,8 @@ class Reporter:
             self._faulty = False
 
     def _acks_read(self, acks: dict[bytes, bytes], now: float) -> None:
-        journal_acked = int(acks.get(ACK_JOURNAL.encode(), b"0"))
+        self._on_heard(acks.get(channels.ACK_HEARD.encode(), b"").decode())
+        journal_acked = int(acks.get(channels.ACK_JOURNAL.encode(), b"0"))
         if journal_acked > self._journal_acked:
             self._journal_acked = journal_acked
             self._journal_moved_at = self._acks_moved_at = now
@@ -341,7 +338,7 @@ class Reporter:
                 continue
             self._rereads[field] = value
             end = int(value.partition(b":")[0])
-            if field == REREAD_JOURNAL.encode():
+            if field == channels.REREAD_JOURNAL.encode():
                 self._journal_resend(end, acked=True)
                 continue
             _, instance, attempt, stream = field.decode().split(":")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from django.conf import settings
 from django.utils.translation import gettext as _
 
 from loraforge.accounts import access
@@ -10,14 +11,24 @@ from loraforge.accounts.access import Action
 from loraforge.accounts.models import User
 from loraforge.artifacts.selectors import checkpoint_list
 from loraforge.core.redaction import redact
-from loraforge.dashboard.explain import Diagnosis, diagnosis, method_label
+from loraforge.dashboard.explain import (
+    Diagnosis,
+    diagnosis,
+    diagnosis_of,
+    method_label,
+    reason_words,
+)
 from loraforge.dashboard.selectors import attempt_of
 from loraforge.dashboard.timeline import ShownStage, now_text, timeline_of
 from loraforge.instances.models import Attempt, Instance
 from loraforge.instances.states import ACTIVE, RESTING, RETRYABLE, STOPPABLE, TERMINAL, State
 from loraforge.scheduling.selectors import queue_position, wait_text
 from loraforge.swift.catalogue import catalogue_load
+from loraforge.swift.compiler import hears_plugin
+from loraforge.training.faults import Again, fault_of
 from loraforge.training.models import Job
+from loraforge.training.options import DEAF
+from loraforge.training.policy import RETRIES_MAX, Refused
 from loraforge.training.selectors import command_line
 from nodeagent.contract.phases import Phase
 
@@ -100,11 +111,31 @@ def _stopped(instance: Instance) -> str:
     return _("Nothing was saved after the last checkpoint.")
 
 
+def _again(instance: Instance, attempt: Attempt | None) -> str:
+    """Why the system queued it once more."""
+    if not instance.retries or attempt is None:
+        return ""
+    found = diagnosis_of(attempt.failure_reason, attempt.failure_detail)
+    return found.cause if found is not None else ""
+
+
+def tried_text(job: Job) -> str:
+    """What the system has done about a failure before it gave up; empty when it did nothing."""
+    instance = job.instance
+    if fault_of(instance.failure_reason).again is Again.SMALLER and job.oom_recovery:
+        return reason_words(Refused.HALVED_ALREADY if job.adjusted else Refused.BATCH_IS_ONE)
+    is_over = instance.failure_reason and instance.retries >= RETRIES_MAX
+    return reason_words(Refused.LIMIT) if is_over else ""
+
+
 def below_of(instance: Instance, attempt: Attempt | None) -> Below:
     """One sentence about what happens now, or what became of it."""
     state = State(instance.state)
     if state is State.QUEUED:
-        return Below(text=wait_text(instance=instance), position=queue_position(instance=instance))
+        text = " ".join(
+            part for part in (_again(instance, attempt), wait_text(instance=instance)) if part
+        )
+        return Below(text=text, position=queue_position(instance=instance))
     grace = _("A checkpoint is being saved.")
     if attempt is not None and attempt.stop_requested == "now":
         grace = _("It ends now, without saving.")
@@ -177,6 +208,22 @@ class JobView:
     method: str
     is_active: bool
     is_ended: bool
+    tried: str
+
+    @property
+    def is_deaf(self) -> bool:
+        """True when SWIFT does not hear the platform's wish to save."""
+        return not hears_plugin(self.job.command, self.job.arguments)
+
+    @property
+    def deaf_text(self) -> str:
+        return str(DEAF)
+
+    @property
+    def save_every_s(self) -> int:
+        """Seconds between checkpoints by the clock; 0 = none."""
+        own = self.job.save_every_s
+        return int(settings.CHECKPOINT_EVERY_S if own is None else own)
 
     @property
     def timeline(self) -> list[ShownStage]:
@@ -206,8 +253,9 @@ def job_view(*, user: User, job: Job) -> JobView:
         attempt=attempt,
         actions=actions_of(user=user, instance=instance),
         below=below_of(instance, attempt),
-        diagnosis=diagnosis(instance) if state in {State.FAILED, State.LOST} else None,
+        diagnosis=diagnosis(instance) if state in TERMINAL else None,
         method=method_label(job.arguments),
         is_active=state in ACTIVE,
         is_ended=state in TERMINAL,
+        tried=tried_text(job),
     )

@@ -7,6 +7,7 @@ choices and default. What is not named here stands under "All arguments".
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from django.conf import settings
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -22,6 +23,7 @@ from loraforge.swift.catalogue import DEFAULT_VERSION, catalogue_load
 from loraforge.swift.models import models_load
 from loraforge.training.drafts import draft_of_job
 from loraforge.training.models import Job
+from loraforge.training.options import role_limit_s
 
 DATASETS_SHOWN = 200
 
@@ -227,7 +229,12 @@ def form_context(*, user: User, source: Job | None) -> dict[str, Any]:
     registry = models_load(DEFAULT_VERSION)
     command = catalogue_load(DEFAULT_VERSION).commands["sft"]
     quantisers = command.arguments["quant_method"].choices or ()
+    limit_s = role_limit_s(user)
     return {
+        "lost_after_s": settings.NODE_LOST_S,
+        "save_every_minutes": f"{settings.CHECKPOINT_EVERY_S / 60:g}",
+        "role_limit_s": limit_s,
+        "role_limit_hours": f"{limit_s / 3600:g}",
         "source": source,
         "data_fields": DATA_FIELDS,
         "training_fields": TRAINING_FIELDS,

@@ -75,11 +75,25 @@ def stop_send(*, instance_id: int, attempt: int, mode: Literal["save", "now"] = 
             instance=instance_id,
             attempt=attempt,
             mode=mode,
-            grace_s=settings.STOP_GRACE_S,
+            grace_s=stop_grace_s(row),
+            save_max_s=settings.STOP_SAVE_MAX_S,
             issued_at=time.time(),
         ),
     )
     return True
+
+
+def stop_grace_s(attempt: Attempt) -> float:
+    """How long a stop may take to begin its save: two of its steps, and never less than the setting.
+
+    The trainer saves at the end of a step, and a step of a large model may take a minute.
+    """
+    instance = attempt.instance
+    left = instance.max_steps - instance.step
+    if instance.attempt != attempt.number or instance.eta_s is None or left <= 0:
+        return float(settings.STOP_GRACE_S)
+    two_steps_s = 2 * instance.eta_s / left
+    return float(min(max(settings.STOP_GRACE_S, two_steps_s), settings.STOP_SAVE_MAX_S))
 
 
 def checkpoint_send(*, instance_id: int, attempt: int, request: str) -> bool:
@@ -145,6 +159,8 @@ def start_build(attempt: Attempt) -> Start:
         processes=launch.processes,
         image=launch.image,
         save_every_s=launch.save_every_s,
+        fence_after_s=launch.fence_after_s,
+        fence_grace_s=launch.fence_grace_s,
         spec_hash="",
         issued_at=time.time(),
     )

@@ -23,6 +23,7 @@ from loraforge.instances.states import ACTIVE, State, is_allowed
 from loraforge.instances.transitions import instance_move
 from loraforge.telemetry import policy
 from loraforge.telemetry.models import LogChunk, TrainerEvent
+from loraforge.training import recovery
 from nodeagent.contract.normalise import normalise
 from nodeagent.contract.phases import Outcome, Phase
 from nodeagent.contract.reports import CommandResult, PhaseChange
@@ -160,7 +161,12 @@ def _end(*, attempt: Attempt, change: PhaseChange) -> None:
     reason, detail = "", ""
     if verdict.state is State.FAILED:
         reason, detail = _why(attempt, ending)
+        if failure_answer(attempt=attempt, reason=reason, detail=detail):
+            return
         fields |= {"failure_reason": reason, "failure_detail": detail}
+    elif verdict.state is State.STOPPED and attempt.stop_reason:
+        reason = attempt.stop_reason
+        fields["failure_reason"] = reason
     instance_move(
         instance=instance,
         target=verdict.state,
@@ -172,10 +178,17 @@ def _end(*, attempt: Attempt, change: PhaseChange) -> None:
 
 
 def _why(attempt: Attempt, ending: Ending) -> tuple[str, str]:
-    if ending.outcome is Outcome.STOPPED:
+    if ending.outcome is Outcome.STOPPED and not ending.reason:
         return INTERRUPTED, ending.detail
     failure = failure_find(ending=ending, lines=log_last_lines(attempt))
     return failure.reason[:REASON_LENGTH], failure.detail
+
+
+def failure_answer(*, attempt: Attempt, reason: str, detail: str) -> bool:
+    """Keep with the attempt why it failed. True when the system makes the next attempt by itself."""
+    known = {"failure_reason": reason, "failure_detail": detail}
+    Attempt.objects.filter(pk=attempt.pk).update(**known)
+    return recovery.attempt_recover(attempt=attempt, reason=reason, detail=detail)
 
 
 def log_last_lines(attempt: Attempt) -> list[str]:
@@ -215,18 +228,19 @@ def attempt_fail(*, attempt: Attempt, reason: str, detail: str) -> bool:
     instance.refresh_from_db()
     if attempt.number != instance.attempt or State(instance.state) not in ACTIVE:
         return False
+    reason, detail = storable(reason, length=REASON_LENGTH), storable(detail)
     Attempt.objects.filter(pk=attempt.pk, ended_at=None).update(ended_at=timezone.now())
+    if failure_answer(attempt=attempt, reason=reason, detail=detail):
+        return True
     target = State.STOPPED if attempt.stop_requested else State.FAILED
     fields: dict[str, Any] = (
-        {}
-        if target is State.STOPPED
-        else {"failure_reason": reason[:REASON_LENGTH], "failure_detail": detail}
+        {} if target is State.STOPPED else {"failure_reason": reason, "failure_detail": detail}
     )
     instance_move(
         instance=instance,
         target=target,
         attempt=attempt.number,
-        reason=reason[:REASON_LENGTH],
+        reason=reason,
         detail=detail,
         **fields,
     )

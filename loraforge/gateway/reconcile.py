@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
@@ -21,6 +22,10 @@ from loraforge.instances.services import START_TASK, STOP_TASK
 from loraforge.instances.states import ACTIVE, State
 from loraforge.instances.transitions import instance_move
 from loraforge.nodes.models import Node, NodeState
+from loraforge.training.faults import NODE_LOST
+from loraforge.training.models import NodeLost
+from loraforge.training.policy import RETRIES_MAX
+from loraforge.training.recovery import attempt_recover
 from nodeagent.contract.reports import Heartbeat, Held
 
 log = logging.getLogger(__name__)
@@ -125,6 +130,8 @@ def _never_arrived(*, attempt: Attempt, memory: Memory, now: datetime) -> None:
 def _held(*, attempt: Attempt, one: Held, memory: Memory) -> bool:
     """Both know it. True when the node's last word about it has not come for long."""
     memory.forget("missing", attempt.pk)
+    if one.fenced_after_s != attempt.fenced_after_s:
+        Attempt.objects.filter(pk=attempt.pk).update(fenced_after_s=one.fenced_after_s)
     if attempt.spec_hash and one.spec_hash and one.spec_hash != attempt.spec_hash:
         log.error("%s runs with another specification than SQL has", attempt)
     if one.phase.is_final:
@@ -194,3 +201,36 @@ def node_state_changed(*, node: Node, before: NodeState) -> None:
         if attempt is not None:
             attempt.instance = instance
             _move(attempt=attempt, target=State.UNKNOWN, reason=NODE_AWAY)
+
+
+def lost_review(*, now: datetime | None = None) -> int:
+    """Replace what lost nodes have ended by themselves, where the owner asked for that; returns how many.
+
+    Only what its node itself has said that it ends (`Held.fenced_after_s`), and only when that time is
+    over: nothing ever runs twice.
+    """
+    now = now or timezone.now()
+    rows = Attempt.objects.filter(
+        number=F("instance__attempt"),
+        node__state=NodeState.LOST,
+        fenced_after_s__gt=0,
+        stop_requested="",
+        instance__state=State.UNKNOWN,
+        instance__deleted_at=None,
+        instance__retries__lt=RETRIES_MAX,
+        instance__job__on_node_lost=NodeLost.RESTART,
+    ).select_related("instance", "node")
+    return sum(_replace(attempt, now) for attempt in rows)
+
+
+@transaction.atomic
+def _replace(attempt: Attempt, now: datetime) -> bool:
+    node = Node.objects.select_for_update().get(pk=attempt.node_id)
+    if node.state != NodeState.LOST or node.seen_at is None:
+        return False  # heard meanwhile
+    if (now - node.seen_at).total_seconds() < attempt.fenced_after_s:
+        return False
+    if not attempt_recover(attempt=attempt, reason=NODE_LOST, detail=""):
+        return False
+    Attempt.objects.filter(pk=attempt.pk).update(failure_reason=NODE_LOST, ended_at=now)
+    return True

@@ -28,6 +28,7 @@ from loraforge.telemetry.models import StreamPosition
 from loraforge.telemetry.services import Piece
 from nodeagent.contract.channels import (
     ACK_AGENT,
+    ACK_HEARD,
     ACK_JOURNAL,
     REREAD_JOURNAL,
     ack_field,
@@ -53,6 +54,7 @@ NEW_FOLDER_JUMP = 1_000_000
 HOLE_PATIENCE_S = 4.0
 REREAD_EVERY_S = 5.0
 STALE_HEARTBEAT_S = 30.0
+MARK_MAX = 100
 CLOCK_OFF_S = 10.0  # more than a heartbeat is ever late by itself
 CLOCK_SAY_EVERY_S = 3600.0
 
@@ -323,6 +325,8 @@ class _Batch:
             return
         node = node_seen(node=entry.node, heartbeat=heartbeat)
         wishes = node_reconcile(node=node, heartbeat=heartbeat, memory=self._memory)
+        if heartbeat.mark:
+            self.outcome.ack(node, ACK_HEARD, heartbeat.mark[:MARK_MAX])
         if wishes.reread_after is not None:
             self._reread(node, REREAD_JOURNAL, wishes.reread_after)
 

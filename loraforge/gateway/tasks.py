@@ -5,6 +5,7 @@ from loraforge.core.redis import connection
 from loraforge.gateway import starting
 from loraforge.gateway.acks import acks_trim
 from loraforge.gateway.dispatch import checkpoint_send, remove_send, stop_send
+from loraforge.gateway.reconcile import lost_review
 from loraforge.nodes.services import nodes_review
 
 
@@ -36,8 +37,9 @@ def remove_send_task(*, instance_id: int, attempt: int) -> None:
 
 @control_task("gateway.nodes_review")
 def nodes_review_task() -> None:
-    """Give silent nodes the state that their silence means."""
+    """Give silent nodes the state that their silence means, and replace what lost ones ended themselves."""
     nodes_review()
+    lost_review()
 
 
 @control_task("gateway.acks_trim")

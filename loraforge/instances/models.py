@@ -72,6 +72,11 @@ class Instance(models.Model):
     failure_reason = models.CharField(max_length=60, blank=True)  # `area:what`
     failure_detail = models.TextField(blank=True)  # the raw line
     exit_code = models.IntegerField(null=True, blank=True)
+    retries = models.PositiveSmallIntegerField(
+        default=0
+    )  # attempts that the system made by itself since a person last queued it
+    # id of a node that failed it meanwhile -> true: only if no other could take it; false: if none is free
+    avoided_nodes = models.JSONField(default=dict, blank=True)
     saved_step = models.PositiveBigIntegerField(
         null=True, blank=True
     )  # stopped: the step that was saved
@@ -142,6 +147,14 @@ class Attempt(models.Model):
     outcome = models.CharField(max_length=12, blank=True)
     pid = models.PositiveIntegerField(null=True, blank=True)
     stop_requested = models.CharField(max_length=6, blank=True)  # "", "save" or "now"
+    stop_reason = models.CharField(
+        max_length=60, blank=True
+    )  # why the platform asked; "" = a person
+    failure_reason = models.CharField(max_length=60, blank=True)  # `area:what`
+    failure_detail = models.TextField(blank=True)  # the raw line
+    fenced_after_s = models.PositiveIntegerField(
+        default=0
+    )  # its node has said: when it is cut off for so long, nothing of it runs any more; 0 = never said
     queued_at = models.DateTimeField(null=True, blank=True)
     assigned_at = models.DateTimeField(db_default=Now())
     preparing_at = models.DateTimeField(null=True, blank=True)

@@ -2,9 +2,11 @@
 
 import uuid
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Literal
 
 from django.db import transaction
+from django.db.models import Max
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -14,7 +16,7 @@ from loraforge.accounts.models import User
 from loraforge.core import audit, events, outbox
 from loraforge.core.errors import Conflict, Invalid
 from loraforge.instances.models import Attempt, DeviceLease, Instance, Kind
-from loraforge.instances.states import RESTING, STOPPABLE, State
+from loraforge.instances.states import RESTING, RETRYABLE, STOPPABLE, State
 from loraforge.instances.transitions import instance_move
 from loraforge.nodes.models import Node, NodeState
 
@@ -141,13 +143,15 @@ def instance_queue(
 ) -> Instance:
     """DRAFT (or an ended one, for its next attempt) -> QUEUED. Raises Conflict from any other state.
 
-    actor None = the platform itself. step, max_steps: where it will go on; 0 = from the beginning.
+    actor None = the platform itself. What the system tried by itself before is over: it counts anew.
+    step, max_steps: where it will go on; 0 = from the beginning.
     """
     if actor is not None:
         access.require(actor, Action.CHANGE, instance)
     moved = instance_move(
         instance=instance,
         target=State.QUEUED,
+        sources=RETRYABLE | {State.DRAFT},
         actor=actor,
         reason=reason,
         detail=detail,
@@ -155,6 +159,8 @@ def instance_queue(
         wait_detail={},
         step=step,
         max_steps=max_steps,
+        retries=0,
+        avoided_nodes={},
     )
     audit.record(actor=actor, target=moved, what="instances:queue")
     return moved
@@ -178,11 +184,13 @@ def instance_withdraw(*, actor: User, instance: Instance) -> Instance:
 
 
 @transaction.atomic
-def instance_stop(*, actor: User | None, instance: Instance, mode: StopMode = "save") -> Instance:
+def instance_stop(
+    *, actor: User | None, instance: Instance, mode: StopMode = "save", reason: str = ""
+) -> Instance:
     """End it: QUEUED -> STOPPED at once, an active one -> STOPPING and a command to its node.
 
     mode: "save" asks for a checkpoint first, "now" does not wait; "now" may follow "save". actor None
-    = the platform itself (command line). Raises Conflict when nothing is there to stop.
+    = the platform itself, which says its ``reason``. Raises Conflict when nothing is there to stop.
     """
     if actor is not None:
         access.require(actor, Action.CHANGE, instance)
@@ -205,18 +213,19 @@ def instance_stop(*, actor: User | None, instance: Instance, mode: StopMode = "s
             target=State.STOPPING,
             sources=STOPPABLE,
             actor=actor,
-            reason=f"user:stop_{mode}",
+            reason=reason or f"user:stop_{mode}",
         )
-        _stop_ask(instance=instance, mode=mode)
+        _stop_ask(instance=instance, mode=mode, reason=reason)
     audit.record(actor=actor, target=instance, what=f"instances:stop_{mode}")
     return instance
 
 
-def _stop_ask(*, instance: Instance, mode: StopMode) -> None:
+def _stop_ask(*, instance: Instance, mode: StopMode, reason: str = "") -> None:
     rows = Attempt.objects.filter(instance=instance, number=instance.attempt)
     if mode == "save":
         rows = rows.exclude(stop_requested="now")
-    if rows.update(stop_requested=mode):
+    told = {"stop_requested": mode, **({"stop_reason": reason} if reason else {})}
+    if rows.update(**told):
         outbox.task_enqueue(STOP_TASK, instance_id=instance.pk, attempt=instance.attempt, mode=mode)
 
 
@@ -281,7 +290,7 @@ def instance_assign(*, instance: Instance, node: Node, devices: Sequence[str]) -
         number=number,
         node=node,
         devices=list(devices),
-        queued_at=instance.queued_at,
+        queued_at=_waits_since(instance),
     )
     DeviceLease.objects.bulk_create(
         DeviceLease(node=node, device_uuid=device, attempt=attempt) for device in devices
@@ -297,6 +306,13 @@ def instance_assign(*, instance: Instance, node: Node, devices: Sequence[str]) -
     )
     outbox.task_enqueue(START_TASK, instance_id=instance.pk, attempt=number)
     return attempt
+
+
+def _waits_since(instance: Instance) -> datetime | None:
+    """An attempt that the system makes keeps its place in the queue, yet waits only since the last has ended."""
+    ended = Attempt.objects.filter(instance=instance).aggregate(at=Max("ended_at"))["at"]
+    moments = [at for at in (instance.queued_at, ended) if at is not None]
+    return max(moments, default=None)
 
 
 @transaction.atomic

@@ -38,12 +38,13 @@ ARROWS: dict[State, frozenset[State]] = {
     S.ASSIGNED: frozenset(
         {S.PREPARING, S.RUNNING, S.FINISHING, S.STOPPING, S.UNKNOWN, S.QUEUED, *_ENDS}
     ),
-    S.PREPARING: frozenset({S.RUNNING, S.FINISHING, S.STOPPING, S.UNKNOWN, *_ENDS}),
-    S.RUNNING: frozenset({S.FINISHING, S.STOPPING, S.UNKNOWN, *_ENDS}),
-    S.FINISHING: frozenset({S.STOPPING, S.UNKNOWN, *_ENDS}),
+    # To QUEUED by the system alone: the node or the platform failed it, its next attempt waits.
+    S.PREPARING: frozenset({S.RUNNING, S.FINISHING, S.STOPPING, S.UNKNOWN, S.QUEUED, *_ENDS}),
+    S.RUNNING: frozenset({S.FINISHING, S.STOPPING, S.UNKNOWN, S.QUEUED, *_ENDS}),
+    S.FINISHING: frozenset({S.STOPPING, S.UNKNOWN, S.QUEUED, *_ENDS}),
     S.STOPPING: frozenset({S.UNKNOWN, *_ENDS}),
     S.UNKNOWN: frozenset(
-        {S.ASSIGNED, S.PREPARING, S.RUNNING, S.FINISHING, S.STOPPING, S.LOST, *_ENDS}
+        {S.ASSIGNED, S.PREPARING, S.RUNNING, S.FINISHING, S.STOPPING, S.LOST, S.QUEUED, *_ENDS}
     ),
     S.SUCCEEDED: frozenset(),
     S.STOPPED: frozenset({S.QUEUED}),  # resume or retry: the next attempt
@@ -55,3 +56,8 @@ ARROWS: dict[State, frozenset[State]] = {
 def is_allowed(*, source: State, target: State) -> bool:
     """True when an instance may go from source to target."""
     return target in ARROWS[source]
+
+
+def ends_attempt(*, source: str, target: str) -> bool:
+    """True for a move that an attempt's end is behind: to the instance's own end, or to a next attempt."""
+    return source in ACTIVE and (target in TERMINAL or target == State.QUEUED)

@@ -11,7 +11,7 @@ from loraforge.core import events, live, outbox
 from loraforge.core.errors import Conflict
 from loraforge.instances.frames import status_frame
 from loraforge.instances.models import Attempt, DeviceLease, Instance, InstanceEvent
-from loraforge.instances.states import ACTIVE, ARROWS, TERMINAL, State
+from loraforge.instances.states import ACTIVE, ARROWS, TERMINAL, State, ends_attempt
 
 PLACE_TASK = "scheduling.instances_place"
 
@@ -90,7 +90,7 @@ def instance_move(
         detail=detail,
         actor=actor,
     )
-    if target in TERMINAL:
+    if target in TERMINAL or ends_attempt(source=before or "", target=target):
         leases_release(instance=instance)
     outbox.frame_enqueue(live.topic_job(instance.pk), status_frame(instance))
     if target is State.QUEUED or (before in ACTIVE and target not in ACTIVE):

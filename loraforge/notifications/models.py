@@ -12,7 +12,7 @@ class Notification(models.Model):
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="notifications"
     )
     instance = models.ForeignKey(Instance, on_delete=models.CASCADE, null=True, related_name="+")
-    what = models.CharField(max_length=30)  # running, succeeded, failed, stopped, lost
+    what = models.CharField(max_length=30)  # running, succeeded, failed, stopped, lost, retried
     values = models.JSONField(default=dict)  # for the text: name, reason
     read_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now())

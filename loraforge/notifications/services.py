@@ -8,7 +8,7 @@ from loraforge.accounts.models import User
 from loraforge.core import live, outbox
 from loraforge.instances.frames import status_frame
 from loraforge.instances.models import Instance, InstanceEvent
-from loraforge.instances.states import State
+from loraforge.instances.states import State, ends_attempt
 from loraforge.notifications.models import Notification
 from loraforge.notifications.selectors import notice_frame, notification_get, notification_list
 
@@ -21,6 +21,8 @@ def instance_moved(*, instance: Instance, event: InstanceEvent) -> None:
     A node that comes back after silence is no start, so UNKNOWN -> RUNNING tells nothing.
     """
     outbox.frame_enqueue(live.topic_user(instance.owner_id), status_frame(instance))
+    if event.target == State.QUEUED and ends_attempt(source=event.source, target=event.target):
+        notification_create(instance=instance, what="retried")
     is_back = event.source == State.UNKNOWN and event.target == State.RUNNING
     if event.target in TOLD and not is_back:
         notification_create(instance=instance, what=str(event.target))
@@ -38,6 +40,7 @@ def notification_create(*, instance: Instance, what: str) -> Notification:
             "node": instance.node.name if instance.node else "",
             "reason": instance.failure_reason,
             "saved_step": instance.saved_step,
+            "retries": instance.retries,
         },
         created_at=timezone.now(),
     )

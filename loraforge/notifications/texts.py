@@ -11,6 +11,7 @@ TITLES = {
     "failed": gettext_lazy("Training failed"),
     "stopped": gettext_lazy("Training stopped"),
     "lost": gettext_lazy("Training lost"),
+    "retried": gettext_lazy("Training is tried again"),
 }
 
 
@@ -26,6 +27,7 @@ def body_of(what: str, values: dict[str, Any]) -> str:
         "name": values.get("name", ""),
         "node": values.get("node", ""),
         "step": values.get("saved_step"),
+        "retries": values.get("retries"),
     }
     if what == "running":
         return _("#%(number)s %(name)s runs on %(node)s.") % named
@@ -38,6 +40,13 @@ def body_of(what: str, values: dict[str, Any]) -> str:
     if what == "lost":
         return (
             _("The node of #%(number)s %(name)s did not come back. Resume it on another node.")
+            % named
+        )
+    if what == "retried":
+        return (
+            _(
+                "#%(number)s %(name)s was interrupted; its next attempt waits (retry %(retries)s of 3)."
+            )
             % named
         )
     if what == "failed":

@@ -27,7 +27,10 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True)
 class Want:
-    """An instance that waits. devices: named ones, which replace the number; node: id or None = any."""
+    """An instance that waits. devices: named ones, which replace the number; node: id or None = any.
+
+    avoids: node id -> True: only if no other could take it, False: only if no other is free.
+    """
 
     id: int
     owner: int
@@ -36,6 +39,7 @@ class Want:
     priority: int = 0
     node: int | None = None
     devices: tuple[str, ...] = ()
+    avoids: Mapping[int, bool] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
@@ -179,7 +183,10 @@ def decide(
 
 
 def _able(want: Want, board: _Board) -> list[Place]:
-    return [place for place in board.candidates(want) if len(place.slots) >= want.count]
+    """Nodes that could host it, without those that failed it as long as another takes new jobs."""
+    able = [place for place in board.candidates(want) if len(place.slots) >= want.count]
+    others = [place for place in able if not want.avoids.get(place.id, False)]
+    return others if any(place.takes and not place.cordoned for place in others) else able
 
 
 def _one(*, want: Want, board: _Board, running: Mapping[int, int], caps: Caps) -> Placed | Waits:
@@ -215,19 +222,23 @@ def _blocked(want: Want, board: _Board) -> Waits | None:
 
 
 def _fit(want: Want, board: _Board) -> Placed | Waits:
-    """Best fit: the node on which the fewest devices stay free, so that large gaps stay large."""
+    """Best fit: the node on which the fewest devices stay free, so that large gaps stay large.
+
+    One that failed it comes behind all others.
+    """
     places = [place for place in _able(want, board) if place.takes and not place.cordoned]
-    best: tuple[int, str, Place, list[str]] | None = None
+    best: tuple[bool, int, str, Place, list[str]] | None = None
     most_free = 0
     for place in places:
         most_free = max(most_free, len(board.open_slots(want, place, beyond_reserved=False)))
         free = board.open_slots(want, place, beyond_reserved=True)
-        left = len(board.free[place.id]) - want.count
-        if len(free) >= want.count and (best is None or (left, place.name) < best[:2]):
-            best = (left, place.name, place, free)
+        rank = (place.id in want.avoids, len(board.free[place.id]) - want.count, place.name)
+        if len(free) >= want.count and (best is None or rank < best[:3]):
+            best = (*rank, place, free)
     if best is not None:
-        devices = tuple(best[3][: want.count])
-        board.take(best[2], devices)
-        return Placed(id=want.id, node=best[2].id, devices=devices)
+        _avoided, _left, _name, place, free = best
+        devices = tuple(free[: want.count])
+        board.take(place, devices)
+        return Placed(id=want.id, node=place.id, devices=devices)
     reason = Reason.RESERVED if most_free >= want.count else Reason.NO_FREE_DEVICE
     return Waits(want.id, reason, {"needed": want.count, "free": most_free})

@@ -40,6 +40,7 @@ def want_of(instance: Instance) -> Want:
         priority=instance.priority,
         node=instance.wanted_node_id,
         devices=tuple(instance.wanted_devices),
+        avoids={int(node): bool(strictly) for node, strictly in instance.avoided_nodes.items()},
     )
 
 

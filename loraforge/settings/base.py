@@ -258,7 +258,14 @@ FLOWER_URL = env.str("LORAFORGE_FLOWER_URL", default=f"unix://{DATA / 'flower' /
 # Bearer for /metrics; empty = only from this machine.
 METRICS_TOKEN = env.str("LORAFORGE_METRICS_TOKEN", default="")
 STOP_GRACE_S = env.int("LORAFORGE_STOP_GRACE_S", default=30)
+# A checkpoint that is being written when a job is stopped may take so long in all, as long as it grows.
+STOP_SAVE_MAX_S = max(STOP_GRACE_S, env.int("LORAFORGE_STOP_SAVE_MAX_S", default=1800))
 CHECKPOINT_EVERY_S = env.int("LORAFORGE_CHECKPOINT_EVERY_S", default=600)
+# Longest run of a job by its owner's role, in seconds; 0 = without limit.
+MAX_RUN_S = {
+    role: env.int(f"LORAFORGE_MAX_RUN_{role.upper()}_S", default=0)
+    for role in ("researcher", "operator", "admin")
+}
 # Seconds of silence after which a node gets each state, and of patience after the control plane was deaf.
 NODE_SUSPECT_S = env.int("LORAFORGE_NODE_SUSPECT_S", default=20)
 NODE_OFFLINE_S = env.int("LORAFORGE_NODE_OFFLINE_S", default=45)

@@ -5,6 +5,7 @@ several: the node's runtime puts torch's launcher in front where `Start.processe
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from decimal import Decimal
@@ -20,6 +21,9 @@ PLUGIN_NAME = "platform"
 STOPPED_EXIT_CODE = 75
 SAVE_EVERY_S = 600
 DEFAULT_SEED = 42
+# Where the plugin is not heard: by steps, and often enough that a stop does not cost a day.
+DEAF_SAVE_STEPS = 100
+SWIFT_BATCH = 16
 FIRST = ("model", "model_type", "template", "dataset", "val_dataset", "output_dir")
 # What only makes sense on a node: left out of the file that people download.
 PLATFORM_ONLY = frozenset(
@@ -106,6 +110,22 @@ def compile_env(
     return env
 
 
+def hears_plugin(command: str, arguments: Mapping[str, Value]) -> bool:
+    """False where SWIFT drops the platform's callback: nothing saves by the clock, on request or at a stop.
+
+    PPO's trainer makes trl's anew and loses the callbacks (seen with 4.6.0); only save_steps is left.
+    """
+    return not (command == "rlhf" and arguments.get("rlhf_type") == "ppo")
+
+
+def accumulation_default(*, rows: int, world: int) -> int:
+    """SWIFT's own choice when no accumulation is given (swift/trainers/arguments.py of 4.6.0).
+
+    rows: on each of ``world`` processes at a time.
+    """
+    return max(1, math.ceil(SWIFT_BATCH / max(1, rows) / max(1, world)))
+
+
 def compile_yaml(
     command: str,
     arguments: Mapping[str, Value],
@@ -137,7 +157,10 @@ def _merged(
     unknown = [name for name in arguments if name not in command.arguments]
     if unknown:
         raise KeyError(unknown[0])
-    values = {**_defaults(platform), **arguments, **_decided(arguments, platform)}
+    proposed = _defaults(platform)
+    if not hears_plugin(command.name, arguments):
+        proposed["save_steps"] = DEAF_SAVE_STEPS
+    values = {**proposed, **arguments, **_decided(arguments, platform)}
     names = [*FIRST, *(name for name in command.arguments if name not in FIRST)]
     return {name: values[name] for name in names if name in values and name in command.arguments}
 

@@ -13,11 +13,13 @@ from loraforge.datasets.models import Dataset
 from loraforge.modelhub.services import ModelDescription, model_describe
 from loraforge.swift.catalogue import Value
 from loraforge.swift.combinations import JobFacts
+from loraforge.swift.compiler import hears_plugin
 from loraforge.swift.rules import arguments_check
 from loraforge.training.drafts import JobDraft
 from loraforge.training.findings import Findings
 from loraforge.training.inputs import datasets_check
 from loraforge.training.models import Command
+from loraforge.training.options import DEAF, options_check
 from loraforge.training.placement import Room, room_check
 
 NAME_MAX = 120
@@ -37,6 +39,7 @@ class Verdict:
     """A judged draft, with all that was found out on the way.
 
     arguments: full names, SWIFT's types, only what is right. model: the hub id or normalised path.
+    run_limit_s: the longest that it may run, 0 = without limit.
     """
 
     draft: JobDraft
@@ -49,6 +52,7 @@ class Verdict:
     datasets: list[Dataset]
     validation_datasets: list[Dataset]
     room: Room
+    run_limit_s: int
 
 
 def draft_check(*, user: User, draft: JobDraft) -> Verdict:
@@ -61,6 +65,9 @@ def draft_check(*, user: User, draft: JobDraft) -> Verdict:
     model_type = (described.model_type if described else None) or ""
     template = (described.template if described else None) or ""
     arguments = _arguments_check(draft, room, findings)
+    run_limit_s = options_check(user=user, draft=draft, findings=findings)
+    if not hears_plugin(draft.command, arguments):
+        findings.warn("command", str(DEAF))
     return Verdict(
         draft=draft,
         findings=findings,
@@ -72,6 +79,7 @@ def draft_check(*, user: User, draft: JobDraft) -> Verdict:
         datasets=datasets,
         validation_datasets=validation,
         room=room,
+        run_limit_s=run_limit_s,
     )
 
 

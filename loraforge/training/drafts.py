@@ -19,6 +19,10 @@ class JobDraft:
     validation_datasets: ids. gpus: devices wanted (GPUs, or CPU slots of a node without GPUs);
     gpu_uuids names them and then decides the number. node: a name, "" = any. processes: data-parallel
     processes, 1 = DDP off. priority: higher goes first; only operators raise it.
+
+    If something goes wrong: oom_recovery allows one attempt with a smaller batch when the GPU ran out of
+    memory; on_node_lost is "wait" or "restart"; max_run_s is the longest run in seconds, 0 = as long as the
+    role may; save_every_s is the time between checkpoints, None = the platform's setting, 0 = never.
     """
 
     name: str = ""
@@ -37,6 +41,10 @@ class JobDraft:
     priority: int = 0
     tags: tuple[str, ...] = ()
     notes: str = ""
+    oom_recovery: bool = False
+    on_node_lost: str = "wait"
+    max_run_s: int = 0
+    save_every_s: int | None = None
 
     @property
     def devices_wanted(self) -> int:
@@ -72,4 +80,8 @@ def draft_of_job(job: Job) -> JobDraft:
         priority=instance.priority,
         tags=tuple(instance.tags),
         notes=instance.notes,
+        oom_recovery=job.oom_recovery,
+        on_node_lost=job.on_node_lost,
+        max_run_s=job.max_run_s,
+        save_every_s=job.save_every_s,
     )

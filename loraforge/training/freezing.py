@@ -99,6 +99,11 @@ def frozen_columns(
         "argv": compile_argv(draft.command, arguments, platform=platform),
         "env": compile_env(arguments, platform=platform, save_every_s=settings.CHECKPOINT_EVERY_S),
         "fetches": [one.plain for one in (*([model] if model else []), *fetches)],
+        "oom_recovery": draft.oom_recovery,
+        "on_node_lost": draft.on_node_lost,
+        "max_run_s": draft.max_run_s,
+        "run_limit_s": verdict.run_limit_s,
+        "save_every_s": draft.save_every_s,
         "catalogue_version": DEFAULT_VERSION,
         "image": settings.SWIFT_IMAGE,
     }

@@ -17,7 +17,8 @@ from django.db import transaction
 from loraforge.datasets.models import Dataset
 from loraforge.nodes.models import DeviceKind
 from loraforge.training.hub import HubFetch, needs_network, needs_secrets
-from loraforge.training.models import Job, JobDataset
+from loraforge.training.models import Job, JobDataset, NodeLost
+from loraforge.training.policy import argv_with, fence_s
 from nodeagent.contract import paths
 
 _PREFIX = {JobDataset.Use.TRAINING: "train", JobDataset.Use.VALIDATION: "val"}
@@ -74,8 +75,9 @@ class Launch:
 
     argv: what follows the Python executable. resume: the checkpoint whose files are inputs too.
     model_path: a folder on the node to mount at `paths.MODEL`, None for a model of a hub.
-    save_every_s: seconds between timed checkpoints. fetches: of model hubs. network: the training itself
-    speaks to others. secrets: name of an environment variable -> kind of the owner's secret.
+    save_every_s: seconds between timed checkpoints, 0 = none. fetches: of model hubs. network: the training
+    itself speaks to others. secrets: name of an environment variable -> kind of the owner's secret.
+    fence_after_s, fence_grace_s: as in the start command.
     """
 
     argv: list[str]
@@ -89,6 +91,8 @@ class Launch:
     fetches: list[HubFetch]
     network: bool
     secrets: dict[str, str]
+    fence_after_s: int
+    fence_grace_s: int
 
 
 def input_target(job_dataset: JobDataset) -> str:
@@ -111,9 +115,10 @@ def launch_argv(
     """The whole argument list for devices of this kind (``gpu`` or ``cpu``). Pure.
 
     On CPU slots SWIFT must be told (`--use_cpu`), and several processes need gloo: without it each
-    trains for itself (seen with ms-swift 4.6.0). The node puts torch's launcher in front.
+    trains for itself (seen with ms-swift 4.6.0). The node puts torch's launcher in front. What the system
+    has adjusted since an attempt ran out of memory stands in for what was frozen.
     """
-    argv = list(job.argv)
+    argv = argv_with(job.argv, job.adjusted)
     if device_kind == DeviceKind.CPU:
         argv += ["--use_cpu", "true"]
         if processes > 1:
@@ -148,24 +153,40 @@ def launch_freeze(*, job: Job, attempt: int, device_kind: str) -> Launch:
         processes = locked.instance.processes
         resume = resume_of(locked, attempt=attempt)
         argv = launch_argv(locked, device_kind=device_kind, processes=processes, resume=resume)
-        kept = {"argv": argv, "device_kind": str(device_kind), "processes": processes}
+        kept = {
+            "argv": argv,
+            "device_kind": str(device_kind),
+            "processes": processes,
+            **_times(locked),
+        }
         locked.launched = {**locked.launched, str(attempt): kept}
         # Not save(): an audit row per dispatch would say nothing about what a person did.
         Job.objects.filter(pk=job.pk).update(launched=locked.launched)
     job.launched = locked.launched
+    save_every_s = int(kept.get("save_every_s", settings.CHECKPOINT_EVERY_S))
     return Launch(
         argv=list(kept["argv"]),
-        env=dict(locked.env),
+        env={**locked.env, "CB_SAVE_EVERY_S": str(save_every_s)},
         inputs=_inputs(locked),
         resume=resume_of(locked, attempt=attempt),
         model_path=None if locked.model_hub else locked.model,
         image=locked.image,
         processes=int(kept["processes"]),
-        save_every_s=settings.CHECKPOINT_EVERY_S,
+        save_every_s=save_every_s,
         fetches=[HubFetch(**one) for one in locked.fetches],
         network=needs_network(locked.arguments),
         secrets=needs_secrets(locked.arguments),
+        fence_after_s=int(kept.get("fence_after_s", 0)),
+        fence_grace_s=int(kept.get("fence_grace_s", 0)),
     )
+
+
+def _times(job: Job) -> dict[str, int]:
+    """What the job's options mean for this attempt, in seconds; an option changed later is the next one's."""
+    save_s = settings.CHECKPOINT_EVERY_S if job.save_every_s is None else job.save_every_s
+    may_be_replaced = job.on_node_lost == NodeLost.RESTART
+    after_s, grace_s = fence_s(lost_s=settings.NODE_LOST_S) if may_be_replaced else (0, 0)
+    return {"save_every_s": save_s, "fence_after_s": after_s, "fence_grace_s": grace_s}
 
 
 def _inputs(job: Job) -> list[LaunchInput]:

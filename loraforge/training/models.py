@@ -14,6 +14,13 @@ class Command(models.TextChoices):
     PT = "pt", _("Pre-training")
 
 
+class NodeLost(models.TextChoices):
+    """What becomes of a running job whose node counts as lost."""
+
+    WAIT = "wait", _("Wait for the node")
+    RESTART = "restart", _("Restart on another node")
+
+
 class Job(models.Model):
     """SWIFT work. What decides the run is frozen here at submit: later changes elsewhere change nothing."""
 
@@ -41,6 +48,22 @@ class Job(models.Model):
     resumes = models.JSONField(default=dict)
     catalogue_version = models.CharField(max_length=20, blank=True)
     image = models.CharField(max_length=300, blank=True)
+    # If something goes wrong; each takes effect at the next attempt, the run time at once.
+    oom_recovery = models.BooleanField(
+        _("smaller batch when the GPU runs out of memory"), default=False
+    )
+    on_node_lost = models.CharField(
+        _("if the node is lost"), max_length=8, choices=NodeLost.choices, default=NodeLost.WAIT
+    )
+    max_run_s = models.PositiveIntegerField(
+        _("longest run time"), default=0
+    )  # asked for, seconds; 0 = as long as the owner's role may
+    run_limit_s = models.PositiveIntegerField(default=0)  # what holds, set at submit; 0 = none
+    save_every_s = models.PositiveIntegerField(
+        _("save a checkpoint every"), null=True, blank=True
+    )  # by the clock, seconds; None = the platform's setting, 0 = never
+    # SWIFT argument -> whole number that stands in for argv's since the GPU ran out of memory
+    adjusted = models.JSONField(default=dict, blank=True)
     parent = models.ForeignKey(
         "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="children"
     )
@@ -108,5 +131,6 @@ auditlog.register(
         "template",
         "seed",
         "parent",
+        *("oom_recovery", "on_node_lost", "max_run_s", "save_every_s", "adjusted"),
     ],
 )

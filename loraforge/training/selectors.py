@@ -1,6 +1,5 @@
 """Reads of jobs, filtered by what the asker may see."""
 
-import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from loraforge.accounts.models import User
 from loraforge.artifacts.models import OutputFile
 from loraforge.core.errors import NotFound
 from loraforge.instances.models import Instance, InstanceEvent, Kind
-from loraforge.swift.compiler import compile_argv, compile_yaml
+from loraforge.swift.compiler import accumulation_default, compile_argv, compile_yaml
 from loraforge.training.checks import draft_check
 from loraforge.training.drafts import JobDraft
 from loraforge.training.findings import Finding
@@ -118,9 +117,6 @@ def command_line(argv: Sequence[str]) -> str:
     return " \\\n  ".join(lines)
 
 
-SWIFT_BATCH = 16
-
-
 def _number(value: object, otherwise: int) -> int:
     return value if isinstance(value, int) else otherwise
 
@@ -132,8 +128,7 @@ def job_preview(*, user: User, draft: JobDraft) -> Preview:
     arguments = arguments_with_remote(verdict)
     per_device = max(1, _number(arguments.get("per_device_train_batch_size"), 1))
     world = max(draft.processes, 1)
-    # SWIFT's own choice when none is given (swift/trainers/arguments.py of 4.6.0).
-    chosen = max(1, math.ceil(SWIFT_BATCH / per_device / world))
+    chosen = accumulation_default(rows=per_device, world=world)
     accumulation = _number(arguments.get("gradient_accumulation_steps"), chosen)
     shared = {
         "problems": found.problems,

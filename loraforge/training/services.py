@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
@@ -17,17 +18,20 @@ from loraforge.instances.states import RETRYABLE, State
 from loraforge.swift.models import model_name
 from loraforge.training.checks import NAME_MAX, Verdict, draft_check
 from loraforge.training.drafts import JobDraft, draft_of_job
+from loraforge.training.findings import Findings
 from loraforge.training.freezing import frozen_columns, job_datasets_of
 from loraforge.training.launch import resume_of, resume_store
 from loraforge.training.models import IdempotencyKey, Job, JobDataset
+from loraforge.training.options import options_check
 from loraforge.training.selectors import job_has_files
 
 SHARE = "download_instance"
 KEY_MAX = 200
 _COPIED = (
     "command", "arguments", "model", "model_hub", "model_revision", "model_type", "template",
-    "seed",
+    "seed", "oom_recovery", "on_node_lost", "max_run_s", "save_every_s",
 )  # fmt: skip
+OPTIONS = ("oom_recovery", "on_node_lost", "max_run_s", "save_every_s")
 
 
 def job_submit(*, actor: User, draft: JobDraft, start: bool, idempotency_key: str = "") -> Job:
@@ -295,8 +299,14 @@ def job_update(
     notes: str | None = None,
     keep: bool | None = None,
     priority: int | None = None,
+    **options: Any,
 ) -> Job:
-    """Change what may change at any time; None leaves a thing as it is."""
+    """Change what may change at any time; None leaves a thing as it is.
+
+    options: those of `JobDraft` "if something goes wrong". Raises Invalid for one that may not be.
+    """
+    if options:
+        job_options_set(actor=actor, job=job, **options)
     job.instance = instances.instance_update(
         actor=actor,
         instance=job.instance,
@@ -306,6 +316,37 @@ def job_update(
         keep=keep,
         priority=priority,
     )
+    return job
+
+
+@transaction.atomic
+def job_options_set(*, actor: User, job: Job, **options: Any) -> Job:
+    """Change what happens if something goes wrong. The run time is bounded by the role of who asks.
+
+    Raises Invalid (`training:invalid_job`), every problem under its field.
+    """
+    access.require(actor, Action.CHANGE, job)
+    # The row before its instance, as everywhere where both are written.
+    locked = Job.objects.select_for_update().get(pk=job.pk)
+    changes = {
+        name: [getattr(locked, name), value]
+        for name, value in options.items()
+        if getattr(locked, name) != value
+    }
+    if not changes:
+        return job
+    findings = Findings()
+    kept = {name: getattr(locked, name) for name in OPTIONS}
+    draft = JobDraft(**{**kept, **options})
+    limit_s = options_check(user=actor, draft=draft, findings=findings)
+    findings.raise_if_any()
+    columns = dict(options)
+    if "max_run_s" in changes:
+        columns["run_limit_s"] = limit_s
+    Job.objects.filter(pk=job.pk).update(**columns)
+    for name, value in columns.items():
+        setattr(job, name, value)
+    audit.record(actor=actor, target=job, what="training:options", changes=changes)
     return job
 
 

@@ -3,7 +3,7 @@
 from django.utils.translation import gettext as _
 
 from loraforge.artifacts.downloads import kept_log_response
-from loraforge.core import events
+from loraforge.core import beat, events
 from loraforge.core.errors import Conflict
 from loraforge.datasets.models import Dataset
 from loraforge.instances.states import TERMINAL
@@ -34,3 +34,4 @@ def dataset_keep(*, dataset: Dataset) -> None:
 
 events.subscribe(events.DATASET_DELETING, dataset_keep)
 log_kept_by(kept_log_response)
+beat.every(15, "training.runs_review")

@@ -12,6 +12,9 @@ COMMAND_TASK = "nodeagent.command"
 # a reinstalled node's first report for an old one.
 ACK_JOURNAL = "journal"
 
+# Field of the ack hash: the ``mark`` of the newest heartbeat that was stored, as it came.
+ACK_HEARD = "heard"
+
 # Field of the ack hash: ``<seq>:<nonce>``; a new value asks the agent to resend every journalled report
 # (phase, result, files) with a higher number that it still has, acknowledged or not.
 REREAD_JOURNAL = "reread:journal"

@@ -77,6 +77,8 @@ class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start"):
     processes: > 1 = one training over that many local processes (torchrun).
     spec_hash: SHA-256 over all that decides what runs; same name with another hash is refused.
     network: the training itself speaks to others; without it a container has no network at all.
+    fence_after_s: when the control plane has acknowledged nothing for so long, the agent stops it, for it
+    may be replaced elsewhere; 0 = never. fence_grace_s: how long it may save then, before it is killed.
     """
 
     id: str
@@ -94,6 +96,8 @@ class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start"):
     processes: int = 1
     image: str = ""
     save_every_s: int = 600
+    fence_after_s: int = 0
+    fence_grace_s: int = 0
     issued_at: float = 0.0
     v: int = VERSION
 
@@ -101,7 +105,8 @@ class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start"):
 class Stop(msgspec.Struct, frozen=True, kw_only=True, tag="stop"):
     """End an attempt.
 
-    ``save`` asks for a checkpoint first (SIGTERM, then SIGKILL after grace_s), ``now`` does not wait.
+    ``save`` asks for a checkpoint first (SIGTERM, then SIGKILL after grace_s), ``now`` does not wait. While
+    a checkpoint is being written and grows, the SIGKILL waits, at most save_max_s after the SIGTERM.
     """
 
     id: str
@@ -109,6 +114,7 @@ class Stop(msgspec.Struct, frozen=True, kw_only=True, tag="stop"):
     attempt: int
     mode: Literal["save", "now"]
     grace_s: float = 30.0
+    save_max_s: float = 0.0  # less than grace_s = grace_s
     issued_at: float = 0.0
     v: int = VERSION
 

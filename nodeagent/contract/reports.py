@@ -132,18 +132,23 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, tag="sample"):
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
-    """An attempt that the agent knows: in its journal, whatever its phase."""
+    """An attempt that the agent knows: in its journal, whatever its phase.
+
+    fenced_after_s: cut off from the control plane for so long, nothing of it runs any more; 0 = it goes on.
+    """
 
     instance: int
     attempt: int
     phase: Phase
     spec_hash: str
+    fenced_after_s: int = 0
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
     """The agent lives, and this is its inventory. unknown: containers with our labels that no journal knows.
 
     agent_id: as it joined.
+    mark: given back in the ack hash once this is stored; only the agent reads anything in it.
     """
 
     boot_id: str
@@ -153,6 +158,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
     file_url: str = ""
     dropped_lines: int = 0
     agent_id: str = ""
+    mark: str = ""
 
 
 Body = Chunk | PhaseChange | CommandResult | Files | Sample | Heartbeat

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import threading
+from collections.abc import Container
 from typing import NamedTuple
 
 import msgspec
@@ -16,6 +17,7 @@ from nodeagent.workspace import Found, JobFolder, opened
 
 BLOCK_BYTES = 1024 * 1024
 LAST_EVENTS_BYTES = 1024 * 1024
+FIRST_EVENTS_BYTES = 64 * 1024
 HOLES_MAX_BYTES = 1024 * 1024 * 1024  # no weights have so many zeros that were never written
 
 
@@ -42,17 +44,29 @@ def events_of(data: bytes) -> list[str]:
 
 def outcome_read(folder: JobFolder) -> Outcome:
     """The trainer's own last word, from the end of events.jsonl."""
+    return _CLOSING.get(last_of(folder, _CLOSING.keys()), Outcome.NONE)
+
+
+def last_of(folder: JobFolder, names: Container[str]) -> str:
+    """The last of the trainer's events that has one of these names; empty when there is none."""
     try:
         with opened(folder.path, paths.EVENTS_FILE) as descriptor:
             size = os.fstat(descriptor).st_size
             start = max(0, size - LAST_EVENTS_BYTES)
             data = os.pread(descriptor, LAST_EVENTS_BYTES, start)
     except OSError:
-        return Outcome.NONE
-    for name in reversed(events_of(data)):
-        if name in _CLOSING:
-            return _CLOSING[name]
-    return Outcome.NONE
+        return ""
+    return next((name for name in reversed(events_of(data)) if name in names), "")
+
+
+def training_began(folder: JobFolder) -> bool:
+    """The plugin has seen the first step coming: from now on it looks at its control files."""
+    try:
+        with opened(folder.path, paths.EVENTS_FILE) as descriptor:
+            data = os.pread(descriptor, FIRST_EVENTS_BYTES, 0)
+    except OSError:
+        return False
+    return "train_begin" in events_of(data)
 
 
 def holes_check(descriptor: int, size: int) -> None:

@@ -19,6 +19,7 @@ from nodeagent.supervisor.admission import (
     mounts_resolve,
     order_check,
 )
+from nodeagent.supervisor.fencing import fence_stop, fenced_after_s
 from nodeagent.supervisor.parts import Parts
 from nodeagent.supervisor.run import Run
 from nodeagent.workspace import Workspace
@@ -29,6 +30,7 @@ BUSY_TICK_S = 0.008
 IDLE_TICK_S = 0.25
 POOL_THREADS = 4
 AFTER_ERROR_S = 5.0
+FENCE_EVERY_S = 0.5
 HELD_SETTLED = 200
 ASK_PATIENCE_S = 1.0
 
@@ -62,6 +64,7 @@ class Supervisor:
         self._runs: dict[tuple[int, int], Run] = {}
         self._removed: dict[tuple[int, int], Record] = {}
         self._held_back: dict[tuple[int, int], float] = {}
+        self._fence_at = 0.0
         self._wakeup = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._loop, name="supervisor", daemon=True)
@@ -122,12 +125,27 @@ class Supervisor:
         busy = False
         with self._lock:
             self._rewind_all()
+            self._fence(now)
             for key, run in self._runs.items():
                 if run.settled or self._held_back.get(key, 0.0) > now:
                     continue
                 self._step(run, now)
                 busy = busy or run.is_busy
         return busy
+
+    def _fence(self, now: float) -> None:
+        """End what may be replaced elsewhere, since nobody has answered for long; nothing else, ever."""
+        if now < self._fence_at:
+            return
+        self._fence_at = now + FENCE_EVERY_S
+        silent_s = self._parts.contact.silent_s()
+        for run in self._runs.values():
+            stop = fence_stop(run.record, silent_s=silent_s)
+            if stop is not None:
+                log.warning(
+                    "%s: cut off for %.0f s; ended, for it may be replaced", run.name, silent_s
+                )
+                self._stop_take(run, stop)
 
     def _step(self, run: Run, now: float) -> None:
         try:
@@ -209,12 +227,15 @@ class Supervisor:
                 return
             if not run.record.is_live or _is_weaker(stop, run.record.stop):
                 return
-            # journalled first: a stop that could not be written down comes again and must not look old
-            now = time.monotonic()
-            self._journal.record_save(msgspec.structs.replace(run.record, stop=stop, stop_at=now))
-            run.record.stop, run.record.stop_at = stop, now
-            run.stop()
+            self._stop_take(run, stop)
         self._wakeup.set()
+
+    def _stop_take(self, run: Run, stop: Stop) -> None:
+        # journalled first: a stop that could not be written down comes again and must not look old
+        now = time.monotonic()
+        self._journal.record_save(msgspec.structs.replace(run.record, stop=stop, stop_at=now))
+        run.record.stop, run.record.stop_at = stop, now
+        run.stop()
 
     def _tombstone(self, stop: Stop) -> None:
         self._add(
@@ -299,6 +320,7 @@ class Supervisor:
                 attempt=run.record.attempt,
                 phase=run.record.phase,
                 spec_hash=run.record.spec_hash,
+                fenced_after_s=fenced_after_s(run.record),
             )
             for run in runs
             if not run.settled or run.record.key in named

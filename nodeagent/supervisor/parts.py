@@ -10,6 +10,7 @@ from nodeagent.contract.commands import Start
 from nodeagent.reporter import Reporter
 from nodeagent.runtimes.base import Runtime
 from nodeagent.supervisor.closing import Manifests
+from nodeagent.supervisor.fencing import Contact
 from nodeagent.supervisor.hub import HubCache
 from nodeagent.supervisor.outbox import Outbox
 from nodeagent.transfer.inputs import Fetcher
@@ -23,6 +24,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     runtime: Runtime
     fetcher: Fetcher
     reporter: Reporter
+    contact: Contact
     outbox: Outbox
     manifests: Manifests
     hub: HubCache

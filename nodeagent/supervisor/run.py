@@ -3,7 +3,6 @@
 import logging
 import shutil
 import threading
-import time
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -14,9 +13,11 @@ from nodeagent.journal import Handle, Record
 from nodeagent.runtimes.base import Signal
 from nodeagent.supervisor.admission import Refusal
 from nodeagent.supervisor.closing import outcome_read
+from nodeagent.supervisor.fencing import FENCED, FENCED_DETAIL, is_fenced
 from nodeagent.supervisor.following import Following
 from nodeagent.supervisor.parts import Parts
 from nodeagent.supervisor.preparing import STOPPED_BEFORE_START, Preparation
+from nodeagent.supervisor.stopping import Stopping
 from nodeagent.workspace import JobFolder
 
 if TYPE_CHECKING:
@@ -26,10 +27,8 @@ log = logging.getLogger(__name__)
 
 IMPORTS = "imports"  # name of a limit; a step that the control plane reads off the trainer's events
 STATE_EVERY_S = 0.025
-NOW_GRACE_S = 2.0
 FULL_BYTES = 64 * 1024  # less than the last words of a trainer
 DISK_FULL = "node:disk_full"
-KILL_AGAIN_S = 2.0
 DRAIN_PATIENCE_S = 2.0
 SETTLED_EVERY_S = 1.0
 
@@ -51,13 +50,12 @@ class Run:
         self._cancel = threading.Event()
         self._preparation = Preparation(record, folder, parts, cancel=self._cancel)
         self._following = Following(record, folder, parts)
+        self._stopping = Stopping(record, folder, parts.runtime)
         self._cleaning: Future[None] | None = None
         self._closing: Future[Closing] | None = None
         self._forgetting: Future[None] | None = None
         self._manifest: Future[Files] | None = None
         self._state_at = 0.0
-        self._told: str = ""
-        self._kill_at = 0.0
         self._imports_until: float | None = None  # not known of one that was adopted
         self._is_overdue = False
         self._drained_at = 0.0
@@ -94,7 +92,7 @@ class Run:
     def stop(self) -> None:
         """The record's stop is new or sharper."""
         self._cancel.set()
-        self._told = ""
+        self._stopping.again()
 
     def step(self, now: float) -> None:
         """Do what can be done now without waiting."""
@@ -145,6 +143,8 @@ class Run:
                     self._phase(Phase.RUNNING)
 
     def _refuse(self, reason: str, detail: str) -> None:
+        if is_fenced(self.record):
+            reason, detail = FENCED, FENCED_DETAIL
         log.warning("%s: refused, %s: %s", self.name, reason, detail)
         self.record.reason, self.record.detail = reason, detail
         self._phase(Phase.REFUSED)
@@ -164,7 +164,7 @@ class Run:
         state = runtime.state(record.handle, self.folder)
         rebooted = record.boot_id != self._parts.boot_id
         if state.running and not rebooted:
-            self._apply_stop(record.handle, now)
+            self._stopping.apply(record.handle, now)
             self._imports_check(record.handle, now)
             self._manifest_after_checkpoint()
             return
@@ -183,6 +183,8 @@ class Run:
 
     def _ended(self, exit_code: int | None, killed_by: int | None, reason: str) -> None:
         record = self.record
+        if is_fenced(record):
+            reason, record.detail = FENCED, FENCED_DETAIL
         record.exit_code, record.killed_by, record.reason = exit_code, killed_by, reason
         self._phase(Phase.FINISHING)
 
@@ -199,24 +201,6 @@ class Run:
         )
         log.warning("%s: %s", self.name, self.record.detail)
         self._parts.runtime.signal(handle, self.folder, Signal.KILL)
-
-    def _apply_stop(self, handle: Handle, now: float) -> None:
-        stop = self.record.stop
-        if stop is None:
-            return
-        runtime = self._parts.runtime
-        if self._told != stop.mode:
-            gentle = stop.mode == "save"
-            runtime.signal(handle, self.folder, Signal.TERM if gentle else Signal.TERM_ALL)
-            self._told = stop.mode
-            grace_s = stop.grace_s if gentle else NOW_GRACE_S
-            # also across a restart of the agent: this clock runs since the machine's start, whatever the wall's does
-            passed_s = min(max(time.monotonic() - self.record.stop_at, 0.0), grace_s)
-            self._kill_at = now + grace_s - passed_s
-        elif now >= self._kill_at:
-            log.warning("%s: did not end in time, killed", self.name)
-            runtime.signal(handle, self.folder, Signal.KILL)
-            self._kill_at = now + KILL_AGAIN_S
 
     def _manifest_after_checkpoint(self) -> None:
         if self._manifest is not None:

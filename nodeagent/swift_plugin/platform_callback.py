@@ -12,8 +12,9 @@ Environment:
   CB_EXIT_CODE      exit code after a stop of a training in one process (torchrun has its own)
 
 Events, one JSON object a line, never NaN, written by rank 0: plugin_loaded (the imports are done),
-train_begin (pid), log (the metrics), checkpoint (path, reason), then either stopped (reason,
-checkpoint) or train_end. Each has event, time (seconds since 1970), step, max_steps and epoch.
+train_begin (pid), log (the metrics), saving (a checkpoint is about to be written), checkpoint (path,
+reason; it is whole), then either stopped (reason, checkpoint) or train_end. Each has event, time (seconds
+since 1970), step, max_steps and epoch.
 PPO is an exception: SWIFT 4.6 drops the callbacks there, so only plugin_loaded comes.
 """
 
@@ -145,7 +146,18 @@ class PlatformCallback(TrainerCallback):
         if wants_stop:
             self.is_stopping = True
             control.should_training_stop = True
+            control.should_evaluate = False  # a stop waits for its checkpoint, not for a validation
+        self.saving(state, control)
         return control
+
+    def on_epoch_end(self, _args: Any, state: Any, control: Any, **_kwargs: Any) -> Any:
+        self.saving(state, control)
+        return control
+
+    def saving(self, state: Any, control: Any) -> None:
+        """Said before the trainer writes, so that whoever waits for its end knows why it takes long."""
+        if control.should_save:
+            self.emit("saving", state)
 
     def agree(self, *flags: bool) -> list[bool]:
         """The flags of all ranks together: what one was asked, all do at the same step."""

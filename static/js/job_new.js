@@ -11,6 +11,7 @@ import { DatasetField } from "./form/datasets.js";
 import { Findings } from "./form/findings.js";
 import { Marks } from "./form/marks.js";
 import { ModelField } from "./form/model.js";
+import { TroubleField } from "./form/trouble.js";
 import { valueRead, valueShow } from "./form/values.js";
 
 const PREVIEW_WAIT_MS = 400;
@@ -33,6 +34,7 @@ let idempotency = "";
 const all = new AllArguments(form, data.own_arguments, changed);
 const datasets = new DatasetField(form, data.datasets, changed);
 const compute = new ComputeField(form, data.nodes, changed);
+const trouble = new TroubleField(form);
 const model = new ModelField(form, changed);
 const findings = new Findings(form, (name) => all.reveal(name));
 const fields = [...form.querySelectorAll("[data-argument]")];
@@ -64,6 +66,7 @@ function draftRead() {
     arguments: { ...all.values, ...ownArguments() },
     datasets: datasets.chosen,
     ...compute.value(),
+    ...trouble.value(),
   };
 }
 
@@ -88,6 +91,7 @@ function draftShow(draft) {
   all.set(given);
   datasets.set(draft.datasets || []);
   compute.set(draft);
+  trouble.set(draft);
 }
 
 function effective(given) {

@@ -139,6 +139,8 @@ class Plane:
             elif report.stream in JOURNAL_STREAMS:
                 self._journal = max(self._journal, report.end)
                 acks[channels.ACK_JOURNAL] = self._journal
+            elif isinstance(report.body, Heartbeat):
+                acks[channels.ACK_HEARD] = report.body.mark
         if acks and self.acking:
             self.redis.hset(channels.ack_key(self.node), mapping=acks)
 

@@ -554,3 +554,58 @@ import nodeagent.__main__
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+# Says that it saves, writes for longer than any grace, and says that it is done.
+SLOW_SAVER = """
+import json, os, pathlib, signal, sys, time
+stopped = []
+signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
+events = open(os.environ["CB_EVENTS"], "a", buffering=1)
+tell = lambda **row: events.write(json.dumps(row) + "\\n")
+tell(event="train_begin")
+while not stopped: time.sleep(0.01)
+tell(event="saving")
+folder = pathlib.Path(sys.argv[1]) / "checkpoint-7"; folder.mkdir(parents=True)
+for n in range(15):
+    with open(folder / "model.bin", "ab") as file: file.write(b"x" * 1000)
+    time.sleep(0.1)
+tell(event="checkpoint", step=7)
+tell(event="stopped", step=7, checkpoint=str(folder))
+sys.exit(75)
+"""
+
+
+def test_a_stop_waits_for_a_checkpoint_that_is_being_written(
+    plane: Plane, agent: AgentProcess
+) -> None:
+    plane.send(start_command(1, ["-c", SLOW_SAVER, "/lf/job/output"], env=ENV))
+    wait_for(lambda: b"train_begin" in plane.bytes_of(1, 1, "event"), what="a training")
+    plane.send(Stop(id="stop-1", instance=1, attempt=1, mode="save", grace_s=0.3, save_max_s=60))
+    ended = plane.wait_whole(1)
+    assert (ended.exit_code, ended.outcome) == (75, Outcome.STOPPED)
+    sizes = {file.path: file.size_bytes for file in plane.manifests(1)[-1].files}
+    assert sizes["output/checkpoint-7/model.bin"] == 15_000
+
+
+def test_cut_off_only_what_may_be_replaced_ends_itself(
+    plane: Plane, agent: AgentProcess, tmp_path: Path
+) -> None:
+    argv, go = trainer(tmp_path)
+    plane.send(start_command(1, argv, env=ENV, fence_after_s=6, fence_grace_s=20))
+    plane.send(start_command(2, argv, env=ENV))
+    pids = [plane.wait_phase(Phase.RUNNING, number).pid for number in (1, 2)]
+
+    def promised() -> dict[int, int]:
+        beats = plane.heartbeats()
+        return {one.instance: one.fenced_after_s for one in beats[-1].held} if beats else {}
+
+    wait_for(lambda: promised() == {1: 26, 2: 0}, what="the node's promise in its heartbeat")
+    assert all(psutil.pid_exists(pid) for pid in pids if pid), "as long as it is heard"
+    plane.acking = False
+    ended = plane.wait_phase(Phase.ENDED, 1, timeout_s=60)
+    assert (ended.reason, ended.outcome) == ("node:fenced", Outcome.STOPPED)
+    assert psutil.pid_exists(pids[1] or 0), "law 8: the other one goes on"
+    plane.acking = True
+    go.touch()
+    assert plane.wait_phase(Phase.ENDED, 2).reason == ""

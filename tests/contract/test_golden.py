@@ -52,6 +52,8 @@ COMMANDS: dict[str, Any] = {
         processes=2,
         image="swift@sha256:00",
         save_every_s=300,
+        fence_after_s=540,
+        fence_grace_s=270,
         issued_at=1700000000.5,
     ),
     "command_start_resumed": Start(
@@ -96,7 +98,13 @@ COMMANDS: dict[str, Any] = {
         secrets=[SecretInput(name="WANDB_API_KEY", url="/api/v1/agent/inputs/secrets/y/")],
     ),
     "command_stop": Stop(
-        id="01J-stop", instance=41, attempt=2, mode="save", grace_s=20.0, issued_at=1700000001.5
+        id="01J-stop",
+        instance=41,
+        attempt=2,
+        mode="save",
+        grace_s=20.0,
+        save_max_s=600.0,
+        issued_at=1700000001.5,
     ),
     "command_checkpoint": Checkpoint(id="01J-c", instance=41, attempt=2, issued_at=1700000002.5),
     "command_remove": Remove(id="01J-r", instance=41, attempt=2, issued_at=1700000003.5),
@@ -200,10 +208,15 @@ BODIES: dict[str, tuple[reports.Stream, reports.Body]] = {
         reports.Heartbeat(
             boot_id="b-1",
             agent_version="0.1.0",
-            held=[reports.Held(instance=41, attempt=2, phase=Phase.RUNNING, spec_hash="ab")],
+            held=[
+                reports.Held(
+                    instance=41, attempt=2, phase=Phase.RUNNING, spec_hash="ab", fenced_after_s=810
+                )
+            ],
             unknown=["lf-9-a1"],
             file_url="http://10.0.0.5:7000",
             dropped_lines=0,
+            mark="b-1:1700000",
         ),
     ),
 }

@@ -15,6 +15,7 @@ from loraforge.swift.compiler import (
     compile_argv,
     compile_env,
     compile_yaml,
+    hears_plugin,
 )
 from loraforge.swift.reserved import OWN_FIELDS, reserved_reason
 from loraforge.swift.rules import arguments_check
@@ -245,3 +246,15 @@ def test_every_user_argument_can_be_given_on_the_command_line(swift_parse: Parse
         argv = compile_argv("rlhf", {argument.name: value}, platform=PLATFORM)
         answer = swift_parse("RLHFArguments", argv[2:])
         assert answer.get("remaining") == [], (argument.name, answer)
+
+
+def test_where_swift_does_not_hear_the_plugin_checkpoints_come_by_steps() -> None:
+    def save_steps(arguments: dict[str, Value]) -> str | None:
+        argv = compile_argv("rlhf", arguments, platform=PLATFORM)
+        return argv[argv.index("--save_steps") + 1] if "--save_steps" in argv else None
+
+    assert save_steps({"rlhf_type": "ppo"}) == "100"
+    assert save_steps({"rlhf_type": "ppo", "save_steps": 7}) == "7"
+    assert save_steps({"rlhf_type": "dpo"}) is None
+    assert hears_plugin("sft", {})
+    assert not hears_plugin("rlhf", {"rlhf_type": "ppo"})

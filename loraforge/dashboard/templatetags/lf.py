@@ -124,6 +124,13 @@ def state_chip_plain(state: str) -> SafeString:
     return format_html('<span class="lf-chip {}">{}</span>', look, STATE_LABELS[State(state)])
 
 
+@register.simple_tag
+def failure_cause(reason: str) -> str:
+    """Why an attempt failed, as one sentence."""
+    found = explain.diagnosis_of(reason, "")
+    return found.cause if found is not None else ""
+
+
 @register.filter
 def reason_words(reason: str) -> str:
     """An event's reason in words; empty where only its id is known."""

@@ -9,6 +9,7 @@ from loraforge.accounts.models import User
 from loraforge.instances.models import STATE_LABELS, Instance
 from loraforge.instances.states import State
 from loraforge.scheduling.reasons import reason_text
+from loraforge.training.faults import fault_of
 from loraforge.training.models import Job
 
 # API name -> lookup from the instance; pk is the first
@@ -71,6 +72,14 @@ def _value(instance: Instance, path: str) -> Any:
     return value
 
 
+def failure_plain(reason: str) -> dict[str, str] | None:
+    """Whose a reason is and whether the same again may help; None without one."""
+    if not reason:
+        return None
+    fault = fault_of(reason)
+    return {"reason": reason, "owner": str(fault.owner), "retry": str(fault.again)}
+
+
 def job_detail(job: Job, *, user: User) -> dict[str, Any]:
     """A job of `selectors.job_get` with everything that was frozen; `datasets` still as rows."""
     instance = job.instance
@@ -78,6 +87,14 @@ def job_detail(job: Job, *, user: User) -> dict[str, Any]:
     return {
         **row,
         "failure_detail": instance.failure_detail,
+        "failure": failure_plain(instance.failure_reason),
+        "retries": instance.retries,
+        "oom_recovery": job.oom_recovery,
+        "on_node_lost": job.on_node_lost,
+        "max_run_s": job.max_run_s,
+        "run_limit_s": job.run_limit_s,
+        "save_every_s": job.save_every_s,
+        "adjusted": job.adjusted,
         "exit_code": instance.exit_code,
         "saved_step": instance.saved_step,
         "processes": instance.processes,

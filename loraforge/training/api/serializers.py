@@ -22,13 +22,17 @@ from loraforge.training.checks import (
     TAGS_MAX,
 )
 from loraforge.training.drafts import JobDraft
+from loraforge.training.faults import Again, Owner
 from loraforge.training.inputs import DATASETS_MAX
-from loraforge.training.models import Command, JobDataset
+from loraforge.training.models import Command, JobDataset, NodeLost
+from loraforge.training.options import MAX_RUN_S_MOST, SAVE_EVERY_S_MOST
 from loraforge.training.placement import GPUS_MAX
 
 ID_MAX = 2**63 - 1
 COMMANDS = Command.choices
 STATES = [(state.value, state.name) for state in State]
+OWNERS = [(owner.value, owner.name) for owner in Owner]
+AGAIN = [(again.value, again.name) for again in Again]
 
 
 def _ids(help_text: str) -> BoundedListField:
@@ -43,7 +47,37 @@ def _tags() -> BoundedListField:
     return BoundedListField(child=child, required=False, max_length=TAGS_MAX)
 
 
-class JobInput(serializers.Serializer[Any]):
+class JobOptionsInput(serializers.Serializer[Any]):
+    """If something goes wrong. Each may be changed at any time."""
+
+    oom_recovery = serializers.BooleanField(
+        required=False,
+        help_text="When the GPU runs out of memory: try once more with half the batch and twice the "
+        "accumulation.",
+    )
+    on_node_lost = serializers.ChoiceField(
+        choices=NodeLost.choices,
+        required=False,
+        help_text="When its node counts as lost: wait for it, or restart elsewhere from the last checkpoint. "
+        "Holds from the next attempt on.",
+    )
+    max_run_s = serializers.IntegerField(
+        required=False,
+        min_value=0,
+        max_value=MAX_RUN_S_MOST,
+        help_text="Longest run in seconds; then it is stopped and saved. 0 = as long as the role may.",
+    )
+    save_every_s = serializers.IntegerField(
+        required=False,
+        allow_null=True,
+        min_value=0,
+        max_value=SAVE_EVERY_S_MOST,
+        help_text="Seconds between checkpoints; null = the platform's setting, 0 = only by steps. Holds from "
+        "the next attempt on.",
+    )
+
+
+class JobInput(JobOptionsInput):
     """A draft. Everything but the model and a dataset may be left out."""
 
     name = serializers.CharField(required=False, allow_blank=True, max_length=NAME_MAX)
@@ -93,7 +127,9 @@ class JobSubmitInput(JobInput):
     )
 
 
-class JobPatchInput(serializers.Serializer[Any]):
+class JobPatchInput(JobOptionsInput):
+    """What may change at any time."""
+
     name = serializers.CharField(required=False, max_length=NAME_MAX)
     tags = _tags()
     notes = serializers.CharField(required=False, allow_blank=True, max_length=NOTES_MAX)
@@ -143,10 +179,35 @@ class JobDatasetOutput(serializers.ModelSerializer[JobDataset]):
         read_only_fields = fields
 
 
+class FailureOutput(serializers.Serializer[Any]):
+    """What a reason means. Documents `rows.failure_plain`, which builds it."""
+
+    reason = serializers.CharField()
+    owner = serializers.ChoiceField(choices=OWNERS, help_text="Whose fault it is.")
+    retry = serializers.ChoiceField(
+        choices=AGAIN,
+        help_text="What the same again is worth: no, asked (a person may), itself, elsewhere, not_there (the "
+        "system does), smaller (only with a smaller batch).",
+    )
+
+
 class JobOutput(JobRow):
     """A job with everything that was frozen."""
 
     failure_detail = serializers.CharField(allow_blank=True)
+    failure = FailureOutput(allow_null=True)
+    retries = serializers.IntegerField(
+        help_text="Attempts that the system made by itself since a person last queued it; at most 3."
+    )
+    oom_recovery = serializers.BooleanField()
+    on_node_lost = serializers.ChoiceField(choices=NodeLost.choices)
+    max_run_s = serializers.IntegerField(help_text="Asked for; 0 = as long as the role may.")
+    run_limit_s = serializers.IntegerField(help_text="What holds, in seconds; 0 = without limit.")
+    save_every_s = serializers.IntegerField(allow_null=True)
+    adjusted = serializers.DictField(
+        child=serializers.IntegerField(),
+        help_text="Arguments that were made smaller after the GPU ran out of memory.",
+    )
     exit_code = serializers.IntegerField(allow_null=True)
     saved_step = serializers.IntegerField(allow_null=True)
     processes = serializers.IntegerField()
@@ -182,8 +243,9 @@ class AttemptOutput(serializers.ModelSerializer[Attempt]):
         model = Attempt
         fields = (
             "number", "node", "devices", "phase", "exit_code", "killed_by", "outcome",
-            "stop_requested", "argv", "queued_at", "assigned_at", "preparing_at", "running_at",
-            "imported_at", "first_step_at", "ended_at", "timeline",
+            "stop_requested", "stop_reason", "failure_reason", "failure_detail", "argv", "queued_at",
+            "assigned_at", "preparing_at", "running_at", "imported_at", "first_step_at", "ended_at",
+            "timeline",
         )  # fmt: skip
         read_only_fields = fields
 

@@ -10,8 +10,8 @@ from django.test import Client
 from django.utils import timezone, translation
 
 from loraforge.accounts.models import ApiToken, Role, User
-from loraforge.dashboard import explain
-from loraforge.gateway import failures
+from loraforge.dashboard import failuretexts
+from loraforge.gateway import signatures
 from loraforge.instances.models import STATE_LABELS, InstanceEvent
 from loraforge.instances.states import State
 from loraforge.nodes.models import NodeState
@@ -176,10 +176,10 @@ def test_buttons_fit_the_state(
 
 
 @pytest.mark.parametrize(
-    "reason", sorted({*(reason for reason, _pattern in failures._RULES), "code:exit"})
+    "reason", sorted({*(reason for reason, _pattern in signatures.RULES), "code:exit"})
 )
 def test_every_reason_that_the_log_can_tell_has_its_own_words(reason: str) -> None:
-    assert reason in explain.FAILURES
+    assert reason in failuretexts.FAILURES
 
 
 @pytest.mark.parametrize(

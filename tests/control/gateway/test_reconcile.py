@@ -115,7 +115,7 @@ def test_a_stop_asked_for_before_the_outage_is_still_wanted_after_it(
     assert state_of(attempt).state == State.STOPPING
 
 
-def test_an_attempt_that_its_node_forgot_fails_after_the_grace(
+def test_an_attempt_that_its_node_forgot_is_replaced_after_the_grace(
     node: Node, attempt: Attempt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(attempt)
@@ -127,7 +127,9 @@ def test_an_attempt_that_its_node_forgot_fails_after_the_grace(
     assert state_of(attempt).state == State.RUNNING, "it runs, only the journal is lost"
     look(node, memory=memory)
     instance = state_of(attempt)
-    assert (instance.state, instance.failure_reason) == (State.FAILED, "node:lost_attempt")
+    assert (instance.state, instance.retries) == (State.QUEUED, 1), "the node's fault: tried again"
+    attempt.refresh_from_db()
+    assert attempt.failure_reason == "node:lost_attempt"
     assert not attempt.leases.filter(released_at=None).exists()
 
 

@@ -193,3 +193,23 @@ def test_nobody_starves_while_small_jobs_keep_coming(sizes: list[int], lengths: 
 def test_order_is_total(wants: list[Want]) -> None:
     keys = [order_key(one) for one in wants]
     assert len(keys) == len(set(keys))
+
+
+def test_a_node_that_failed_it_is_taken_when_no_other_is_free() -> None:
+    avoids = {1: False}
+    first = run([want(1, avoids=avoids)], [place(1, free=1), place(2, free=4)])
+    assert first.placed[0].node == 2, "though it leaves the larger gap"
+    busy = run([want(1, avoids=avoids)], [place(1, free=1), place(2, free=0, busy=4)])
+    assert busy.placed[0].node == 1
+
+
+def test_a_broken_node_is_taken_only_when_no_other_could_take_it() -> None:
+    avoids = {1: True}
+    waiting = run([want(1, avoids=avoids)], [place(1, free=1), place(2, free=0, busy=4)])
+    assert reasons(waiting) == {1: Reason.NO_FREE_DEVICE}
+    for other in (place(2, free=4, takes=False), place(2, free=4, cordoned=True)):
+        assert run([want(1, avoids=avoids)], [place(1, free=1), other]).placed[0].node == 1
+    small = run([want(1, gpus=2, avoids=avoids)], [place(1, free=2), place(2, free=1)])
+    assert small.placed[0].node == 1, "the other could never hold it"
+    named = run([want(1, node=1, avoids=avoids)], [place(1, free=1), place(2, free=4)])
+    assert named.placed[0].node == 1, "its owner named it"
