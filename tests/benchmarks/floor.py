@@ -41,7 +41,9 @@ async def main(port: int, url: str) -> None:
 
     server = await asyncio.start_server(accept, "127.0.0.1", port)
     client = redis.asyncio.Redis.from_url(url)
-    last = b"$"
+    # not "$": it would be looked up anew at each call, and lose what came between two of them
+    newest: Any = await client.xrevrange(LIVE_STREAM, count=1)
+    last = newest[0][0] if newest else b"0"
     async with server:
         while True:
             answer: Any = await client.xread({LIVE_STREAM: last}, count=500, block=1000)
