@@ -109,11 +109,14 @@ def _line_floor(stack: Running, lines: int) -> list[float]:
         client = redis.Redis.from_url(stack.redis_url())
         reader = threading.Thread(target=_floor_tail, args=(console, client, done))
         reader.start()
-        with console.open("ab") as out:
-            subprocess.run([str(stack.trainer), "--max_steps", str(lines)], stdout=out, check=True)
-        until("the floor's lines", lambda: len(_latencies(page.arrivals)) == lines + 2)
-        done.set()
-        reader.join()
+        try:
+            with console.open("ab") as out:
+                command = [str(stack.trainer), "--max_steps", str(lines)]
+                subprocess.run(command, stdout=out, check=True)
+            until("the floor's lines", lambda: len(_latencies(page.arrivals)) == lines + 2)
+        finally:
+            done.set()
+            reader.join()
         return _latencies(page.arrivals)
 
 
