@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from loraforge.embedded.client import ApiClient
-from tests.e2e.driver import PASSWORD, LiveStack
+from tests.e2e.driver import PASSWORD, LiveStack, wait_for
 from tools.screenshots import CHROMIUM, FLAGS, sign_in
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(300)]
@@ -159,3 +159,24 @@ def test_server_errors_appear_at_their_fields(
     expect(page.locator('[data-field="model"] .lf-error')).to_be_visible()
     expect(page.locator("#a-lora_rank")).to_have_attribute("aria-invalid", "true")
     assert page.url.endswith("/jobs/new/")
+
+
+def test_an_operator_sees_the_workers_and_node_agents_in_flower(
+    page: Page, stack: LiveStack, browser: Browser
+) -> None:
+    sign_in(page, stack.url, "carol", PASSWORD)
+    address = f"{stack.url}/flower/workers?json=1"
+
+    def online() -> set[str]:
+        rows = page.request.get(address).json()["data"]
+        return {row["hostname"].partition("@")[0] for row in rows if row["status"]}
+
+    wait_for("both kinds of worker", lambda: online() >= {"agent", "control"}, timeout_s=60)
+    page.goto(f"{stack.url}/flower/")
+    expect(page.locator("body")).to_contain_text("agent@local", timeout=SOON_MS)
+
+    researcher = browser.new_context()
+    other = researcher.new_page()
+    sign_in(other, stack.url, "alice", PASSWORD)
+    assert other.request.get(address).status == 403
+    researcher.close()

@@ -44,6 +44,9 @@ AWAY_S = 3.0
 BOTH = pytest.mark.parametrize(
     "stack", ["process", pytest.param("docker", marks=pytest.mark.docker)], indirect=True
 )
+DOCKER = pytest.mark.parametrize(
+    "stack", [pytest.param("docker", marks=pytest.mark.docker)], indirect=True
+)
 PROCESS = pytest.mark.parametrize("stack", ["process"], indirect=True)
 
 
@@ -109,15 +112,13 @@ def running(alice: ApiClient, demo_folder: Path, dataset: dict[str, Any]) -> int
     return job
 
 
-def trainers(stack: LiveStack, job: int) -> list[str]:
-    """What trains now: process ids, or the id of the container."""
-    if stack.environment["LORAFORGE_RUNTIME"] == "process":
-        return [str(pid) for pid in trainer_pids(stack.job_folder(job))]
+def containers(stack: LiveStack, job: int) -> list[dict[str, Any]]:
+    """Inspect of the containers that run this job of this stack."""
     client = docker.from_env()
     try:
         # the job's folder is mounted into it, and nowhere else
         return [
-            str(found.id)
+            dict(found.attrs)
             for found in client.containers.list(filters={"name": f"lf-{job}-a1"})
             if any(
                 mount["Source"].startswith(str(stack.job_folder(job)))
@@ -126,6 +127,13 @@ def trainers(stack: LiveStack, job: int) -> list[str]:
         ]
     finally:
         client.close()
+
+
+def trainers(stack: LiveStack, job: int) -> list[str]:
+    """What trains now: process ids, or the id of the container."""
+    if stack.environment["LORAFORGE_RUNTIME"] == "process":
+        return [str(pid) for pid in trainer_pids(stack.job_folder(job))]
+    return [str(found["Id"]) for found in containers(stack, job)]
 
 
 def answers(stack: LiveStack) -> bool:
@@ -171,6 +179,34 @@ def test_a_service_killed_in_mid_training(
     wait_for("all services", lambda: answers(stack), timeout_s=60)
     assert trainers(stack, running) == before != []
     assert_whole(stack, alice, running)
+
+
+@DOCKER
+def test_the_profile_of_a_job_s_container(stack: LiveStack, alice: ApiClient, running: int) -> None:
+    (found,) = containers(stack, running)
+    host = found["HostConfig"]
+    assert found["Config"]["User"] == "10001:10001"
+    wanted = {
+        "CapDrop": ["ALL"],
+        "CapAdd": None,
+        "SecurityOpt": ["no-new-privileges:true"],
+        "Privileged": False,
+        "ReadonlyRootfs": True,
+        "NetworkMode": "none",
+        "PidsLimit": 4096,
+        "Init": True,
+        "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+    }
+    assert {name: host[name] for name in wanted} == wanted
+    assert host["Memory"] == host["MemorySwap"] > 0
+    assert host["NanoCpus"] > 0
+    assert host["ShmSize"] > 0
+    assert found["Config"]["Labels"]["lf.instance"] == str(running)
+    writable = {mount["Destination"] for mount in found["Mounts"] if mount["RW"]}
+    assert writable == {"/lf/job"}
+    alice.post(f"jobs/{running}/cancel/")
+    assert job_wait(alice, running)["state"] == "stopped"
+    wait_for("the container's end", lambda: not containers(stack, running))
 
 
 @BOTH
