@@ -1,6 +1,7 @@
 """Says every few seconds that the agent lives, what it holds, and how the machine fares."""
 
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -80,6 +81,7 @@ class Heart:
 
     def _beat(self) -> Report:
         mark = self._mark()  # first: whatever takes time comes behind it
+        disk = shutil.disk_usage(self._folder)
         body = Heartbeat(
             boot_id=self._boot_id,
             agent_version=nodeagent.__version__,
@@ -88,6 +90,8 @@ class Heart:
             file_url=self.file_url,
             agent_id=self._agent_id,
             mark=mark,
+            disk_free_bytes=disk.free,
+            disk_total_bytes=disk.total,
         )
         return Report(node=self._node, stream="heartbeat", body=body, at=time.time())
 

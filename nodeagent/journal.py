@@ -236,9 +236,11 @@ class Journal:
                 [(*key, acked) for key, acked in ends.items()],
             )
 
-    def ends_forget(self, instance: int) -> None:
+    def ends_forget(self, instance: int, *, up_to: int) -> None:
         with self.transaction():
-            self._db.execute("DELETE FROM ends WHERE instance = ?", (instance,))
+            self._db.execute(
+                "DELETE FROM ends WHERE instance = ? AND attempt <= ?", (instance, up_to)
+            )
 
     def _prune(self) -> None:
         with self.transaction():

@@ -160,12 +160,12 @@ class Reporter:
         """Every journalled report is acknowledged."""
         return self._journal.reports_unacked_count() == 0
 
-    def forget(self, instance: int) -> None:
-        """The instance's files are gone."""
+    def forget(self, instance: int, *, up_to: int) -> None:
+        """The instance's files are gone, up to this attempt."""
         with self._wakeup:
-            for key in [key for key in self._progress if key[0] == instance]:
+            for key in [one for one in self._progress if one[0] == instance and one[1] <= up_to]:
                 del self._progress[key]
-        self._journal.ends_forget(instance)
+        self._journal.ends_forget(instance, up_to=up_to)
 
     def _put(self, item: _Item) -> None:
         with self._wakeup:

@@ -299,11 +299,19 @@ class Workspace:
                 found.append((int(instance), int(attempt)))
         return sorted(found)
 
-    def discard(self, instance: int) -> None:
-        """Take an instance's folder out of sight at once; `trash_empty` deletes it."""
-        source = self.jobs / str(instance)
-        if source.exists():
-            source.rename(self.trash / f"{instance}-{secrets.token_hex(4)}")
+    def discard(self, instance: int, *, up_to: int) -> None:
+        """Take an instance's folders, up to this attempt, out of sight at once; `trash_empty` deletes them."""
+        for path in (self.jobs / str(instance)).glob("a*"):
+            attempt = path.name[1:]
+            if attempt.isdecimal() and int(attempt) <= up_to:
+                path.rename(self.trash / f"{instance}-{path.name}-{secrets.token_hex(4)}")
+        try:
+            (self.jobs / str(instance)).rmdir()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:  # a later attempt's folder
+                raise
 
     def trash_empty(self) -> None:
         """Delete what was discarded; what resists is told, and tried again next time.

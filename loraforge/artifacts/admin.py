@@ -7,7 +7,10 @@ from loraforge.accounts import admin_columns as columns
 from loraforge.accounts.admin_base import ReadOnlyModelAdmin
 from loraforge.artifacts.models import (
     BestCheckpoint,
+    FileLease,
     OutputFile,
+    Removal,
+    RemovalNotice,
     ResultCopy,
     ResultSaving,
 )
@@ -114,3 +117,61 @@ class ResultSavingAdmin(ReadOnlyModelAdmin):
     trouble_shown = columns.plain("trouble", _("waits for"))
     done = columns.when("done_at", _("done"))
     waits_shown = columns.plain("waits", _("tries"))
+
+
+@admin.register(Removal)
+class RemovalAdmin(ReadOnlyModelAdmin):
+    """Files that were removed, and whether their node has confirmed it."""
+
+    list_display = ("instance_shown", "attempt_shown", "node_shown", "size_shown", "begun", "done")
+    list_display_links = ("begun",)
+    list_filter = (
+        ("done_at", columns.filter_titled(_("confirmed"), admin.EmptyFieldListFilter)),
+        ("attempt__node", columns.filter_titled(_("node"))),
+    )
+    search_fields = ("=attempt__instance__id", "attempt__instance__name")
+    list_select_related = ("attempt__instance", "attempt__node")
+    ordering = ("-id",)
+    shown = ((None, (*list_display, "asked", "refusals")),)
+
+    instance_shown = columns.linked("attempt.instance", _("instance"))
+    attempt_shown = columns.linked("attempt", _("attempt"))
+    node_shown = columns.linked("attempt.node", _("node"))
+    size_shown = columns.size("size_bytes", _("size"))
+    begun = columns.when("begun_at", _("removed"))
+    asked = columns.when("asked_at", _("node asked"))
+    done = columns.when("done_at", _("confirmed"))
+    refusals = columns.plain("tries", _("refusals"))
+
+
+@admin.register(RemovalNotice)
+class RemovalNoticeAdmin(ReadOnlyModelAdmin):
+    """Who was told that files go soon."""
+
+    list_display = ("instance_shown", "ended", "told")
+    list_display_links = ("told",)
+    list_filter = ("told_at",)
+    search_fields = ("=instance__id", "instance__name")
+    list_select_related = ("instance",)
+    ordering = ("-id",)
+    shown = ((None, list_display),)
+
+    instance_shown = columns.linked("instance", _("instance"))
+    ended = columns.when("ended_at", _("ended"))
+    told = columns.when("told_at", _("told"))
+
+
+@admin.register(FileLease)
+class FileLeaseAdmin(ReadOnlyModelAdmin):
+    """Files that are being handed out and so are not removed."""
+
+    list_display = ("by", "instance_shown", "expires")
+    list_filter = ("expires_at",)
+    search_fields = ("holder", "=instance__id")
+    list_select_related = ("instance",)
+    ordering = ("-id",)
+    shown = ((None, list_display),)
+
+    by = columns.plain("holder", _("held by"))
+    instance_shown = columns.linked("instance", _("instance"))
+    expires = columns.when("expires_at", _("until"))

@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHt
 from rest_framework.request import Request
 from zipstream import ZIP_STORED, ZipStream
 
+from loraforge.artifacts.leases import Leased, lease_take
 from loraforge.artifacts.models import OutputFile, ResultCopy
 from loraforge.artifacts.selectors import Located
 from loraforge.datasets.streaming import (
@@ -66,6 +67,7 @@ def output_file_response(
     """
     filename = located.path.rpartition("/")[2]
     listed = located.listed
+    holder = _leased(located.attempt, user)
     kept = kept_open(listed) if listed is not None else None
     if listed is not None and kept is not None:
         return file_response(
@@ -85,7 +87,7 @@ def output_file_response(
         method="HEAD" if request.method == "HEAD" else "GET",
         headers=_headers_for_node(request, located),
     )
-    response = _answer(request, file)
+    response = _answer(request, file, located=located, holder=holder)
     etag = f'"{listed.sha256}"' if listed is not None else file.header("ETag")
     file_headers(response, etag=etag, filename=filename)
     return response
@@ -119,12 +121,25 @@ def kept_log_response(
     )
 
 
-def _answer(request: HttpRequest | Request, file: NodeFile) -> HttpResponseBase:
+def _leased(attempt: Attempt, user: str) -> str:
+    """Keep what has ended from being removed while it is handed out; raises Gone when it is too late."""
+    holder = f"download:{user}"
+    if attempt.ended_at is not None:
+        lease_take(attempt=attempt, holder=holder)
+    return holder
+
+
+def _answer(
+    request: HttpRequest | Request, file: NodeFile, *, located: Located, holder: str
+) -> HttpResponseBase:
     has_body = request.method != "HEAD" and file.status in {200, _PARTIAL}
     response: HttpResponseBase
     if has_body:
         response = StreamingHttpResponse(
-            Streamed(file, length=file.length),
+            Streamed(
+                Leased(file, instance_id=located.attempt.instance_id, holder=holder),
+                length=file.length,
+            ),
             status=file.status,
             content_type="application/octet-stream",
         )
@@ -185,11 +200,13 @@ def output_zip_response(
     rows = list(files)
     # A running attempt's files may grow while they are sent, so the zip's size is not known then.
     is_final = all(row.attempt.ended_at is not None for row in rows)
+    holder = _leased(rows[0].attempt, str(user_id))
     archive = ZipStream(compress_type=ZIP_STORED, sized=is_final)
     for row in rows:
         size = row.size_bytes if is_final else None
         archive.add(_pieces(row, user_id), row.path, size=size)
-    response = StreamingHttpResponse(Streamed(_ZipSource(archive)), content_type="application/zip")
+    source = Leased(_ZipSource(archive), instance_id=rows[0].attempt.instance_id, holder=holder)
+    response = StreamingHttpResponse(Streamed(source), content_type="application/zip")
     if is_final:
         response["Content-Length"] = str(len(archive))
     file_headers(response, etag="", filename=filename)

@@ -2,6 +2,7 @@ from django.db import models
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
+from loraforge.artifacts.retention import Place
 from loraforge.instances.models import Attempt, Instance
 
 
@@ -120,3 +121,78 @@ class ResultSaving(models.Model):
     def is_planned(self) -> bool:
         """What is to be saved was decided since it was last asked for."""
         return self.planned_at is not None and self.planned_at >= self.wanted_at
+
+
+class Removal(models.Model):
+    """The files of one attempt in one place are gone for everybody: once, by the constraint.
+
+    asked_at: the node was told to delete them (again after a while, until done_at). tries: how often it
+    refused. size_bytes: what the manifest said they had.
+    """
+
+    attempt = models.ForeignKey(Attempt, on_delete=models.CASCADE, related_name="removals")
+    place = models.CharField(
+        max_length=8,
+        choices=[(place.value, place.value) for place in Place],
+        default=Place.NODE.value,
+    )
+    size_bytes = models.BigIntegerField(default=0)
+    begun_at = models.DateTimeField()
+    asked_at = models.DateTimeField(null=True, blank=True)
+    done_at = models.DateTimeField(null=True, blank=True)
+    tries = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        verbose_name = _("removal of files")
+        verbose_name_plural = _("removals of files")
+        ordering = ("-id",)
+        constraints = [
+            models.UniqueConstraint(fields=("attempt", "place"), name="artifacts_removal_once")
+        ]
+        indexes = [
+            models.Index(
+                fields=("asked_at",),
+                condition=models.Q(done_at=None),
+                name="artifacts_removal_open",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.attempt_id} {self.place}"
+
+
+class RemovalNotice(models.Model):
+    """The owner was told that the files go, a day ahead; one for each end that an instance had."""
+
+    instance = models.ForeignKey(Instance, on_delete=models.CASCADE, related_name="removal_notices")
+    ended_at = models.DateTimeField()
+    told_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name = _("notice of a removal")
+        verbose_name_plural = _("notices of removals")
+        constraints = [
+            models.UniqueConstraint(fields=("instance", "ended_at"), name="artifacts_notice_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"#{self.instance_id}"
+
+
+class FileLease(models.Model):
+    """Somebody is handed files of an instance: nothing of them is deleted until it has expired."""
+
+    instance = models.ForeignKey(Instance, on_delete=models.CASCADE, related_name="file_leases")
+    holder = models.CharField(max_length=60)  # download:<user>, resume, ...
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name = _("lease of files")
+        verbose_name_plural = _("leases of files")
+        constraints = [
+            models.UniqueConstraint(fields=("instance", "holder"), name="artifacts_lease_once")
+        ]
+        indexes = [models.Index(fields=("expires_at",), name="artifacts_lease_expiry")]
+
+    def __str__(self) -> str:
+        return f"#{self.instance_id} {self.holder}"

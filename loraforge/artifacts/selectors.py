@@ -12,7 +12,15 @@ from loraforge.accounts import access
 from loraforge.accounts.access import Action
 from loraforge.accounts.models import User
 from loraforge.artifacts.checkpoints import missing_files
-from loraforge.artifacts.models import BestCheckpoint, OutputFile, ResultCopy, ResultSaving
+from loraforge.artifacts.leases import removed_error
+from loraforge.artifacts.models import (
+    BestCheckpoint,
+    OutputFile,
+    Removal,
+    ResultCopy,
+    ResultSaving,
+)
+from loraforge.artifacts.retention import Place
 from loraforge.artifacts.roles import checkpoint_of
 from loraforge.core.errors import Denied, Gone, NotFound
 from loraforge.instances.models import Attempt, Instance
@@ -178,6 +186,9 @@ def output_file_locate(
     if newest is not None and newest.ended_at is None and _may_be_newer(path, listed):
         return Located(attempt=newest, path=path, listed=None)
     if listed is None:
+        gone = Removal.objects.filter(attempt__in=attempts, place=Place.NODE).first()
+        if gone is not None:
+            raise removed_error(instance_id=instance.pk, at=gone.begun_at)
         raise _missing(path)
     holder = attempts.get(pk=listed.attempt_id)
     return Located(attempt=holder, path=path, listed=listed if holder.ended_at else None)

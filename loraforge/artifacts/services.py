@@ -16,7 +16,7 @@ from loraforge.artifacts.selectors import INPUT_SALT
 from loraforge.artifacts.wishes import results_want
 from loraforge.core import outbox
 from loraforge.core.errors import NotFound, Unavailable
-from loraforge.instances.models import Attempt, Instance
+from loraforge.instances.models import Attempt
 from loraforge.instances.states import TERMINAL, State
 from loraforge.nodelink.files import file_read, is_plain_path
 from loraforge.nodes.models import Node
@@ -87,14 +87,6 @@ def manifest_store(*, attempt: Attempt, files: Iterable[File], complete: bool) -
     if any(checkpoint_of(path) for path in sound):
         outbox.task_enqueue(BEST_TASK, attempt_id=attempt.pk)
     _log.info("%s: manifest of %d files, complete: %s", attempt, len(sound), complete)
-
-
-def files_mark_removed(*, instance: Instance, files: bool) -> None:
-    """The instance was deleted; with ``files`` its node removes them too."""
-    if files:
-        OutputFile.objects.filter(attempt__instance=instance, removed_at=None).update(
-            removed_at=timezone.now()
-        )
 
 
 def best_checkpoint_read(*, attempt: Attempt) -> BestCheckpoint | None:

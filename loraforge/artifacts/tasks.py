@@ -1,6 +1,7 @@
-"""Work on output files that talks to nodes and the storage; each has a deadline of seconds."""
+"""Work on output files that talks to nodes and the storage, and the periodic removal; each takes seconds."""
 
 from loraforge.artifacts import keeping
+from loraforge.artifacts.removals import retention_sweep
 from loraforge.artifacts.services import best_checkpoint_read
 from loraforge.artifacts.wishes import SAVE_TASK
 from loraforge.core import outbox
@@ -36,3 +37,9 @@ def results_sweep_task() -> None:
 def copies_remove_task(*, instance_id: int) -> None:
     """Remove copies of an instance's results from the storage."""
     keeping.copies_remove(instance_id=instance_id)
+
+
+@control_task("artifacts.retention_sweep")
+def retention_sweep_task() -> None:
+    """Tell of files that go soon, and remove those whose time has come."""
+    retention_sweep()

@@ -3,7 +3,7 @@
 from loraforge.accounts import access
 from loraforge.artifacts import keeping
 from loraforge.artifacts.models import OutputFile
-from loraforge.artifacts.services import files_mark_removed
+from loraforge.artifacts.removals import instance_deleted
 from loraforge.core import beat, events
 from loraforge.instances.models import Instance
 
@@ -16,7 +16,8 @@ access.register(
         share_permission="download_instance",
     ),
 )
-events.subscribe(events.INSTANCE_DELETED, files_mark_removed)
+events.subscribe(events.INSTANCE_DELETED, instance_deleted)
 events.subscribe(events.INSTANCE_DELETED, keeping.instance_deleted)
 events.subscribe(events.INSTANCE_MOVED, keeping.instance_moved)
 beat.every(10, "artifacts.results_sweep")
+beat.every(60, "artifacts.retention_sweep")

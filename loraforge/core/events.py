@@ -14,6 +14,8 @@ _handlers: dict[str, list[Handler]] = defaultdict(list)
 INSTANCE_MOVED = "instance.moved"  # instance=Instance, event=InstanceEvent
 DATASET_DELETING = "dataset.deleting"  # dataset=Dataset; a subscriber that needs it raises Conflict
 INSTANCE_DELETED = "instance.deleted"  # instance=Instance, files=bool
+FILES_GO_SOON = "files.go_soon"  # instance=Instance, at=datetime: when its files are removed
+NODE_DISK_CHANGED = "node.disk_changed"  # node=Node, before=DiskLevel
 NODE_STATE_CHANGED = "node.state_changed"  # node=Node, before=NodeState
 
 

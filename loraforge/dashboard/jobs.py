@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 from loraforge.accounts import access
 from loraforge.accounts.access import Action
 from loraforge.accounts.models import User
+from loraforge.artifacts.lifetimes import Retention, retention_get
 from loraforge.artifacts.selectors import checkpoint_list
 from loraforge.core.redaction import redact
 from loraforge.dashboard.explain import (
@@ -48,9 +49,11 @@ class Actions:
     delete: bool = False
     rename: bool = False
     download: bool = False
+    keep: bool = False
+    unkeep: bool = False
 
 
-def actions_of(*, user: User, instance: Instance) -> Actions:
+def actions_of(*, user: User, instance: Instance, files: Retention) -> Actions:
     """By state, and by what the user may do to this job."""
     state = State(instance.state)
     change = access.allowed(user, Action.CHANGE, instance)
@@ -66,6 +69,8 @@ def actions_of(*, user: User, instance: Instance) -> Actions:
         delete=change and state in RESTING,
         rename=change,
         download=access.allowed(user, Action.DOWNLOAD, instance),
+        keep=change and not instance.keep and files.removed_at is None,
+        unkeep=change and instance.keep,
     )
 
 
@@ -128,9 +133,12 @@ def tried_text(job: Job) -> str:
     return reason_words(Refused.LIMIT) if is_over else ""
 
 
-def below_of(instance: Instance, attempt: Attempt | None) -> Below:
+def below_of(instance: Instance, attempt: Attempt | None, files: Retention) -> Below:
     """One sentence about what happens now, or what became of it."""
     state = State(instance.state)
+    if files.removed_at is not None and state in {State.SUCCEEDED, State.STOPPED}:
+        date = {"date": f"{files.removed_at:%Y-%m-%d}"}
+        return Below(text=_("The output files were removed on %(date)s.") % date)
     if state is State.QUEUED:
         text = " ".join(
             part for part in (_again(instance, attempt), wait_text(instance=instance)) if part
@@ -209,6 +217,7 @@ class JobView:
     is_active: bool
     is_ended: bool
     tried: str
+    files: Retention
 
     @property
     def is_deaf(self) -> bool:
@@ -247,15 +256,17 @@ def job_view(*, user: User, job: Job) -> JobView:
     instance = job.instance
     attempt = attempt_of(instance)
     state = State(instance.state)
+    files = retention_get(instance=instance)
     return JobView(
         instance=instance,
         job=job,
         attempt=attempt,
-        actions=actions_of(user=user, instance=instance),
-        below=below_of(instance, attempt),
+        actions=actions_of(user=user, instance=instance, files=files),
+        below=below_of(instance, attempt, files),
         diagnosis=diagnosis(instance) if state in TERMINAL else None,
         method=method_label(job.arguments),
         is_active=state in ACTIVE,
         is_ended=state in TERMINAL,
         tried=tried_text(job),
+        files=files,
     )

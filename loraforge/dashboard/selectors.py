@@ -12,7 +12,7 @@ from loraforge.datasets.models import Dataset
 from loraforge.instances.models import Attempt, Instance, Kind
 from loraforge.instances.selectors import Holder, device_holders, instance_list
 from loraforge.instances.states import ACTIVE, RESTING, TERMINAL, State
-from loraforge.nodes.models import Device, Node, NodeState
+from loraforge.nodes.models import Device, DiskLevel, Node, NodeState
 from loraforge.nodes.selectors import node_list
 
 # Groups of states that the list of jobs filters by.
@@ -66,7 +66,8 @@ class NodeRow:
 
     @property
     def usable(self) -> bool:
-        return self.node.state in TAKES_JOBS and not self.node.cordoned
+        is_open = not self.node.cordoned and self.node.disk_level != DiskLevel.LOW
+        return self.node.state in TAKES_JOBS and is_open
 
     @property
     def free(self) -> int:

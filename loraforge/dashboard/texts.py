@@ -121,6 +121,8 @@ def _job_dialogs() -> dict[str, str]:
         "retried": _("The next attempt is queued."),
         "deleted": _("The job was deleted."),
         "renamed": _("The name was changed."),
+        "kept": _("Its files stay until you press Keep no longer."),
+        "kept_no_longer": _("Its files go by their age again."),
         "status_succeeded": _("#{id} succeeded."),
         "status_failed": _("#{id} failed."),
     }

@@ -113,15 +113,18 @@ def checkpoint_send(*, instance_id: int, attempt: int, request: str) -> bool:
     return True
 
 
-def remove_send(*, instance_id: int, attempt: int) -> bool:
-    """Have the node that held this attempt delete the instance's files."""
+def remove_send(*, instance_id: int, attempt: int, tries: int = 0) -> bool:
+    """Have the node that held this attempt delete its files and those of all before it.
+
+    tries: how often the node refused; the next is a command of its own, else the node would know it.
+    """
     row = _attempt(instance_id, attempt)
     if row is None:
         return False
     _send(
         row,
         Remove(
-            id=f"remove-{instance_id}-{attempt}",
+            id=f"remove-{instance_id}-{attempt}" + (f"-{tries}" if tries else ""),
             instance=instance_id,
             attempt=attempt,
             issued_at=time.time(),

@@ -12,6 +12,7 @@ from django.db import transaction
 from django.utils import timezone
 from msgspec import structs
 
+from loraforge.artifacts.removals import removal_answered
 from loraforge.core import live, outbox
 from loraforge.core.texts import storable
 from loraforge.gateway.ending import Ending, judge
@@ -216,6 +217,8 @@ def _saved_step(attempt: Attempt) -> int | None:
 
 def result_apply(*, attempt: Attempt, result: CommandResult) -> None:
     """A refused command is worth an event; a done one shows by its effects."""
+    if result.kind == "remove":
+        removal_answered(attempt=attempt, error=result.error)
     if result.error:
         log.warning("%s refused by the node: %s %s", result.command, result.error, result.message)
         note_store(attempt=attempt, reason=result.error, detail=f"{result.kind}: {result.message}")

@@ -30,9 +30,9 @@ def checkpoint_send_task(*, instance_id: int, attempt: int, request: str) -> Non
 
 
 @control_task("gateway.remove_send")
-def remove_send_task(*, instance_id: int, attempt: int) -> None:
+def remove_send_task(*, instance_id: int, attempt: int, tries: int = 0) -> None:
     """Have a node delete an instance's files."""
-    remove_send(instance_id=instance_id, attempt=attempt)
+    remove_send(instance_id=instance_id, attempt=attempt, tries=tries)
 
 
 @control_task("gateway.nodes_review")

@@ -361,7 +361,7 @@ def instance_update(
 
 @transaction.atomic
 def instance_delete(*, actor: User, instance: Instance, files: bool) -> None:
-    """Delete an instance that rests; ``files`` also removes its files from every node that held it.
+    """Delete an instance that rests; ``files`` also has its files removed (artifacts does), else age does.
 
     Raises Conflict while it is queued or active.
     """
@@ -369,7 +369,7 @@ def instance_delete(*, actor: User, instance: Instance, files: bool) -> None:
     now = timezone.now()
     deleted = Instance.objects.filter(
         pk=instance.pk, state__in=[str(state) for state in RESTING], deleted_at=None
-    ).update(deleted_at=now)
+    ).update(deleted_at=now, keep=False)  # nobody could ever give it free again
     if not deleted:
         raise Conflict(
             "instances:not_resting",
@@ -383,16 +383,4 @@ def instance_delete(*, actor: User, instance: Instance, files: bool) -> None:
         what="instances:delete_with_files" if files else "instances:delete",
         changes={"deleted_at": [None, now.isoformat()]},
     )
-    if files:
-        _files_remove(instance)
     events.emit(events.INSTANCE_DELETED, instance=instance, files=files)
-
-
-def _files_remove(instance: Instance) -> None:
-    last_of_node: dict[int, int] = {}
-    for node_id, number in Attempt.objects.filter(instance=instance).values_list(
-        "node_id", "number"
-    ):
-        last_of_node[node_id] = max(number, last_of_node.get(node_id, 0))
-    for number in last_of_node.values():
-        outbox.task_enqueue(REMOVE_TASK, instance_id=instance.pk, attempt=number)

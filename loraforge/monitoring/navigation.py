@@ -52,6 +52,9 @@ def _work() -> list[dict[str, Any]]:
         _item(_("Best checkpoints"), "star", "artifacts_bestcheckpoint"),
         _item(_("Saved results"), "inventory_2", "artifacts_resultcopy"),
         _item(_("Savings of results"), "cloud_download", "artifacts_resultsaving"),
+        _item(_("Removals of files"), "delete", "artifacts_removal"),
+        _item(_("Notices of removals"), "schedule", "artifacts_removalnotice"),
+        _item(_("Leases of files"), "lock", "artifacts_filelease"),
         _item(_("Notices"), "notifications", "notifications_notification"),
     ]
 

@@ -1,12 +1,17 @@
-"""When a node counts as late, offline or lost. Pure."""
+"""When a node counts as late, offline or lost, and its disk as full. Pure."""
 
 from dataclasses import dataclass
 from datetime import datetime
 
-from loraforge.nodes.models import NodeState
+from loraforge.nodes.models import DiskLevel, NodeState
 
 # States that silence leads through, in order; the others (new, in maintenance) are left by a person.
 WATCHED = (NodeState.ONLINE, NodeState.SUSPECT, NodeState.OFFLINE, NodeState.LOST)
+
+
+DISK_WARNING_PERCENT = 15.0
+DISK_LOW_PERCENT = 10.0
+DISK_BACK_PERCENT = 1.0  # beyond a limit before it counts as left: a disk at the limit tells once
 
 
 @dataclass(frozen=True)
@@ -40,3 +45,15 @@ class Hearing:
 
     since: datetime
     until: datetime
+
+
+def disk_level(*, free_bytes: int, total_bytes: int, before: DiskLevel) -> DiskLevel:
+    """How a disk with so much room counts; what it counted as before, when its size is not known."""
+    if total_bytes <= 0:
+        return before
+    percent = free_bytes * 100 / total_bytes
+    low = DISK_LOW_PERCENT + (DISK_BACK_PERCENT if before is DiskLevel.LOW else 0)
+    warning = DISK_WARNING_PERCENT + (DISK_BACK_PERCENT if before is not DiskLevel.FINE else 0)
+    if percent < low:
+        return DiskLevel.LOW
+    return DiskLevel.WARNING if percent < warning else DiskLevel.FINE

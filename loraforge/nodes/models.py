@@ -18,6 +18,14 @@ class NodeState(models.TextChoices):
     MAINTENANCE = "maintenance", _("In maintenance")
 
 
+class DiskLevel(models.TextChoices):
+    """How much room a node's disk has; `health.disk_level` gives the limits."""
+
+    FINE = "fine", _("Enough room")
+    WARNING = "warning", _("Disk filling up")
+    LOW = "low", _("Disk nearly full")
+
+
 class Node(models.Model):
     """A machine that runs jobs. Its name is part of queue and stream names, so it never changes."""
 
@@ -42,6 +50,9 @@ class Node(models.Model):
     memory_bytes = models.BigIntegerField(default=0)
     disk_total_bytes = models.BigIntegerField(default=0)
     disk_free_bytes = models.BigIntegerField(default=0)
+    disk_level = models.CharField(
+        max_length=8, choices=DiskLevel.choices, default=DiskLevel.FINE
+    )  # LOW takes no new jobs
     model_roots = models.JSONField(default=list, blank=True)
     joined_at = models.DateTimeField(null=True, blank=True)
     seen_at = models.DateTimeField(_("last heartbeat"), null=True, blank=True)
@@ -98,6 +109,7 @@ auditlog.register(
         "token_digest",
         "seen_at",
         "disk_free_bytes",
+        "disk_level",
         "boot_id",
         "agent_id",
         "unknown",

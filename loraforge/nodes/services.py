@@ -22,7 +22,7 @@ from loraforge.core.models import Setting
 from loraforge.core.texts import storable
 from loraforge.nodes import health
 from loraforge.nodes.joining import description_check
-from loraforge.nodes.models import Device, DeviceKind, Node, NodeState
+from loraforge.nodes.models import Device, DeviceKind, DiskLevel, Node, NodeState
 from loraforge.nodes.selectors import TOKEN_PREFIX
 from nodeagent.contract.joining import JoinRequest
 from nodeagent.contract.reports import Heartbeat
@@ -133,6 +133,7 @@ def node_join(*, node: Node, request: JoinRequest) -> Node:
     )
     node.refresh_from_db()
     _devices_store(node=node, request=request)
+    _disk_judge(node)
     if state != before:
         _state_tell(node=node, before=before)
     outbox.task_enqueue(PLACE_TASK)
@@ -226,15 +227,35 @@ def node_seen(*, node: Node, heartbeat: Heartbeat) -> Node:
         )
     if heartbeat.file_url:
         changes["file_url"] = heartbeat.file_url
+    if heartbeat.disk_total_bytes:  # an older agent does not say
+        changes["disk_total_bytes"] = heartbeat.disk_total_bytes
+        changes["disk_free_bytes"] = heartbeat.disk_free_bytes
     rows = Node.objects.filter(pk=node.pk, state=before)
     if not rows.update(state=state, **changes):
         node.refresh_from_db()
         return node
     node.refresh_from_db()
+    _disk_judge(node)
     if state != before:
         _state_tell(node=node, before=before)
         outbox.task_enqueue(PLACE_TASK)
     return node
+
+
+def _disk_judge(node: Node) -> None:
+    """Note when its disk fills up, or has room again."""
+    before = DiskLevel(node.disk_level)
+    level = health.disk_level(
+        free_bytes=node.disk_free_bytes, total_bytes=node.disk_total_bytes, before=before
+    )
+    if level is before:
+        return
+    if not Node.objects.filter(pk=node.pk, disk_level=before).update(disk_level=level):
+        return  # another one has told it
+    node.disk_level = level
+    events.emit(events.NODE_DISK_CHANGED, node=node, before=before)
+    if before is DiskLevel.LOW:
+        outbox.task_enqueue(PLACE_TASK)
 
 
 def _state_tell(*, node: Node, before: NodeState) -> None:

@@ -38,7 +38,9 @@ def notification_unread_count(*, user: Asker) -> int:
 
 def notification_url(row: Notification) -> str:
     """The page that it is about; the address of a job's page is part of the interface."""
-    return f"/jobs/{row.instance_id}/" if row.instance_id else "/"
+    if row.instance_id:
+        return f"/jobs/{row.instance_id}/"
+    return f"/nodes/{row.values['node']}/" if row.values.get("node") else "/"
 
 
 def notice_frame(row: Notification) -> dict[str, Any]:

@@ -1,17 +1,22 @@
 """Writes of notifications."""
 
+from datetime import datetime
+from typing import Any
+
 from django.conf import settings
 from django.utils import timezone
 from django.utils.translation import override
 
-from loraforge.accounts.models import User
+from loraforge.accounts.models import Role, User
 from loraforge.core import live, outbox
 from loraforge.instances.frames import status_frame
 from loraforge.instances.models import Instance, InstanceEvent
 from loraforge.instances.states import State, ends_attempt
+from loraforge.nodes.models import DiskLevel, Node
 from loraforge.notifications.models import Notification
 from loraforge.notifications.selectors import notice_frame, notification_get, notification_list
 
+OPERATING_ROLES = [Role.OPERATOR, Role.ADMIN]
 TOLD = {State.RUNNING, State.SUCCEEDED, State.FAILED, State.STOPPED, State.LOST}
 
 
@@ -28,9 +33,29 @@ def instance_moved(*, instance: Instance, event: InstanceEvent) -> None:
         notification_create(instance=instance, what=str(event.target))
 
 
-def notification_create(*, instance: Instance, what: str) -> Notification:
+def files_go_soon(*, instance: Instance, at: datetime) -> None:
+    """Subscriber of events.FILES_GO_SOON: the owner may still download them, or keep them."""
+    notification_create(instance=instance, what="files_go_soon", date=f"{at:%Y-%m-%d}")
+
+
+def node_disk_changed(*, node: Node, before: DiskLevel) -> None:
+    """Subscriber of events.NODE_DISK_CHANGED: operators are told when it gets worse."""
+    level = DiskLevel(node.disk_level)
+    if level is DiskLevel.FINE or (before is DiskLevel.LOW and level is DiskLevel.WARNING):
+        return
+    free_percent = node.disk_free_bytes * 100 // max(1, node.disk_total_bytes)
+    for person in User.objects.filter(is_active=True, role__in=OPERATING_ROLES):
+        _create(
+            user=person,
+            instance=None,
+            what=f"node_disk_{level}",
+            values={"node": node.name, "percent": free_percent},
+        )
+
+
+def notification_create(*, instance: Instance, what: str, **values: str) -> Notification:
     """A row for the instance's owner and a frame in the language that they chose."""
-    row = Notification.objects.create(
+    return _create(
         user=instance.owner,
         instance=instance,
         what=what,
@@ -41,11 +66,19 @@ def notification_create(*, instance: Instance, what: str) -> Notification:
             "reason": instance.failure_reason,
             "saved_step": instance.saved_step,
             "retries": instance.retries,
+            **values,
         },
-        created_at=timezone.now(),
     )
-    with override(instance.owner.language or settings.LANGUAGE_CODE):
-        outbox.frame_enqueue(live.topic_user(instance.owner_id), notice_frame(row))
+
+
+def _create(
+    *, user: User, instance: Instance | None, what: str, values: dict[str, Any]
+) -> Notification:
+    row = Notification.objects.create(
+        user=user, instance=instance, what=what, values=values, created_at=timezone.now()
+    )
+    with override(user.language or settings.LANGUAGE_CODE):
+        outbox.frame_enqueue(live.topic_user(user.pk), notice_frame(row))
     return row
 
 

@@ -12,6 +12,22 @@ TITLES = {
     "stopped": gettext_lazy("Training stopped"),
     "lost": gettext_lazy("Training lost"),
     "retried": gettext_lazy("Training is tried again"),
+    "files_go_soon": gettext_lazy("Output files are removed tomorrow"),
+    "node_disk_warning": gettext_lazy("A node's disk is filling up"),
+    "node_disk_low": gettext_lazy("A node's disk is nearly full"),
+}
+
+_SENTENCES = {
+    "files_go_soon": gettext_lazy(
+        "The output files of #%(number)s %(name)s are removed on %(date)s. "
+        "Download what you need, or press Keep on its page."
+    ),
+    "node_disk_warning": gettext_lazy(
+        "%(percent)s %% of %(node)s's disk is free. Below 10 %% it takes no new jobs."
+    ),
+    "node_disk_low": gettext_lazy(
+        "%(percent)s %% of %(node)s's disk is free. It takes no new jobs until there is more room."
+    ),
 }
 
 
@@ -28,7 +44,11 @@ def body_of(what: str, values: dict[str, Any]) -> str:
         "node": values.get("node", ""),
         "step": values.get("saved_step"),
         "retries": values.get("retries"),
+        "date": values.get("date", ""),
+        "percent": values.get("percent", ""),
     }
+    if what in _SENTENCES:
+        return str(_SENTENCES[what]) % named
     if what == "running":
         return _("#%(number)s %(name)s runs on %(node)s.") % named
     if what == "succeeded":

@@ -3,7 +3,13 @@
 from loraforge.accounts.ownership import Ownership, register
 from loraforge.core import events
 from loraforge.notifications.models import Notification
-from loraforge.notifications.services import instance_moved
+from loraforge.notifications.services import (
+    files_go_soon,
+    instance_moved,
+    node_disk_changed,
+)
 
 register(Notification, Ownership(owner="user"))
 events.subscribe(events.INSTANCE_MOVED, instance_moved)
+events.subscribe(events.FILES_GO_SOON, files_go_soon)
+events.subscribe(events.NODE_DISK_CHANGED, node_disk_changed)

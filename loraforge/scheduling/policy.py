@@ -21,6 +21,7 @@ class Reason(StrEnum):
     RESERVED = "scheduling:reserved"
     NODE_CORDONED = "scheduling:node_cordoned"
     NODE_OFFLINE = "scheduling:node_offline"
+    NODE_DISK_LOW = "scheduling:node_disk_low"
     NO_NODE = "scheduling:no_node"
     NEVER_FITS = "scheduling:never_fits"
 
@@ -58,13 +59,21 @@ class Slot:
 
 @dataclass(frozen=True)
 class Place:
-    """A node. takes: it is heard and not in maintenance; cordoned ones take nothing new."""
+    """A node. takes: it is heard and not in maintenance; cordoned ones, and those whose disk is nearly full,
+    take nothing new.
+    """
 
     id: int
     name: str
     takes: bool
     cordoned: bool
     slots: tuple[Slot, ...]
+    disk_low: bool = False
+
+    @property
+    def open(self) -> bool:
+        """It takes new jobs."""
+        return self.takes and not self.cordoned and not self.disk_low
 
     @property
     def has_gpu(self) -> bool:
@@ -172,9 +181,7 @@ def decide(
             continue
         if outcome.reason is Reason.NO_FREE_DEVICE and not head_reserved:
             head_reserved = True
-            board.reserve(
-                want, [place for place in _able(want, board) if place.takes and not place.cordoned]
-            )
+            board.reserve(want, [place for place in _able(want, board) if place.open])
         position = {"position": len(waits) + 1}
         waits.append(
             Waits(id=want.id, reason=outcome.reason, detail={**outcome.detail, **position})
@@ -186,7 +193,7 @@ def _able(want: Want, board: _Board) -> list[Place]:
     """Nodes that could host it, without those that failed it as long as another takes new jobs."""
     able = [place for place in board.candidates(want) if len(place.slots) >= want.count]
     others = [place for place in able if not want.avoids.get(place.id, False)]
-    return others if any(place.takes and not place.cordoned for place in others) else able
+    return others if any(place.open for place in others) else able
 
 
 def _one(*, want: Want, board: _Board, running: Mapping[int, int], caps: Caps) -> Placed | Waits:
@@ -218,6 +225,9 @@ def _blocked(want: Want, board: _Board) -> Waits | None:
         return Waits(
             want.id, Reason.NODE_CORDONED, {"nodes": ", ".join(place.name for place in heard)}
         )
+    if not any(place.open for place in heard):
+        full = ", ".join(place.name for place in heard if place.disk_low)
+        return Waits(want.id, Reason.NODE_DISK_LOW, {"nodes": full})
     return None
 
 
@@ -226,7 +236,7 @@ def _fit(want: Want, board: _Board) -> Placed | Waits:
 
     One that failed it comes behind all others.
     """
-    places = [place for place in _able(want, board) if place.takes and not place.cordoned]
+    places = [place for place in _able(want, board) if place.open]
     best: tuple[bool, int, str, Place, list[str]] | None = None
     most_free = 0
     for place in places:

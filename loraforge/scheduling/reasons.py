@@ -16,6 +16,7 @@ def _texts() -> dict[str, str]:
         Reason.RESERVED: _("Free devices are held back for a larger job that has waited longer."),
         Reason.NODE_CORDONED: _("%(nodes)s takes no new jobs at the moment. Choose another node, or ask an operator."),
         Reason.NODE_OFFLINE: _("%(nodes)s is not reachable. Choose another node, or ask an operator."),
+        Reason.NODE_DISK_LOW: _("The disk of %(nodes)s is nearly full. Choose another node, or ask an operator."),
         Reason.NO_NODE: _("No node has joined yet. Ask an operator to add one."),
         Reason.NEVER_FITS: _("No node has %(needed)s such devices; the most is %(most)s. Ask for fewer, or others."),
     }  # fmt: skip

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from loraforge.accounts.models import User
 from loraforge.instances.models import DeviceLease, Instance
 from loraforge.instances.states import ACTIVE, State
-from loraforge.nodes.models import Device, DeviceKind, Node, NodeState
+from loraforge.nodes.models import Device, DeviceKind, DiskLevel, Node, NodeState
 from loraforge.scheduling.policy import Caps, Place, Placed, Slot, Waits, Want, decide
 from loraforge.scheduling.reasons import reason_text
 
@@ -61,6 +61,7 @@ def places_now() -> list[Place]:
             name=node.name,
             takes=node.state == NodeState.ONLINE,
             cordoned=node.cordoned,
+            disk_low=node.disk_level == DiskLevel.LOW,
             slots=tuple(slots.get(node.pk, [])),
         )
         for node in Node.objects.exclude(state=NodeState.NEW)

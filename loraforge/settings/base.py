@@ -252,6 +252,7 @@ SWIFT_IMAGE = env.str("LORAFORGE_SWIFT_IMAGE", default="loraforge/swift:4.6.0")
 MODEL_ROOTS = env.list("LORAFORGE_MODEL_ROOTS", default=[str(DATA / "models"), str(DATA / "demo")])
 MAX_RUNNING = env.int("LORAFORGE_MAX_RUNNING", default=8)
 MAX_RUNNING_PER_USER = env.int("LORAFORGE_MAX_RUNNING_PER_USER", default=1)
+# Days after its end for which a job's files are kept; 0 = for ever.
 RETENTION_DAYS = env.int("LORAFORGE_RETENTION_DAYS", default=7)
 # Where the web process finds Flower, which only it may reach: `unix:///path`, or `http://user:password@host:port`.
 FLOWER_URL = env.str("LORAFORGE_FLOWER_URL", default=f"unix://{DATA / 'flower' / 'flower.sock'}")

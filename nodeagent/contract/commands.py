@@ -130,7 +130,10 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True, tag="checkpoint"):
 
 
 class Remove(msgspec.Struct, frozen=True, kw_only=True, tag="remove"):
-    """Delete the files of an instance, all attempts, from the node. Refused while one of them lives."""
+    """Delete the files of an instance from the node, of this attempt and all before it.
+
+    Refused while one of them lives. A later attempt keeps its files: this may come late.
+    """
 
     id: str
     instance: int

@@ -149,6 +149,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
 
     agent_id: as it joined.
     mark: given back in the ack hash once this is stored; only the agent reads anything in it.
+    dropped_lines: of logs, left out by the rate caps since the agent began. disk: the one that holds the
+    jobs' folders; total 0 = not told.
     """
 
     boot_id: str
@@ -159,6 +161,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
     dropped_lines: int = 0
     agent_id: str = ""
     mark: str = ""
+    disk_free_bytes: int = 0
+    disk_total_bytes: int = 0
 
 
 Body = Chunk | PhaseChange | CommandResult | Files | Sample | Heartbeat

@@ -264,9 +264,13 @@ class Supervisor:
                 raise Refusal("attempt:folder_unsafe", f"The control folder: {error}") from error
 
     def instance_remove(self, command: Remove) -> None:
-        """Delete an instance's files, all attempts. Raises Refusal while one of them lives."""
+        """Delete an instance's files up to this attempt. Raises Refusal while one of those lives."""
         with self._lock:
-            runs = [run for key, run in self._runs.items() if key[0] == command.instance]
+            runs = [
+                run
+                for key, run in self._runs.items()
+                if key[0] == command.instance and key[1] <= command.attempt
+            ]
             if any(run.record.is_live for run in runs):
                 raise Refusal("instance:live", "An attempt of this instance still runs.")
             for run in runs:
@@ -278,8 +282,8 @@ class Supervisor:
                 self._journal.record_save(run.record)
                 del self._runs[run.record.key]
                 self._removed[run.record.key] = run.record
-            self._workspace.discard(command.instance)
-            self._parts.reporter.forget(command.instance)
+            self._workspace.discard(command.instance, up_to=command.attempt)
+            self._parts.reporter.forget(command.instance, up_to=command.attempt)
         self._pool.submit(self._workspace.trash_empty)
 
     def _forget(self, handle: Handle) -> None:

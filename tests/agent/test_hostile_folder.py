@@ -138,8 +138,8 @@ def test_what_resists_deletion_holds_up_nobody_else(tmp_path: Path, job: JobFold
     (job.output / "closed/file").write_bytes(b"1")
     (job.output / "closed").chmod(0)
     workspace.job(2, 1).create()
-    workspace.discard(1)
-    workspace.discard(2)
+    workspace.discard(1, up_to=1)
+    workspace.discard(2, up_to=1)
     workspace.trash_empty()
     assert list(workspace.trash.iterdir()) == []
 

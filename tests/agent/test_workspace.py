@@ -106,7 +106,7 @@ def test_a_changed_file_is_hashed_anew(job: JobFolder) -> None:
 def test_removal_does_not_follow_links(tmp_path: Path, job: JobFolder, secret: Path) -> None:
     (job.output / "out").symlink_to(secret)
     workspace = Workspace(tmp_path / "node")
-    workspace.discard(1)
+    workspace.discard(1, up_to=1)
     workspace.trash_empty()
     assert (secret / "shadow").exists()
     assert workspace.attempts() == []

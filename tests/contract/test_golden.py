@@ -217,6 +217,8 @@ BODIES: dict[str, tuple[reports.Stream, reports.Body]] = {
             file_url="http://10.0.0.5:7000",
             dropped_lines=0,
             mark="b-1:1700000",
+            disk_free_bytes=400_000_000_000,
+            disk_total_bytes=1_000_000_000_000,
         ),
     ),
 }

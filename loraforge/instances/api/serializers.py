@@ -131,6 +131,6 @@ class NodeSerializer(serializers.ModelSerializer[Node]):
         fields = (
             "name", "state", "cordoned", "runtime", "is_process_runtime", "agent_version", "swift_version",
             "driver_version", "cpu_count", "memory_bytes", "disk_total_bytes", "disk_free_bytes",
-            "model_roots", "seen_at", "devices",
+            "disk_level", "model_roots", "seen_at", "devices",
         )  # fmt: skip
         read_only_fields = fields

@@ -6,6 +6,7 @@ from typing import Any
 from loraforge.accounts import access
 from loraforge.accounts.access import Action
 from loraforge.accounts.models import User
+from loraforge.artifacts.lifetimes import retention_get
 from loraforge.instances.models import STATE_LABELS, Instance
 from loraforge.instances.states import State
 from loraforge.scheduling.reasons import reason_text
@@ -84,6 +85,7 @@ def job_detail(job: Job, *, user: User) -> dict[str, Any]:
     """A job of `selectors.job_get` with everything that was frozen; `datasets` still as rows."""
     instance = job.instance
     row = _finish({name: _value(instance, path) for name, path in _COLUMNS.items()})
+    files = retention_get(instance=instance)
     return {
         **row,
         "failure_detail": instance.failure_detail,
@@ -102,6 +104,9 @@ def job_detail(job: Job, *, user: User) -> dict[str, Any]:
         "gpu_uuids": instance.wanted_devices,
         "notes": instance.notes,
         "keep": instance.keep,
+        "output_bytes": files.output_bytes,
+        "files_removal_at": _iso(files.removal_at),
+        "files_removed_at": _iso(files.removed_at),
         "parent": job.parent_id,
         "arguments": job.arguments,
         "model_hub": job.model_hub,

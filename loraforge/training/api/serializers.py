@@ -214,7 +214,14 @@ class JobOutput(JobRow):
     wanted_node = serializers.CharField(allow_null=True)
     gpu_uuids = serializers.ListField(child=serializers.CharField())
     notes = serializers.CharField(allow_blank=True)
-    keep = serializers.BooleanField()
+    keep = serializers.BooleanField(help_text="Its files are never removed by retention.")
+    output_bytes = serializers.IntegerField(help_text="Size of its output files now.")
+    files_removal_at = serializers.DateTimeField(
+        allow_null=True, help_text="When its files are removed by themselves; null: not."
+    )
+    files_removed_at = serializers.DateTimeField(
+        allow_null=True, help_text="When its files were removed; null: they were not."
+    )
     # DRF's own attribute of that name is set when the field is bound, on the instance
     parent = serializers.IntegerField(allow_null=True)  # type: ignore[assignment]
     arguments = serializers.DictField(child=serializers.JSONField())

@@ -107,12 +107,22 @@ class Actions {
     }
   }
 
+  async keep(on) {
+    try {
+      await api(`jobs/${this.id}/`, { method: "PATCH", body: { keep: on } });
+      await this.done(text(on ? "kept" : "kept_no_longer"));
+    } catch (error) {
+      notice(error.message, "error");
+    }
+  }
+
   press(button) {
     const name = button.dataset.act;
     if (ASKED[name]) this.ask(name);
     else if (PLAIN[name]) this.run(button, name);
     else if (name === "resume") this.resume(button);
     else if (name === "delete") this.remove();
+    else if (name === "keep" || name === "unkeep") this.keep(name === "keep");
     else this.rename(name === "rename");
   }
 }

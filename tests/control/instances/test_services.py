@@ -123,7 +123,8 @@ def test_delete_only_at_rest(alice: User, node: Node) -> None:
     finally:
         events._handlers[events.INSTANCE_DELETED].remove(listen)
     assert told == [(instance.pk, True)]
-    assert tasks() == [("gateway.remove_send", {"instance_id": instance.pk, "attempt": 1})]
+    asked = {"instance_id": instance.pk, "attempt": 1, "tries": 0}
+    assert tasks() == [("gateway.remove_send", asked)]
     with pytest.raises(NotFound):
         selectors.instance_get(user=alice, instance_id=instance.pk)
 

@@ -16,7 +16,15 @@ from django.utils import timezone
 
 from loraforge.accounts.models import ApiToken, User
 from loraforge.accounts.services import secret_put
-from loraforge.artifacts.models import BestCheckpoint, OutputFile, ResultCopy, ResultSaving
+from loraforge.artifacts.models import (
+    BestCheckpoint,
+    FileLease,
+    OutputFile,
+    Removal,
+    RemovalNotice,
+    ResultCopy,
+    ResultSaving,
+)
 from loraforge.core import audit
 from loraforge.core.models import OutboxMessage, Setting
 from loraforge.datasets.models import Dataset, Upload
@@ -83,6 +91,10 @@ def fill(count: int) -> Job:
         )
         fill_arrived(attempt)
         BestCheckpoint.objects.create(attempt=attempt, step=6, metric=0.5)
+        now = timezone.now()
+        Removal.objects.create(attempt=attempt, begun_at=now)
+        RemovalNotice.objects.create(instance=instance, ended_at=now, told_at=now)
+        FileLease.objects.create(instance=instance, holder=HOSTILE, expires_at=now)
         Notification.objects.create(
             user=owner, instance=instance, what="running", values={"name": HOSTILE}
         )

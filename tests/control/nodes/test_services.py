@@ -12,10 +12,14 @@ from rest_framework.test import APIClient
 from loraforge.accounts.models import User
 from loraforge.core import events
 from loraforge.core.errors import Conflict, Denied, Invalid
+from loraforge.core.models import OutboxMessage
 from loraforge.nodelink.tokens import file_key
 from loraforge.nodes import services
-from loraforge.nodes.models import Node, NodeState
+from loraforge.nodes.health import disk_level
+from loraforge.nodes.models import DiskLevel, Node, NodeState
 from loraforge.nodes.selectors import node_authenticate
+from loraforge.notifications.models import Notification
+from loraforge.notifications.selectors import notice_frame
 from nodeagent.contract.joining import Gpu, JoinAnswer, JoinRequest
 from nodeagent.contract.reports import Heartbeat
 
@@ -239,3 +243,46 @@ def test_maintenance_is_left_by_a_person_only() -> None:
     node = Node.objects.create(name="n1", state=NodeState.MAINTENANCE)
     services.node_seen(node=node, heartbeat=Heartbeat(boot_id="b", agent_version="1"))
     assert node.state == NodeState.MAINTENANCE
+
+
+@pytest.mark.parametrize(
+    ("free", "before", "after"),
+    [
+        (16, "fine", "fine"),
+        (14.9, "fine", "warning"),
+        (15.5, "warning", "warning"),  # at its limit it does not go to and fro
+        (16.1, "warning", "fine"),
+        (9.9, "fine", "low"),
+        (10.5, "low", "low"),
+        (11.1, "low", "warning"),
+        (50, "low", "fine"),
+    ],
+)
+def test_how_full_a_disk_counts(free: float, before: str, after: str) -> None:
+    level = disk_level(free_bytes=int(free * 100), total_bytes=10_000, before=DiskLevel(before))
+    assert level == after
+
+
+def test_operators_are_told_when_a_disk_fills_up(alice: User, olga: User) -> None:
+    node, _token = services.node_add(actor=olga, name="n1")
+
+    def beat(free: int) -> str:
+        heartbeat = Heartbeat(
+            boot_id="b", agent_version="1", disk_free_bytes=free, disk_total_bytes=100
+        )
+        return str(services.node_seen(node=node, heartbeat=heartbeat).disk_level)
+
+    assert [beat(free) for free in (50, 14, 14, 9, 9, 12, 60)] == [
+        *("fine", "warning", "warning", "low", "low", "warning", "fine")
+    ]
+    told = list(Notification.objects.order_by("pk"))
+    assert [(row.user, row.what) for row in told] == [
+        (olga, "node_disk_warning"),
+        (olga, "node_disk_low"),
+    ]
+    frame = notice_frame(told[1])
+    assert (frame["url"], frame["body"][:4]) == ("/nodes/n1/", "9 % ")
+    placing = OutboxMessage.objects.filter(target="scheduling.instances_place")
+    assert placing.count() == 1, "who waited for room may go now"
+    older = Heartbeat(boot_id="b", agent_version="0")
+    assert services.node_seen(node=node, heartbeat=older).disk_free_bytes == 60

@@ -10,6 +10,7 @@ from loraforge.core import events
 from loraforge.core.models import OutboxMessage
 from loraforge.instances.models import Attempt, InstanceEvent
 from loraforge.notifications.models import Notification
+from loraforge.notifications.services import TOLD
 from loraforge.notifications.texts import TITLES, body_of
 from tests.control.conftest import ClientOf
 from tests.factories.telemetry import AttemptFactory
@@ -33,7 +34,7 @@ def move(attempt: Attempt, source: str, target: str) -> None:
     events.emit(events.INSTANCE_MOVED, instance=attempt.instance, event=event)
 
 
-@pytest.mark.parametrize("target", sorted(TITLES))
+@pytest.mark.parametrize("target", sorted(TOLD))
 def test_the_owner_is_told_once_by_row_and_by_frame(
     attempt: Attempt, alice: User, target: str
 ) -> None:
@@ -48,6 +49,7 @@ def test_the_owner_is_told_once_by_row_and_by_frame(
         f"/jobs/{attempt.instance_id}/",
     )
     assert "faq" in notice["body"]
+    assert notice["title"] == TITLES[target]
     assert frames.filter(payload__type="train_status").count() == 1
 
 

@@ -213,3 +213,11 @@ def test_a_broken_node_is_taken_only_when_no_other_could_take_it() -> None:
     assert small.placed[0].node == 1, "the other could never hold it"
     named = run([want(1, node=1, avoids=avoids)], [place(1, free=1), place(2, free=4)])
     assert named.placed[0].node == 1, "its owner named it"
+
+
+def test_a_full_disk_takes_nothing_new_and_is_named() -> None:
+    decision = run([want(1)], [place(1, free=2, disk_low=True), place(2, free=1)])
+    assert decision.placed[0].node == 2
+    full = run([want(1)], [place(1, free=2, disk_low=True), place(2, free=2, cordoned=True)])
+    assert reasons(full) == {1: Reason.NODE_DISK_LOW}
+    assert full.waits[0].detail["nodes"] == "n1"
