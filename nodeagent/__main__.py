@@ -251,6 +251,7 @@ class Agent:
                 pool=pool,
                 model_roots=settings.model_roots,
                 cpu_slots=node.slots,
+                job_disk_bytes=settings.job_disk_bytes,
                 limits=settings.limits,
             ),
             journal=journal,

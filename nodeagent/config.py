@@ -100,6 +100,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     listen_port: int = 0
     advertise: str = ""
     cpu_slots: int | None = None
+    job_disk_bytes: int = 0  # what a job's folder may take; 0 = no limit
     model_roots: tuple[Path, ...] = ()
     plugin_folder: Path = PLUGIN_FOLDER
     trainer_env: dict[str, str] = {}
@@ -285,5 +286,6 @@ def settings_read(
         cache_max_bytes=size_bytes(
             env.get("LORAFORGE_CACHE_MAX") or "0", what="LORAFORGE_CACHE_MAX"
         ),
+        job_disk_bytes=size_bytes(env.get("LORAFORGE_JOB_DISK") or "0", what="LORAFORGE_JOB_DISK"),
         limits=_limits(env),
     )

@@ -77,6 +77,7 @@ class Record(msgspec.Struct, kw_only=True):
     steps: dict[str, Step] = {}
     fetched: dict[str, str] = {}  # target of a fetch -> its folder in the cache
     removed: bool = False
+    verdict: str = ""  # why the agent itself ended it
 
     @property
     def key(self) -> tuple[int, int]:

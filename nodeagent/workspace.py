@@ -10,6 +10,7 @@ import errno
 import logging
 import os
 import secrets
+import shutil
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -174,6 +175,63 @@ def _walk_deeper(parent: int, name: str, prefix: str, depth: int, into: Walk) ->
         os.close(folder)
 
 
+def folder_bytes(root: Path) -> int:
+    """What a job's folder takes on the disk, its inputs left out: allocated blocks, each file once.
+
+    At most MAX_ENTRIES are looked at; links are not followed.
+    """
+    try:
+        descriptor = os.open(root, _FOLDER_FLAGS)
+    except OSError:
+        return 0  # the job removed its own folder
+    try:
+        return _blocks_below(descriptor, skip={"inputs"}) * 512
+    finally:
+        os.close(descriptor)
+
+
+def _blocks_below(descriptor: int, *, skip: set[str]) -> int:
+    """Blocks of 512 bytes; folders wait in a list, so that depth costs no descriptors."""
+    seen: set[tuple[int, int]] = set()
+    waiting: list[tuple[str, ...]] = [()]
+    blocks = looked_at = 0
+    while waiting and looked_at < MAX_ENTRIES:
+        parts = waiting.pop()
+        try:
+            folder = _open_folder(descriptor, parts)
+        except OSError:
+            continue  # gone, closed to us, or a link by now
+        try:
+            with os.scandir(folder) as entries:
+                names = [entry.name for entry in islice(entries, MAX_ENTRIES - looked_at)]
+            looked_at += len(names)
+            for name in names if parts else [name for name in names if name not in skip]:
+                try:
+                    known = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                except OSError:
+                    continue
+                if stat.S_ISDIR(known.st_mode) and len(parts) < MAX_DEPTH:
+                    waiting.append((*parts, name))
+                elif stat.S_ISREG(known.st_mode) and (known.st_dev, known.st_ino) not in seen:
+                    blocks += known.st_blocks
+                    if known.st_nlink > 1:
+                        seen.add((known.st_dev, known.st_ino))
+        finally:
+            os.close(folder)
+    return blocks
+
+
+def _open_folder(root: int, parts: tuple[str, ...]) -> int:
+    folder = os.dup(root)
+    for name in parts:
+        try:
+            deeper = os.open(name, _FOLDER_FLAGS, dir_fd=folder)
+        finally:
+            os.close(folder)
+        folder = deeper
+    return folder
+
+
 class JobFolder:
     """The folder of one attempt: console.log, events.jsonl, output/ and what the agent keeps beside them."""
 
@@ -206,6 +264,10 @@ class JobFolder:
         """Make the folder and its parts; a second time changes nothing."""
         for name in _SUBFOLDERS:
             (self.path / name).mkdir(parents=True, exist_ok=True)
+
+    def inputs_clear(self) -> None:
+        """The job has ended: its copies of the training data go."""
+        shutil.rmtree(self.inputs, ignore_errors=True)
 
     def open(self, relative: str) -> int:
         """See `open_below`."""

@@ -40,6 +40,13 @@ FAILURES: dict[str, tuple[Promise, Promise]] = {
         gettext_lazy("The dataset could not be used."),
         gettext_lazy("Look at the line below, correct the rows and upload the dataset again."),
     ),
+    "user:disk_quota": (
+        gettext_lazy("The job's files took more room than a job may have on its node."),
+        gettext_lazy(
+            "Keep fewer checkpoints (save_total_limit) or save less often, in a new job from this one, "
+            "or ask an operator for more room."
+        ),
+    ),
     "code:exception": (
         gettext_lazy("The training ended with an error."),
         gettext_lazy("The line below names it; the last lines of the log tell where it happened."),

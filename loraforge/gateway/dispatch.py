@@ -164,6 +164,7 @@ def start_build(attempt: Attempt) -> Start:
         save_every_s=launch.save_every_s,
         fence_after_s=launch.fence_after_s,
         fence_grace_s=launch.fence_grace_s,
+        disk_bytes=settings.JOB_DISK_BYTES,
         spec_hash="",
         issued_at=time.time(),
     )
@@ -246,7 +247,7 @@ def _fetch(wanted: HubFetch, attempt: Attempt) -> Fetch:
 def spec_hash(start: Start) -> str:
     """SHA-256 over all that decides what runs: not the id, the time, or where the inputs come from."""
     plain = msgspec.to_builtins(start)
-    for key in ("id", "issued_at", "spec_hash", "v"):
+    for key in ("id", "issued_at", "spec_hash", "v", "disk_bytes"):
         del plain[key]
     for one in plain["inputs"]:
         del one["url"], one["source"]

@@ -258,6 +258,8 @@ RETENTION_DAYS = env.int("LORAFORGE_RETENTION_DAYS", default=7)
 FLOWER_URL = env.str("LORAFORGE_FLOWER_URL", default=f"unix://{DATA / 'flower' / 'flower.sock'}")
 # Bearer for /metrics; empty = only from this machine.
 METRICS_TOKEN = env.str("LORAFORGE_METRICS_TOKEN", default="")
+# What the files of one job may take on its node before it is ended; 0 = no limit. A node may set a lower one.
+JOB_DISK_BYTES = env.int("LORAFORGE_JOB_DISK_BYTES", default=500 * 1024**3)
 STOP_GRACE_S = env.int("LORAFORGE_STOP_GRACE_S", default=30)
 # A checkpoint that is being written when a job is stopped may take so long in all, as long as it grows.
 STOP_SAVE_MAX_S = max(STOP_GRACE_S, env.int("LORAFORGE_STOP_SAVE_MAX_S", default=1800))

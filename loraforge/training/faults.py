@@ -57,7 +57,7 @@ FAULTS: dict[str, Fault] = {
         (
             "user:unknown_argument", "user:bad_argument", "user:model_not_found",
             "user:model_unsupported", "user:model_damaged", "user:hub_token_missing",
-            "user:hub_token_refused", "user:bad_dataset", "user:dataset_not_found",
+            "user:hub_token_refused", "user:bad_dataset", "user:disk_quota", "user:dataset_not_found",
             "user:dataset_too_long", "user:hub_denied", "user:hub_revision",
             "user:secret_missing", "model:not_found", "model:outside_roots", "input:not_found",
         ),

@@ -79,6 +79,7 @@ class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start"):
     network: the training itself speaks to others; without it a container has no network at all.
     fence_after_s: when the control plane has acknowledged nothing for so long, the agent stops it, for it
     may be replaced elsewhere; 0 = never. fence_grace_s: how long it may save then, before it is killed.
+    disk_bytes: what the job's folder may take before the job is ended; 0 = no limit of its own.
     """
 
     id: str
@@ -98,6 +99,7 @@ class Start(msgspec.Struct, frozen=True, kw_only=True, tag="start"):
     save_every_s: int = 600
     fence_after_s: int = 0
     fence_grace_s: int = 0
+    disk_bytes: int = 0
     issued_at: float = 0.0
     v: int = VERSION
 

@@ -31,6 +31,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     pool: Executor
     model_roots: tuple[Path, ...]
     cpu_slots: int = 0
+    job_disk_bytes: int = 0  # what a job's folder may take; 0 = no limit
     limits: dict[str, float] = {}  # seconds of a step of getting ready, see `Steps`
 
 

@@ -14,6 +14,7 @@ from nodeagent.runtimes.base import Signal
 from nodeagent.supervisor.admission import Refusal
 from nodeagent.supervisor.closing import outcome_read
 from nodeagent.supervisor.fencing import FENCED, FENCED_DETAIL, is_fenced
+from nodeagent.supervisor.diskwatch import DiskWatch
 from nodeagent.supervisor.following import Following
 from nodeagent.supervisor.parts import Parts
 from nodeagent.supervisor.preparing import STOPPED_BEFORE_START, Preparation
@@ -51,6 +52,7 @@ class Run:
         self._preparation = Preparation(record, folder, parts, cancel=self._cancel)
         self._following = Following(record, folder, parts)
         self._stopping = Stopping(record, folder, parts.runtime)
+        self._disk = DiskWatch(record, folder, parts)
         self._cleaning: Future[None] | None = None
         self._closing: Future[Closing] | None = None
         self._forgetting: Future[None] | None = None
@@ -164,6 +166,8 @@ class Run:
         state = runtime.state(record.handle, self.folder)
         rebooted = record.boot_id != self._parts.boot_id
         if state.running and not rebooted:
+            if self._disk.step(now):
+                self.stop()
             self._stopping.apply(record.handle, now)
             self._imports_check(record.handle, now)
             self._manifest_after_checkpoint()
@@ -185,7 +189,8 @@ class Run:
         record = self.record
         if is_fenced(record):
             reason, record.detail = FENCED, FENCED_DETAIL
-        record.exit_code, record.killed_by, record.reason = exit_code, killed_by, reason
+        record.exit_code, record.killed_by = exit_code, killed_by
+        record.reason = record.verdict or reason
         self._phase(Phase.FINISHING)
 
     def _imports_check(self, handle: Handle, now: float) -> None:
@@ -254,7 +259,8 @@ class Run:
         return self._following.follow() or now - self._drained_at >= DRAIN_PATIENCE_S
 
     def _close(self) -> Closing:
-        """In the pool: hash what the job left."""
+        """In the pool: hash what the job left; its training data goes."""
+        self.folder.inputs_clear()
         return Closing(
             outcome=outcome_read(self.folder),
             files=self._parts.manifests.make(self.folder, complete=True),

@@ -54,6 +54,7 @@ COMMANDS: dict[str, Any] = {
         save_every_s=300,
         fence_after_s=540,
         fence_grace_s=270,
+        disk_bytes=500_000_000_000,
         issued_at=1700000000.5,
     ),
     "command_start_resumed": Start(
