@@ -30,6 +30,7 @@ from nodeagent.contract.joining import JoinAnswer, JoinRequest
 from nodeagent.files import FileService
 from nodeagent.heartbeat import Heart
 from nodeagent.journal import Journal, JournalFault
+from nodeagent.linecap import LogCaps
 from nodeagent.probes.host import boot_id, host_sample, memory_total_bytes
 from nodeagent.probes.nvml import Nvml
 from nodeagent.reporter import Reporter, StreamKey
@@ -236,6 +237,7 @@ class Agent:
             settings, engine=node.engine, cluster=answer.cluster, devices=len(node.devices)
         )
         self._stores = stores_make(settings, workspace, runtime)
+        caps = LogCaps(per_job=settings.log_lines_per_job, per_node=settings.log_lines_per_node)
         pool = ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="job")
         self.supervisor = Supervisor(
             parts=Parts(
@@ -251,6 +253,7 @@ class Agent:
                 pool=pool,
                 model_roots=settings.model_roots,
                 cpu_slots=node.slots,
+                log_caps=caps,
                 job_disk_bytes=settings.job_disk_bytes,
                 limits=settings.limits,
             ),
@@ -278,6 +281,7 @@ class Agent:
             unknown=lambda: self.supervisor.unknown,
             jobs=self.supervisor.job_samples,
             mark=contact.mark,
+            left_out=lambda: caps.left_out_lines,
         )
         self.app = celery_app(
             node=settings.name, redis_url=answer.redis_url, handle=self.commands.handle

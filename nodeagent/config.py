@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from nodeagent.linecap import LINES_PER_JOB, LINES_PER_NODE
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 PLUGIN_FOLDER = REPOSITORY / "nodeagent" / "swift_plugin"
 DEFAULT_CPU_SLOTS = 2
@@ -100,6 +102,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     listen_port: int = 0
     advertise: str = ""
     cpu_slots: int | None = None
+    log_lines_per_job: int = LINES_PER_JOB  # a second that are sent; 0 = all
+    log_lines_per_node: int = LINES_PER_NODE
     job_disk_bytes: int = 0  # what a job's folder may take; 0 = no limit
     model_roots: tuple[Path, ...] = ()
     plugin_folder: Path = PLUGIN_FOLDER
@@ -245,6 +249,13 @@ def _slots(env: Mapping[str, str]) -> int | None:
     return int(text)
 
 
+def _lines(env: Mapping[str, str], name: str, default: int) -> int:
+    text = env.get(name, "").strip() or str(default)
+    if not text.isascii() or not text.isdecimal():
+        raise ConfigError(f"{name} is a whole number of lines a second from 0, not {text!r}.")
+    return int(text)
+
+
 def _server(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -286,6 +297,8 @@ def settings_read(
         cache_max_bytes=size_bytes(
             env.get("LORAFORGE_CACHE_MAX") or "0", what="LORAFORGE_CACHE_MAX"
         ),
+        log_lines_per_job=_lines(env, "LORAFORGE_LOG_LINES_PER_JOB", LINES_PER_JOB),
+        log_lines_per_node=_lines(env, "LORAFORGE_LOG_LINES_PER_NODE", LINES_PER_NODE),
         job_disk_bytes=size_bytes(env.get("LORAFORGE_JOB_DISK") or "0", what="LORAFORGE_JOB_DISK"),
         limits=_limits(env),
     )

@@ -38,6 +38,7 @@ class Heart:
         unknown: Callable[[], list[str]],
         jobs: Callable[[], list[JobSample]],
         mark: Callable[[], str],
+        left_out: Callable[[], int] = lambda: 0,
     ) -> None:
         self._node = node
         self._boot_id = boot_id
@@ -50,6 +51,7 @@ class Heart:
         self._unknown = unknown
         self._jobs = jobs
         self._mark = mark
+        self._left_out = left_out
         self._stopping = threading.Event()
         self._threads = [
             threading.Thread(target=self._run, args=args, name=args[0].__name__, daemon=True)
@@ -90,6 +92,7 @@ class Heart:
             file_url=self.file_url,
             agent_id=self._agent_id,
             mark=mark,
+            dropped_lines=self._left_out(),
             disk_free_bytes=disk.free,
             disk_total_bytes=disk.total,
         )

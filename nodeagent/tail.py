@@ -6,10 +6,10 @@ behind, restarts or is told to go back simply reads the file again.
 
 import os
 import time
-from typing import NamedTuple
 
 from nodeagent.contract import paths
 from nodeagent.contract.reports import Stream
+from nodeagent.linecap import Piece
 from nodeagent.workspace import JobFolder, UnsafePath
 
 BATCH_BYTES = 256 * 1024
@@ -24,14 +24,6 @@ FILES: dict[Stream, str] = {
     "metric": paths.METRICS_FILE,
     "event": paths.EVENTS_FILE,
 }
-
-
-class Piece(NamedTuple):
-    """Bytes of the file at [start, end)."""
-
-    start: int
-    end: int
-    data: bytes
 
 
 class Tail:

@@ -26,6 +26,7 @@ from loraforge.instances.states import ACTIVE, RESTING, RETRYABLE, STOPPABLE, TE
 from loraforge.scheduling.selectors import queue_position, wait_text
 from loraforge.swift.catalogue import catalogue_load
 from loraforge.swift.compiler import hears_plugin
+from loraforge.telemetry.gaps import log_left_out
 from loraforge.training.faults import Again, fault_of
 from loraforge.training.models import Job
 from loraforge.training.options import DEAF
@@ -218,6 +219,7 @@ class JobView:
     is_ended: bool
     tried: str
     files: Retention
+    left_out: int  # lines of its log
 
     @property
     def is_deaf(self) -> bool:
@@ -269,4 +271,5 @@ def job_view(*, user: User, job: Job) -> JobView:
         is_ended=state in TERMINAL,
         tried=tried_text(job),
         files=files,
+        left_out=log_left_out(instance=instance),
     )

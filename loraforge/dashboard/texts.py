@@ -71,6 +71,7 @@ def _job() -> dict[str, str]:
         "log_lines": _("{count} lines"),
         "log_matches": _("{count} of {total} lines"),
         "log_attempt": _("Attempt {n}"),
+        "log_left_out": _("{count} lines left out here (rate cap); the file has them"),
         "log_load_failed": _("The log could not be loaded: {reason}"),
         "log_earlier": _("Load the earlier lines"),
         "log_loading": _("Loading …"),

@@ -25,7 +25,7 @@ from loraforge.nodes.models import Node
 from loraforge.nodes.services import node_seen
 from loraforge.telemetry import services as telemetry
 from loraforge.telemetry.models import StreamPosition
-from loraforge.telemetry.services import Piece
+from loraforge.telemetry.pieces import Piece
 from nodeagent.contract.channels import (
     ACK_AGENT,
     ACK_HEARD,
@@ -40,6 +40,7 @@ from nodeagent.contract.reports import (
     Chunk,
     CommandResult,
     Files,
+    Gap,
     Heartbeat,
     PhaseChange,
     Report,
@@ -184,7 +185,7 @@ class _Batch:
         self._load()
         for entry in self._entries:
             match entry.report.body:
-                case Chunk():
+                case Chunk() | Gap():
                     self._chunk(entry)
                 case PhaseChange() | Files() | CommandResult():
                     self._journalled(entry)
@@ -231,8 +232,12 @@ class _Batch:
             # Acknowledged all the same: nobody will ever want it, and the node must not send it for ever.
             self.outcome.ack(entry.node, ack_field(*key), report.end)
             return
-        data = cast("Chunk", report.body).data
-        self._pieces.setdefault(key, []).append(Piece(report.start, report.end, data))
+        match report.body:
+            case Gap(lines=lines):
+                piece = Piece(report.start, report.end, b"", lines)
+            case _:
+                piece = Piece(report.start, report.end, cast("Chunk", report.body).data)
+        self._pieces.setdefault(key, []).append(piece)
 
     def _pieces_store(self, keys: Iterable[StreamKey]) -> None:
         for key in keys:

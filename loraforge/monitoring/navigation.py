@@ -63,6 +63,7 @@ def _arrived() -> list[dict[str, Any]]:
     return [
         _item(_("File positions"), "bookmarks", "telemetry_streamposition"),
         _item(_("Pieces of logs"), "article", "telemetry_logchunk"),
+        _item(_("Gaps of logs"), "content_cut", "telemetry_loggap"),
         _item(_("Metric rows"), "show_chart", "telemetry_metricrow"),
         _item(_("Events of trainers"), "event", "telemetry_trainerevent"),
         _item(_("Readings of nodes"), "monitor_heart", "telemetry_sample"),

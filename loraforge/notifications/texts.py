@@ -18,6 +18,8 @@ TITLES = {
 }
 
 _SENTENCES = {
+    "running": gettext_lazy("#%(number)s %(name)s runs on %(node)s."),
+    "succeeded": gettext_lazy("#%(number)s %(name)s is done; its output files are ready."),
     "files_go_soon": gettext_lazy(
         "The output files of #%(number)s %(name)s are removed on %(date)s. "
         "Download what you need, or press Keep on its page."
@@ -49,10 +51,6 @@ def body_of(what: str, values: dict[str, Any]) -> str:
     }
     if what in _SENTENCES:
         return str(_SENTENCES[what]) % named
-    if what == "running":
-        return _("#%(number)s %(name)s runs on %(node)s.") % named
-    if what == "succeeded":
-        return _("#%(number)s %(name)s is done; its output files are ready.") % named
     if what == "stopped" and named["step"] is not None:
         return _("#%(number)s %(name)s was stopped; step %(step)s is saved.") % named
     if what == "stopped":

@@ -9,7 +9,14 @@ from django.utils.translation import gettext_lazy as _
 
 from loraforge.accounts import admin_columns as columns
 from loraforge.accounts.admin_base import ReadOnlyModelAdmin
-from loraforge.telemetry.models import LogChunk, MetricRow, Sample, StreamPosition, TrainerEvent
+from loraforge.telemetry.models import (
+    LogChunk,
+    LogGap,
+    MetricRow,
+    Sample,
+    StreamPosition,
+    TrainerEvent,
+)
 
 
 class _OfAttempt(ReadOnlyModelAdmin):
@@ -59,6 +66,17 @@ class LogChunkAdmin(_OfAttempt):
         """A list of fifty must not read fifty pieces of a megabyte each."""
         rows: QuerySet[LogChunk] = super().get_queryset(request)
         return rows.defer("data")
+
+
+@admin.register(LogGap)
+class LogGapAdmin(_OfAttempt):
+    """Where the rate caps left lines of console.log out."""
+
+    list_display = ("number", "instance_shown", "attempt_shown", "from_byte", "to_byte", "left_out")
+    shown = ((None, list_display),)
+
+    number = columns.number("pk", _("number"))
+    left_out = columns.plain("lines", _("lines left out"))
 
 
 @admin.register(MetricRow)

@@ -117,7 +117,7 @@ class JobFeed:
                 instance=self._instance, after=self.log, limit=PAGE_LINES
             )
             self.log, more = page.next, page.more
-            if page.lines or page.partial:
+            if page.lines or page.partial or page.left_out:
                 yield Frame.of(page.frame())
 
     async def _metric_fill(self) -> AsyncGenerator[Frame, None]:

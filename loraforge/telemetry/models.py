@@ -1,5 +1,6 @@
 from django.db import models
 from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
 
 from loraforge.instances.models import Attempt
 from loraforge.nodes.models import Node
@@ -8,13 +9,16 @@ from loraforge.nodes.models import Node
 class StreamPosition(models.Model):
     """How much of a file of an attempt is stored: bytes [0, end). Written with the rows, so never ahead of them.
 
-    size: the file's final size, once the node told it; None before.
+    size: the file's final size, once the node told it; None before. left_out_lines, left_out_bytes: of the
+    log, over the rate caps, see LogGap.
     """
 
     attempt = models.ForeignKey(Attempt, on_delete=models.CASCADE, related_name="positions")
     stream = models.CharField(max_length=8)  # log, metric, event
     end = models.PositiveBigIntegerField(default=0)
     size = models.PositiveBigIntegerField(null=True, blank=True)
+    left_out_lines = models.PositiveBigIntegerField(default=0)
+    left_out_bytes = models.PositiveBigIntegerField(default=0)
 
     class Meta:
         constraints = [
@@ -42,6 +46,29 @@ class LogChunk(models.Model):
 
     def __str__(self) -> str:
         return f"[{self.start}, {self.end})"
+
+
+class LogGap(models.Model):
+    """Bytes [start, end) of console.log that were not sent: more lines a second than the rate caps allow.
+
+    Its file has them. LogChunks lie on either side, and a line ends before it.
+    """
+
+    attempt = models.ForeignKey(Attempt, on_delete=models.CASCADE, related_name="log_gaps")
+    start = models.PositiveBigIntegerField()
+    end = models.PositiveBigIntegerField()
+    lines = models.PositiveBigIntegerField()
+
+    class Meta:
+        verbose_name = _("gap of a log")
+        verbose_name_plural = _("gaps of logs")
+        ordering = ("attempt_id", "start")
+        constraints = [
+            models.UniqueConstraint(fields=("attempt", "start"), name="telemetry_gap_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"[{self.start}, {self.end}) {self.lines}"
 
 
 class MetricRow(models.Model):

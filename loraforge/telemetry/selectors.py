@@ -11,8 +11,8 @@ from loraforge.core.errors import Invalid, NotFound
 from loraforge.core.threads import in_thread
 from loraforge.instances.frames import status_frame
 from loraforge.instances.models import Attempt, Instance
-from loraforge.telemetry import policy
-from loraforge.telemetry.models import LogChunk, MetricRow, StreamPosition
+from loraforge.telemetry import gaps, policy
+from loraforge.telemetry.models import LogChunk, LogGap, MetricRow, StreamPosition
 from loraforge.telemetry.policy import Cursor, Line, Point
 from loraforge.telemetry.readings import gpu_utilization
 from nodeagent.contract.normalise import Normaliser
@@ -31,7 +31,8 @@ class LogPage:
     """Complete lines of one attempt, at bytes [start, end) of its console.log.
 
     partial: the unfinished line behind them, when the page reaches the end of what is stored. more:
-    asking again from `next` gives lines at once.
+    asking again from `next` gives lines at once. left_out: there are no lines here, since so many were
+    left out by the rate caps; no page holds both.
     """
 
     attempt: int
@@ -41,10 +42,11 @@ class LogPage:
     partial: str
     next: Cursor
     more: bool
+    left_out: int = 0
 
     def frame(self) -> dict[str, Any]:
         """The page as a live frame of type log."""
-        return {
+        frame = {
             "type": "log",
             "attempt": self.attempt,
             "from": self.start,
@@ -52,6 +54,7 @@ class LogPage:
             "lines": self.lines,
             "partial": self.partial,
         }
+        return {**frame, "left_out": self.left_out} if self.left_out else frame
 
 
 @dataclass(frozen=True)
@@ -150,8 +153,10 @@ def _bytes_from(attempt: Attempt, position: int, limit: int) -> bytes:
 
 def log_line_start(*, attempt: Attempt, position: int) -> int:
     """Where the line that covers ``position`` begins, found from the newest stored newline before it."""
-    rows = LogChunk.objects.filter(attempt=attempt, start__lt=position, newlines__gt=0)
-    newline_end = 0
+    newline_end = gaps.gap_end_before(attempt=attempt, position=position)
+    rows = LogChunk.objects.filter(
+        attempt=attempt, start__gte=newline_end, start__lt=position, newlines__gt=0
+    )
     for start, data in rows.order_by("-start").values_list("start", "data")[:2]:
         found = bytes(data).rfind(b"\n", 0, position - start)
         if found >= 0:
@@ -184,14 +189,23 @@ def log_lines(*, instance: Instance, after: Cursor, limit: int = 1_000) -> LogPa
     for attempt in attempts:
         start = after.position if attempt.number == after.attempt else 0
         page = _lines_page(attempt, start, limit)
-        if page.lines or page.more:
+        if page.lines or page.left_out or page.more:
             return replace(page, more=page.more or attempt != attempts[-1])
     return page
 
 
 def _lines_page(attempt: Attempt, start: int, limit: int) -> LogPage:
     is_whole = _is_whole(attempt)  # asked before the bytes are read, so that it holds for them
+    gap = LogGap.objects.filter(attempt=attempt, end__gt=start).first()
+    if gap is not None and gap.start <= start:
+        return _gap_page(attempt, gap, after=gap.end, more=gap.end < log_end(attempt=attempt))
+    stop = gap.start if gap is not None else None
     data = _bytes_from(attempt, start, PAGE_BYTES)
+    if stop is not None:
+        data = data[: stop - start]
+        is_whole = (
+            is_whole or start + len(data) == stop
+        )  # a line ends before a gap, whatever it says
     found: list[Line] = []
     is_cut = len(data) >= PAGE_BYTES
     for line in policy.lines_at(data=data, position=start):
@@ -204,12 +218,19 @@ def _lines_page(attempt: Attempt, start: int, limit: int) -> LogPage:
     if rest and is_whole and len(found) < limit:
         found.append(Line(start + len(data), _shown(rest)))
         end, rest = found[-1].end, b""
-    more = is_cut or bool(rest and is_whole)
+    more = (
+        is_cut or bool(rest and is_whole) or (stop is not None and end < log_end(attempt=attempt))
+    )
     partial = "" if more else _shown(rest)
     texts = [line.text for line in found]
     return LogPage(
         attempt.number, start, end, texts, partial, Cursor(attempt.number, end), more=more
     )
+
+
+def _gap_page(attempt: Attempt, gap: LogGap, *, after: int, more: bool) -> LogPage:
+    cursor = Cursor(attempt.number, after)
+    return LogPage(attempt.number, gap.start, gap.end, [], "", cursor, more, left_out=gap.lines)
 
 
 def _shown(rest: bytes) -> str:
@@ -231,6 +252,9 @@ def log_tail(*, instance: Instance, lines: int, before: Cursor | None = None) ->
         return LogPage(0, 0, 0, [], "", policy.START, more=False)
     is_whole = _is_whole(attempt)
     stop = log_end(attempt=attempt) if before is None else before.position
+    gap = LogGap.objects.filter(attempt=attempt, end=stop).first()
+    if gap is not None:
+        return _gap_page(attempt, gap, after=gap.end, more=gap.start > 0)
     start = _tail_start(attempt, stop, lines)
     data = b"".join(log_bytes(attempt=attempt, start=start, stop=stop))
     found = list(policy.lines_at(data=data, position=start))
@@ -251,7 +275,10 @@ def log_tail(*, instance: Instance, lines: int, before: Cursor | None = None) ->
 def _tail_start(attempt: Attempt, stop: int, lines: int) -> int:
     """A line's beginning with at least ``lines`` newlines between it and ``stop``, as far as TAIL_BYTES goes."""
     seen = 0
-    rows = LogChunk.objects.filter(attempt=attempt, start__lt=stop).order_by("-start")
+    first = gaps.gap_end_before(attempt=attempt, position=stop)
+    rows = LogChunk.objects.filter(attempt=attempt, start__gte=first, start__lt=stop).order_by(
+        "-start"
+    )
     for start, end, newlines in rows.values_list("start", "end", "newlines").iterator(
         chunk_size=256
     ):
@@ -260,7 +287,7 @@ def _tail_start(attempt: Attempt, stop: int, lines: int) -> int:
         seen += newlines if end <= stop else _piece_at(attempt, start)[: stop - start].count(b"\n")
         if seen > lines and start:
             return log_line_start(attempt=attempt, position=start)
-    return 0
+    return first
 
 
 # --- metrics ------------------------------------------------------------------------------------------

@@ -1,14 +1,14 @@
 """Writes of logs, metrics, events and samples. Called by ingest inside its transaction; returns frames to
 publish after the commit."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import msgspec
 from django.db import transaction
-from django.db.models import Min
+from django.db.models import F, Min
 from django.db.models.functions import TruncMinute
 from django.utils import timezone
 from prometheus_client import Counter
@@ -17,7 +17,15 @@ from loraforge.core import live
 from loraforge.instances.models import Attempt, Instance
 from loraforge.nodes.models import Node
 from loraforge.telemetry import policy, readings, selectors
-from loraforge.telemetry.models import LogChunk, MetricRow, Sample, StreamPosition, TrainerEvent
+from loraforge.telemetry.models import (
+    LogChunk,
+    LogGap,
+    MetricRow,
+    Sample,
+    StreamPosition,
+    TrainerEvent,
+)
+from loraforge.telemetry.pieces import Piece, joined
 from nodeagent.contract import reports
 from nodeagent.contract.normalise import Normaliser
 
@@ -35,14 +43,6 @@ OPEN_LINES = 256  # attempts whose unfinished line is remembered in this process
 UNREADABLE_LINES = Counter(
     "loraforge_unreadable_lines", "Lines of metrics or events that are no JSON object.", ["stream"]
 )
-
-
-class Piece(NamedTuple):
-    """Bytes of a file at [start, end)."""
-
-    start: int
-    end: int
-    data: bytes
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,17 @@ class _Written(NamedTuple):
 
 
 def chunk_store(
-    *, attempt: Attempt, stream: reports.Stream, start: int, end: int, data: bytes
+    *,
+    attempt: Attempt,
+    stream: reports.Stream,
+    start: int,
+    end: int,
+    data: bytes,
+    left_out: int | None = None,
 ) -> Stored:
     """Store bytes [start, end) of ``log``, ``metric`` or ``event``; doing it again changes nothing."""
-    return chunks_store(attempt=attempt, stream=stream, pieces=[Piece(start, end, data)])
+    piece = Piece(start, end, data, left_out)
+    return chunks_store(attempt=attempt, stream=stream, pieces=[piece])
 
 
 @transaction.atomic(savepoint=False)
@@ -84,13 +91,25 @@ def chunks_store(*, attempt: Attempt, stream: reports.Stream, pieces: Sequence[P
     if stream not in _WRITERS:
         message = f"{stream} is no stream of a file"
         raise ValueError(message)
+    if stream != "log" and any(piece.left_out is not None for piece in pieces):
+        message = f"nothing of {stream} is ever left out"
+        raise ValueError(message)
     position = _position_lock(attempt, stream)
-    data, is_gap = _joined(pieces, position.end)
-    if not data:
+    runs, is_gap = joined(pieces, position.end)
+    if not runs:
         return Stored(position.end, gap=is_gap)
-    start, end = position.end, position.end + len(data)
-    written = _WRITERS[stream](attempt, start, data)
-    StreamPosition.objects.filter(pk=position.pk).update(end=end)
+    end = runs[-1].end
+    written = _Written([], events=[])
+    for run in runs:
+        fresh = (
+            _WRITERS[stream](attempt, run.start, run.data)
+            if run.left_out is None
+            else _gap_write(attempt, run.start, run.end, run.left_out)
+        )
+        written.frames.extend(fresh.frames)
+        written.events.extend(fresh.events)
+        written = written._replace(unreadable=written.unreadable + fresh.unreadable)
+    _position_move(position, runs)
     if stream == "log" and position.size is not None and end >= position.size:
         written.frames.extend(_last_line_frames(attempt, end))
     if written.unreadable:
@@ -110,21 +129,13 @@ def _position_lock(attempt: Attempt, stream: str) -> StreamPosition:
     return known
 
 
-def _joined(pieces: Iterable[Piece], end: int) -> tuple[bytes, bool]:
-    """The new bytes behind ``end``, and whether a piece began too late."""
-    fresh: list[bytes] = []
-    is_gap = False
-    for piece in pieces:
-        if piece.end - piece.start != len(piece.data) or piece.start < 0:
-            message = f"[{piece.start}, {piece.end}) cannot hold {len(piece.data)} bytes"
-            raise ValueError(message)
-        if piece.start > end:
-            is_gap = True
-        elif piece.end > end:
-            fresh.append(piece.data[end - piece.start :])
-            end = piece.end
-            is_gap = False
-    return b"".join(fresh), is_gap
+def _position_move(position: StreamPosition, runs: Sequence[Piece]) -> None:
+    gaps = [run for run in runs if run.left_out is not None]
+    StreamPosition.objects.filter(pk=position.pk).update(
+        end=runs[-1].end,
+        left_out_lines=F("left_out_lines") + sum(gap.left_out or 0 for gap in gaps),
+        left_out_bytes=F("left_out_bytes") + sum(gap.end - gap.start for gap in gaps),
+    )
 
 
 # --- log ------------------------------------------------------------------------------------------------
@@ -187,6 +198,18 @@ def _log_frame(
         "lines": lines,
         "partial": normaliser.partial[-PARTIAL_CHARACTERS:],
     }
+
+
+def _gap_write(attempt: Attempt, start: int, end: int, lines: int) -> _Written:
+    """Note what was left out; an unfinished line before it ends there."""
+    frames = _last_line_frames(attempt, start)
+    LogGap.objects.bulk_create(
+        [LogGap(attempt=attempt, start=start, end=end, lines=lines)], ignore_conflicts=True
+    )
+    after = Normaliser(position=end)
+    _open_line_keep(attempt, after)
+    frame = {**_log_frame(attempt, start, after, []), "left_out": lines}
+    return _Written([*frames, (live.topic_job(attempt.instance_id), frame)], events=[])
 
 
 def _last_line_frames(attempt: Attempt, size: int) -> Frames:
@@ -342,41 +365,3 @@ def samples_thin(*, now: datetime | None = None) -> int:
         count, _by_model = old.exclude(pk__in=list(kept.values_list("first", flat=True))).delete()
         gone += count
     return gone
-
-
-# --- after the end --------------------------------------------------------------------------------------
-
-
-def log_compact(*, attempt: Attempt) -> int:
-    """Merge an ended attempt's log into rows of about ROW_BYTES; returns how many rows went.
-
-    Each merge is a transaction of its own, a row grows in place, and readers go by position: whenever
-    it stops, the log reads the same, and doing it again changes nothing.
-    """
-    gone = 0
-    run: list[tuple[int, int, int]] = []
-    rows = (
-        LogChunk.objects.filter(attempt=attempt).order_by("start").values_list("pk", "start", "end")
-    )
-    for pk, start, end in list(rows):
-        if run and (start != run[-1][2] or end - run[0][1] > ROW_BYTES):
-            gone += _merge(run)
-            run = []
-        run.append((pk, start, end))
-    return gone + _merge(run)
-
-
-def _merge(run: Sequence[tuple[int, int, int]]) -> int:
-    if len(run) < 2:  # noqa: PLR2004
-        return 0
-    pks = [pk for pk, _start, _end in run]
-    with transaction.atomic():
-        rows = list(LogChunk.objects.select_for_update().filter(pk__in=pks).order_by("start"))
-        if [(row.pk, row.start, row.end) for row in rows] != list(run):
-            return 0  # another one merges here
-        first, *others = rows
-        first.data = b"".join(bytes(row.data) for row in rows)
-        first.end, first.newlines = rows[-1].end, sum(row.newlines for row in rows)
-        LogChunk.objects.filter(pk__in=[row.pk for row in others]).delete()
-        first.save(update_fields=["data", "end", "newlines"])
-    return len(others)

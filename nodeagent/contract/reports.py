@@ -40,6 +40,15 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     revision: str = ""
 
 
+class Gap(msgspec.Struct, frozen=True, kw_only=True, tag="gap"):
+    """The bytes of the log at [start, end) are not sent: more lines a second than the rate caps allow.
+
+    The file has them; the committed end moves over them. start is behind a newline, or 0.
+    """
+
+    lines: int
+
+
 class PhaseChange(msgspec.Struct, frozen=True, kw_only=True, tag="phase"):
     """An attempt reached a phase.
 
@@ -165,7 +174,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
     disk_total_bytes: int = 0
 
 
-Body = Chunk | PhaseChange | CommandResult | Files | Sample | Heartbeat
+Body = Chunk | Gap | PhaseChange | CommandResult | Files | Sample | Heartbeat
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,8 +3,10 @@
 import logging
 import time
 
-from nodeagent.contract.reports import FILE_STREAMS, Chunk, Report, Stream
+from nodeagent.contract.phases import Phase
+from nodeagent.contract.reports import FILE_STREAMS, Chunk, Gap, Report, Stream
 from nodeagent.journal import Record
+from nodeagent.linecap import LeftOut, Piece
 from nodeagent.supervisor.closing import events_of
 from nodeagent.supervisor.parts import Parts
 from nodeagent.tail import Tail
@@ -32,6 +34,7 @@ class Following:
         self._folder = folder
         self._parts = parts
         self._tails: dict[Stream, Tail] = {}
+        self._gate = parts.log_caps.gate()
         self.checkpoint_seen = False
         self.has_loaded = False
 
@@ -40,6 +43,8 @@ class Following:
         for stream in FILE_STREAMS:
             if stream == name and self._folder.path.exists():
                 self._tail(stream).position = position
+                if stream == "log":
+                    self._gate.rewind(position)
 
     def follow(self) -> bool:
         """Offer what is new in the files. True when there is nothing more, or no room for it."""
@@ -74,10 +79,12 @@ class Following:
             if acked >= size and stream not in self._tails:
                 continue
             tail = self._tail(stream)
-            if tail.position < size:
+            if tail.position < size or (stream == "log" and self._gate.is_open):
                 drained = self._read(tail) and drained
             elif acked >= size:
                 self._tails.pop(stream).close()
+                if stream == "log":
+                    self._parts.log_caps.forget(self._gate)
         return drained
 
     @property
@@ -90,6 +97,7 @@ class Following:
         for tail in self._tails.values():
             tail.close()
         self._tails.clear()
+        self._parts.log_caps.forget(self._gate)
 
     def _tail(self, stream: Stream) -> Tail:
         tail = self._tails.get(stream)
@@ -97,33 +105,74 @@ class Following:
             key = (self._record.instance, self._record.attempt, stream)
             position = self._parts.reporter.acked_end(key)
             tail = self._tails[stream] = Tail(folder=self._folder, stream=stream, position=position)
+            if stream == "log":
+                self._gate.rewind(position)
         return tail
 
     def _read(self, tail: Tail) -> bool:
-        reporter, record = self._parts.reporter, self._record
-        while reporter.room_bytes() > 0:
+        while self._parts.reporter.room_bytes() > 0:
+            known = self._gate.known(tail.position) if tail.stream == "log" else None
+            if known is not None:
+                self._offer(tail, known)
+                tail.position = known.end
+                continue
             piece = tail.read()
             if piece is None:
+                self._caught_up(tail)
                 self._tell_trouble(tail)
                 return True
-            reporter.chunk_offer(
-                Report(
-                    node=self._parts.node,
-                    stream=tail.stream,
-                    body=Chunk(data=piece.data),
-                    instance=record.instance,
-                    attempt=record.attempt,
-                    start=piece.start,
-                    end=piece.end,
-                    at=time.time(),
-                )
-            )
-            tail.position = piece.end
-            if tail.stream == "event":
-                names = events_of(piece.data)
-                self.checkpoint_seen = self.checkpoint_seen or "checkpoint" in names
-                self.has_loaded = self.has_loaded or "plugin_loaded" in names
+            self._take(tail, piece)
         return False
+
+    def _take(self, tail: Tail, piece: Piece) -> None:
+        if tail.stream == "log":
+            told, tail.position = self._gate.judge(piece, time.monotonic())
+            for one in told:
+                self._offer(tail, one)
+                self._count(one)
+            return
+        self._offer(tail, piece)
+        tail.position = piece.end
+        if tail.stream == "event":
+            names = events_of(piece.data)
+            self.checkpoint_seen = self.checkpoint_seen or "checkpoint" in names
+            self.has_loaded = self.has_loaded or "plugin_loaded" in names
+
+    def _caught_up(self, tail: Tail) -> None:
+        if tail.stream != "log":
+            return
+        key = (self._record.instance, self._record.attempt, tail.stream)
+        self._gate.acked(self._parts.reporter.acked_end(key))
+        is_final = self._record.phase is not Phase.RUNNING
+        gap = self._gate.caught_up(time.monotonic(), final=is_final)
+        if gap is not None:
+            self._offer(tail, gap)
+            self._count(gap)
+
+    def _count(self, one: Piece | LeftOut) -> None:
+        """For the node's heartbeat; what is told again is no news."""
+        if isinstance(one, LeftOut):
+            self._parts.log_caps.left_out_lines += one.lines
+
+    def _offer(self, tail: Tail, one: Piece | LeftOut) -> None:
+        record = self._record
+        body: Chunk | Gap
+        if isinstance(one, LeftOut):
+            body = Gap(lines=one.lines)
+        else:
+            body = Chunk(data=one.data)
+        self._parts.reporter.chunk_offer(
+            Report(
+                node=self._parts.node,
+                stream=tail.stream,
+                body=body,
+                instance=record.instance,
+                attempt=record.attempt,
+                start=one.start,
+                end=one.end,
+                at=time.time(),
+            )
+        )
 
     def _tell_trouble(self, tail: Tail) -> None:
         trouble = tail.trouble_take()

@@ -7,6 +7,7 @@ import msgspec
 import psutil
 
 from nodeagent.contract.commands import Start
+from nodeagent.linecap import LogCaps
 from nodeagent.reporter import Reporter
 from nodeagent.runtimes.base import Runtime
 from nodeagent.supervisor.closing import Manifests
@@ -31,6 +32,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     pool: Executor
     model_roots: tuple[Path, ...]
     cpu_slots: int = 0
+    log_caps: LogCaps = msgspec.field(default_factory=LogCaps)
     job_disk_bytes: int = 0  # what a job's folder may take; 0 = no limit
     limits: dict[str, float] = {}  # seconds of a step of getting ready, see `Steps`
 

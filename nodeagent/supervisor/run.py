@@ -13,8 +13,8 @@ from nodeagent.journal import Handle, Record
 from nodeagent.runtimes.base import Signal
 from nodeagent.supervisor.admission import Refusal
 from nodeagent.supervisor.closing import outcome_read
-from nodeagent.supervisor.fencing import FENCED, FENCED_DETAIL, is_fenced
 from nodeagent.supervisor.diskwatch import DiskWatch
+from nodeagent.supervisor.fencing import FENCED, FENCED_DETAIL, is_fenced
 from nodeagent.supervisor.following import Following
 from nodeagent.supervisor.parts import Parts
 from nodeagent.supervisor.preparing import STOPPED_BEFORE_START, Preparation

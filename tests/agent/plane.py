@@ -26,6 +26,7 @@ from nodeagent.contract.reports import (
     Chunk,
     CommandResult,
     Files,
+    Gap,
     Heartbeat,
     PhaseChange,
     Report,
@@ -68,6 +69,7 @@ class Plane:
         self.arrived: list[float] = []
         self.data: dict[Key, bytearray] = {}
         self.gaps: list[tuple[Key, int, int]] = []
+        self.left_out: list[tuple[int, int, int]] = []  # of the log: start, end, lines
         self.acking = True
         self._journal = 0
         self._last = b"0"
@@ -136,6 +138,8 @@ class Plane:
             acks: dict[Any, Any] = {}
             if isinstance(report.body, Chunk):
                 self._chunk(report, report.body.data, acks)
+            elif isinstance(report.body, Gap):
+                self._left_out(report, report.body.lines, acks)
             elif report.stream in JOURNAL_STREAMS:
                 self._journal = max(self._journal, report.end)
                 acks[channels.ACK_JOURNAL] = self._journal
@@ -156,6 +160,18 @@ class Plane:
         again = data[: len(data) - len(fresh)]
         assert held[report.start : report.start + len(again)] == again, "resent bytes differ"
         held += fresh
+        acks[channels.ack_field(*key)] = len(held)
+
+    def _left_out(self, report: Report, lines: int, acks: dict[Any, Any]) -> None:
+        """Zeros stand for bytes that are not sent."""
+        key = (report.instance, report.attempt, report.stream)
+        held = self.data.setdefault(key, bytearray())
+        if report.start == len(held):
+            self.left_out.append((report.start, report.end, lines))
+            held += bytes(report.end - report.start)
+        elif report.end > len(held):
+            acks[channels.reread_field(*key)] = f"{len(held)}:{secrets.token_hex(4)}"
+            return
         acks[channels.ack_field(*key)] = len(held)
 
     def bytes_of(self, instance: int, attempt: int, stream: str) -> bytes:

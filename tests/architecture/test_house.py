@@ -143,6 +143,7 @@ UNAUDITED = {
     "nodes.Device": "written by the platform",
     "notifications.Notification": "people only mark it as read",
     "telemetry.LogChunk": "written by the platform",
+    "telemetry.LogGap": "written by the platform",
     "telemetry.MetricRow": "written by the platform",
     "telemetry.Sample": "written by the platform",
     "telemetry.StreamPosition": "written by the platform",

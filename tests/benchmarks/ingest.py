@@ -58,7 +58,8 @@ def _ours(
 
     from loraforge.core import live  # noqa: PLC0415
     from loraforge.core.redis import connection  # noqa: PLC0415
-    from loraforge.telemetry.services import Piece, chunks_store  # noqa: PLC0415
+    from loraforge.telemetry.pieces import Piece  # noqa: PLC0415
+    from loraforge.telemetry.services import chunks_store  # noqa: PLC0415
     from tests.benchmarks.rows import running_job  # noqa: PLC0415
 
     attempt = running_job().attempts.get()

@@ -113,6 +113,7 @@ COMMANDS: dict[str, Any] = {
 
 BODIES: dict[str, tuple[reports.Stream, reports.Body]] = {
     "chunk": ("log", reports.Chunk(data=b"loss\r\x00\xff\n")),
+    "gap": ("log", reports.Gap(lines=1234)),
     "phase": (
         "phase",
         reports.PhaseChange(

@@ -7,7 +7,7 @@ from factory.django import DjangoModelFactory
 
 from loraforge.instances.models import Attempt
 from loraforge.instances.states import State
-from loraforge.telemetry.services import Piece
+from loraforge.telemetry.pieces import Piece
 from tests.factories.training import JobInstanceFactory, OnlineNodeFactory
 
 

@@ -38,6 +38,9 @@ class LogPageSerializer(serializers.Serializer[Plain]):
             **super().get_fields(),
             "from": serializers.IntegerField(),
             "to": serializers.IntegerField(),
+            "left_out": serializers.IntegerField(
+                help_text="So many lines lie here, over the rate caps; only the file has them."
+            ),
             "partial": serializers.CharField(
                 help_text="The unfinished line, such as a progress bar."
             ),

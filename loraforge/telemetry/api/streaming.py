@@ -16,7 +16,7 @@ from loraforge.core.errors import LoraForgeError
 from loraforge.core.threads import in_thread
 from loraforge.instances.models import Attempt, Instance
 from loraforge.instances.selectors import instance_get
-from loraforge.telemetry import selectors
+from loraforge.telemetry import gaps, selectors
 from loraforge.telemetry.feed import JobFeed
 from loraforge.telemetry.policy import Cursor
 
@@ -60,12 +60,36 @@ def log_response(*, attempt: Attempt, wanted: str) -> HttpResponseBase:
     )
     response["Content-Length"] = str(stop - start)
     response["Accept-Ranges"] = "bytes"
-    response["Content-Disposition"] = (
-        f'attachment; filename="job-{attempt.instance_id}-a{attempt.number}-console.log"'
-    )
+    response["Content-Disposition"] = log_disposition(attempt)
     if is_part:
         response["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
     return response
+
+
+def log_disposition(attempt: Attempt) -> str:
+    """The name under which a browser saves an attempt's console.log."""
+    return f'attachment; filename="job-{attempt.instance_id}-a{attempt.number}-console.log"'
+
+
+def log_rest_response(*, attempt: Attempt) -> HttpResponseBase:
+    """What is left of a console.log whose file was removed: what is stored, with a line for each gap."""
+    response = StreamingHttpResponse(_rest(attempt), content_type="text/plain; charset=utf-8")
+    response["Content-Disposition"] = log_disposition(attempt)
+    return response
+
+
+async def _rest(attempt: Attempt) -> AsyncGenerator[bytes, None]:
+    position = 0
+    for gap in await in_thread(gaps.gap_list)(attempt=attempt):
+        async for piece in selectors.log_bytes_async(
+            attempt=attempt, start=position, stop=gap.start
+        ):
+            yield piece
+        yield f"[{gap.lines} lines are left out here: rate cap]\n".encode()
+        position = gap.end
+    stop = await in_thread(selectors.log_end)(attempt=attempt)
+    async for piece in selectors.log_bytes_async(attempt=attempt, start=position, stop=stop):
+        yield piece
 
 
 def _range(wanted: str, size: int) -> tuple[int, int] | None:

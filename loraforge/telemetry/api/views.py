@@ -66,7 +66,8 @@ class JobLog(_Job):
             page = selectors.log_lines(instance=instance, after=after, limit=asked["limit"])
         body = page.frame()
         body.pop("type")
-        return Response({**body, "next": str(page.next), "more": page.more})
+        answer = {**body, "left_out": page.left_out, "next": str(page.next), "more": page.more}
+        return Response(answer)
 
 
 class BytesRenderer(BaseRenderer):
@@ -86,23 +87,6 @@ class EventStreamRenderer(BytesRenderer):
 
     media_type = "text/event-stream"
     format = "sse"
-
-
-class JobLogDownload(_Job):
-    needs: ClassVar[Needs] = {"get": None}
-    renderer_classes = [JSONRenderer, BytesRenderer]
-
-    @extend_schema(
-        parameters=[serializers.DownloadQuery], responses={(200, "text/plain"): OpenApiTypes.BINARY}
-    )
-    def get(self, request: Request, pk: int) -> HttpResponseBase:
-        """console.log of an attempt, byte for byte; Range is understood."""
-        instance, asked = self.instance(request, pk), self.asked(serializers.DownloadQuery, request)
-        attempt = selectors.attempt_get(instance=instance, number=asked.get("attempt"))
-        kept = streaming.log_kept_response(request, attempt=attempt)
-        if kept is not None:
-            return kept
-        return streaming.log_response(attempt=attempt, wanted=request.headers.get("Range", ""))
 
 
 class JobLogStream(_Job):

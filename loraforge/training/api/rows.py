@@ -10,6 +10,7 @@ from loraforge.artifacts.lifetimes import retention_get
 from loraforge.instances.models import STATE_LABELS, Instance
 from loraforge.instances.states import State
 from loraforge.scheduling.reasons import reason_text
+from loraforge.telemetry.gaps import log_left_out
 from loraforge.training.faults import fault_of
 from loraforge.training.models import Job
 
@@ -104,6 +105,7 @@ def job_detail(job: Job, *, user: User) -> dict[str, Any]:
         "gpu_uuids": instance.wanted_devices,
         "notes": instance.notes,
         "keep": instance.keep,
+        "log_left_out_lines": log_left_out(instance=instance),
         "output_bytes": files.output_bytes,
         "files_removal_at": _iso(files.removal_at),
         "files_removed_at": _iso(files.removed_at),

@@ -215,6 +215,9 @@ class JobOutput(JobRow):
     gpu_uuids = serializers.ListField(child=serializers.CharField())
     notes = serializers.CharField(allow_blank=True)
     keep = serializers.BooleanField(help_text="Its files are never removed by retention.")
+    log_left_out_lines = serializers.IntegerField(
+        help_text="Lines of its log over the rate caps: only its file has them."
+    )
     output_bytes = serializers.IntegerField(help_text="Size of its output files now.")
     files_removal_at = serializers.DateTimeField(
         allow_null=True, help_text="When its files are removed by themselves; null: not."

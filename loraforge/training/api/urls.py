@@ -2,6 +2,7 @@ from typing import Any
 
 from django.urls import path
 
+from loraforge.training.api.log_download import JobLogDownload
 from loraforge.training.api.swift_views import SwiftCatalogue, SwiftPreview
 from loraforge.training.api.views import Jobs
 
@@ -25,6 +26,7 @@ urlpatterns = [
         name="job-checkpoints",
     ),
     path("jobs/<int:id>/events/", Jobs.as_view({"get": "events"}), name="job-events"),
+    path("jobs/<int:pk>/log/download/", JobLogDownload.as_view(), name="job-log-download"),
     path(
         "jobs/<int:id>/shares/",
         Jobs.as_view({"get": "shares", "post": "shares"}),

@@ -1,5 +1,6 @@
 // Keeps the log of one job complete: the tail by GET, then frames, and GET again where a frame left a gap.
 import { api } from "../core/api.js";
+import { integer } from "../core/format.js";
 import { text } from "../core/texts.js";
 import { Cursor } from "./cursor.js";
 import { LogView } from "./logview.js";
@@ -7,6 +8,8 @@ import { LogView } from "./logview.js";
 const TAIL_LINES = 2000;
 const PAGE_LINES = 5000;
 
+// What stands where the rate caps left lines out; positions stay whole, so it is one line of the view.
+const leftOut = (part) => (part.left_out ? [`── ${text("log_left_out", { count: integer(part.left_out) })} ──`] : []);
 const lineText = (line) => (typeof line === "string" ? line : line.text);
 
 export class JobLog {
@@ -39,7 +42,7 @@ export class JobLog {
 
   /** A page of the API: its lines belong behind the cursor. */
   take(page) {
-    const lines = page.lines.map(lineText);
+    const lines = [...leftOut(page), ...page.lines.map(lineText)];
     if (lines.length) this.mark(page.attempt);
     this.view.append(lines);
     const next = new Cursor(page.next);
@@ -60,8 +63,9 @@ export class JobLog {
       this.catchUp();
       return;
     }
-    if (frame.lines.length) this.mark(frame.attempt);
-    this.view.append(frame.lines.map(lineText));
+    const lines = [...leftOut(frame), ...frame.lines.map(lineText)];
+    if (lines.length) this.mark(frame.attempt);
+    this.view.append(lines);
     this.cursor.move(frame.attempt, frame.to);
     if ("partial" in frame) this.view.partialSet(frame.partial);
   }
@@ -81,7 +85,7 @@ export class JobLog {
       const after = this.cursor.toString();
       const page = await api(`jobs/${this.id}/log/?limit=${PAGE_LINES}${after ? `&after=${after}` : ""}`);
       this.take(page);
-      if (!page.more && !page.lines.length) return;
+      if (!page.more && !page.lines.length && !page.left_out) return;
     }
   }
 
@@ -104,8 +108,8 @@ export class JobLog {
     let before = end.toString();
     while (before) {
       const page = await api(`jobs/${this.id}/log/?tail=${PAGE_LINES}&before=${before}`);
-      lines.unshift(...page.lines.map(lineText));
-      before = page.from > 0 && page.lines.length ? `${page.attempt}:${page.from}` : "";
+      lines.unshift(...leftOut(page), ...page.lines.map(lineText));
+      before = page.from > 0 && (page.lines.length || page.left_out) ? `${page.attempt}:${page.from}` : "";
     }
     return lines;
   }

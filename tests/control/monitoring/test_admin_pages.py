@@ -33,7 +33,14 @@ from loraforge.instances.models import Attempt, DeviceLease, Instance
 from loraforge.instances.states import State
 from loraforge.nodes.models import Node
 from loraforge.notifications.models import Notification
-from loraforge.telemetry.models import LogChunk, MetricRow, Sample, StreamPosition, TrainerEvent
+from loraforge.telemetry.models import (
+    LogChunk,
+    LogGap,
+    MetricRow,
+    Sample,
+    StreamPosition,
+    TrainerEvent,
+)
 from loraforge.training.models import IdempotencyKey, Job
 from tests.factories.accounts import ApiTokenFactory, UserFactory
 from tests.factories.training import JobDatasetFactory, JobFactory, OnlineNodeFactory
@@ -107,6 +114,7 @@ def fill_arrived(attempt: Attempt) -> None:
     """What ingest stores of one attempt."""
     StreamPosition.objects.create(attempt=attempt, stream="log", end=9)
     LogChunk.objects.create(attempt=attempt, start=0, end=9, newlines=1, data=HOSTILE.encode())
+    LogGap.objects.create(attempt=attempt, start=9, end=19, lines=2)
     span = {"attempt": attempt, "start": 0, "end": 9}
     MetricRow.objects.create(**span, step=1, values={"loss": HOSTILE})
     TrainerEvent.objects.create(**span, name="saved", values={"path": HOSTILE})

@@ -21,7 +21,7 @@ from tests.factories.telemetry import AttemptFactory, pieces_of
 if TYPE_CHECKING:
     import redis
 
-    from loraforge.telemetry.services import Piece
+    from loraforge.telemetry.pieces import Piece
     from nodeagent.contract.reports import Stream
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.redis]

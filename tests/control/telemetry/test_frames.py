@@ -15,6 +15,7 @@ from loraforge.instances.models import Attempt
 from loraforge.notifications.models import Notification
 from loraforge.notifications.selectors import notice_frame
 from loraforge.telemetry import services
+from loraforge.telemetry.pieces import Piece
 from nodeagent.contract.reports import GpuSample, HostSample, JobSample
 from nodeagent.contract.reports import Sample as NodeSample
 from tests.factories.telemetry import AttemptFactory
@@ -55,6 +56,13 @@ def test_log(attempt: Attempt) -> None:
     stored = services.chunk_store(attempt=attempt, stream="log", start=0, end=len(data), data=data)
     ((_topic, frame),) = stored.frames
     check("log", frame)
+
+
+def test_log_with_lines_left_out(attempt: Attempt) -> None:
+    gap = Piece(0, 700, b"", left_out=50)
+    stored = services.chunks_store(attempt=attempt, stream="log", pieces=[gap])
+    ((_topic, frame),) = stored.frames
+    check("log_left_out", frame)
 
 
 def test_metric_and_the_status_that_follows(

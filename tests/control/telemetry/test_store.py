@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from loraforge.instances.models import Attempt
 from loraforge.telemetry import readings, selectors, services
+from loraforge.telemetry.compacting import log_compact
 from loraforge.telemetry.models import LogChunk, MetricRow, Sample, TrainerEvent
 from loraforge.telemetry.policy import START, Cursor
 from nodeagent.contract.normalise import normalise
@@ -70,7 +71,7 @@ def test_the_log_is_byte_identical_and_followed_to_the_end_it_is_normalised(
     assert all(one <= other for one, other in pairwise(ends))
     assert b"".join(selectors.log_bytes(attempt=attempt)) == data
     assert followed(attempt) == live == normalise(data)
-    services.log_compact(attempt=attempt)
+    log_compact(attempt=attempt)
     assert followed(attempt) == live
     tail = selectors.log_tail(instance=attempt.instance, lines=3)
     assert tail.lines == live[-3:]
@@ -221,10 +222,10 @@ def test_compaction_merges_and_is_idempotent(attempt: Attempt) -> None:
     data = bytes(range(256)) * 10_000
     for piece in pieces_of(data, range(0, len(data), 50_000)):
         services.chunk_store(attempt=attempt, stream="log", **piece._asdict())
-    assert services.log_compact(attempt=attempt) > 0
+    assert log_compact(attempt=attempt) > 0
     assert b"".join(selectors.log_bytes(attempt=attempt)) == data
     assert LogChunk.objects.count() <= 4
-    assert services.log_compact(attempt=attempt) == 0
+    assert log_compact(attempt=attempt) == 0
     assert (
         b"".join(selectors.log_bytes(attempt=attempt, start=1000, stop=2_000_000))
         == data[1000:2_000_000]
