@@ -222,6 +222,12 @@ def _reporter(
     )
 
 
+def _runtime(node: Node, answer: JoinAnswer) -> Runtime:
+    return runtime_make(
+        node.settings, engine=node.engine, cluster=answer.cluster, devices=len(node.devices)
+    )
+
+
 class Agent:
     """All services of the agent, started in order and stopped in reverse."""
 
@@ -233,9 +239,7 @@ class Agent:
         rewinds: Rewinds = queue.SimpleQueue()
         contact = Contact(boot_id=boot)
         self.reporter = _reporter(node, answer, journal, rewinds, contact)
-        runtime = runtime_make(
-            settings, engine=node.engine, cluster=answer.cluster, devices=len(node.devices)
-        )
+        runtime = _runtime(node, answer)
         self._stores = stores_make(settings, workspace, runtime)
         caps = LogCaps(per_job=settings.log_lines_per_job, per_node=settings.log_lines_per_node)
         pool = ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="job")
