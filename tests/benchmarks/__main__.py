@@ -12,7 +12,17 @@ from typing import Any
 
 import msgspec
 
-from tests.benchmarks import fanout, files, ingest, joblist, live, memory, screen
+from tests.benchmarks import (
+    fanout,
+    files,
+    heartbeats,
+    ingest,
+    joblist,
+    live,
+    memory,
+    outages,
+    screen,
+)
 from tests.benchmarks.running import Running, running
 from tests.benchmarks.stage import ROOT, Stage, stage
 from tools.postgres import Postgres
@@ -25,14 +35,21 @@ WHOLE: dict[str, Callable[[Running], dict[str, Any]]] = {
     "start": live.start,
     "screen": screen.run,
     "list": joblist.run,
+    "detection": outages.detection,
+    "recovery": outages.recovery,
+    "node_log": outages.node_log,
 }
 # On a database, a Redis and a web process alone.
 PARTS: dict[str, Callable[[Stage], dict[str, Any]]] = {
     "ingest": ingest.run,
     "fanout": fanout.run,
     "files": files.run,
+    "heartbeats": heartbeats.run,
 }
-GROUPS = {"live": ["line", "state", "start"]}
+GROUPS = {
+    "live": ["line", "state", "start"],
+    "faults": ["detection", "recovery", "node_log", "heartbeats"],
+}
 
 
 def main() -> None:

@@ -52,12 +52,21 @@ class Running(LiveStack):
         path.write_text((json.dumps(ROW) + "\n") * 100, encoding="utf-8")
         return int(dataset_upload(self.client, path)["id"])
 
+    @cached_property
+    def model(self) -> str:
+        """A folder that looks like one; a model of a hub would be fetched first."""
+        folder = self.data / "model"
+        folder.mkdir()
+        config = {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"]}
+        (folder / "config.json").write_text(json.dumps(config))
+        return str(folder)
+
     def job(self, *, lines: int, start: bool) -> int:
         """A job that writes so many lines; its model is never loaded by anybody."""
         body = {
             "name": "bench",
             "command": "sft",
-            "model": "Qwen/Qwen2.5-0.5B-Instruct",
+            "model": self.model,
             "datasets": [self.dataset],
             "gpus": 1,
             "start": start,
@@ -97,6 +106,9 @@ def running(*, runtime: str = "process") -> Iterator[Running]:
             "LORAFORGE_RUNTIME": runtime,
             "LORAFORGE_SWIFT_PYTHON": f"{name}/trainer",
             "LORAFORGE_MODEL_ROOTS": name,
+            # what the machinery can do, not where it is told to stop
+            "LORAFORGE_LOG_LINES_PER_JOB": "0",
+            "LORAFORGE_LOG_LINES_PER_NODE": "0",
             "DJANGO_SETTINGS_MODULE": "loraforge.settings.base",
         }
         stack = Running(data=Path(name), port=port, environment=environment)

@@ -45,6 +45,10 @@ class Stage:
         wait_for_port(port, process)
         return port, process
 
+    def start_ingest(self) -> "subprocess.Popen[bytes]":
+        """Ingest alone."""
+        return self.start(sys.executable, "manage.py", "core_services", "--only", "ingest")
+
 
 def free_port() -> int:
     """A port that was free a moment ago."""
