@@ -1,5 +1,6 @@
 """Messages that leave only when the change that caused them is committed (design.md law 1)."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.db import connection
@@ -27,5 +28,13 @@ def task_enqueue(name: str, *, queue: str = CONTROL_QUEUE, **kwargs: Any) -> Non
 
 def frame_enqueue(topic: str, frame: dict[str, Any]) -> None:
     """Have a live frame published once this transaction is committed."""
-    OutboxMessage.objects.create(kind=OutboxMessage.Kind.FRAME, target=topic, payload=frame)
+    frames_enqueue([(topic, frame)])
+
+
+def frames_enqueue(frames: Iterable[tuple[str, dict[str, Any]]]) -> None:
+    """Likewise for many, (topic, frame) each, in their order."""
+    OutboxMessage.objects.bulk_create(
+        OutboxMessage(kind=OutboxMessage.Kind.FRAME, target=topic, payload=frame)
+        for topic, frame in frames
+    )
     _notify()

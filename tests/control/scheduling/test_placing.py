@@ -1,5 +1,6 @@
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from loraforge.accounts.models import User
@@ -41,6 +42,21 @@ def test_an_unchanged_reason_is_not_written_again(alice: User) -> None:
     OutboxMessage.objects.all().delete()
     instances_place()
     assert not OutboxMessage.objects.exists()
+
+
+def test_the_reasons_of_many_take_no_more_queries_than_those_of_few(alice: User) -> None:
+    def queries(fresh: int) -> int:
+        for _number in range(fresh):
+            queued(alice)
+        OutboxMessage.objects.all().delete()
+        with CaptureQueriesContext(connection) as found:
+            instances_place()
+        frames = OutboxMessage.objects.filter(kind=OutboxMessage.Kind.FRAME)
+        assert frames.count() == fresh
+        return len(found)
+
+    queries(1)  # makes the lock row
+    assert queries(3) == queries(60)
 
 
 def test_a_lease_is_exclusive_and_the_loser_stays_queued(alice: User, bob: User) -> None:
