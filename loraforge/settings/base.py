@@ -249,7 +249,9 @@ CHANNEL_LAYERS = {
 # --- the platform ---------------------------------------------------------------------------------------
 RUNTIME = env.str("LORAFORGE_RUNTIME", default="auto")
 SWIFT_IMAGE = env.str("LORAFORGE_SWIFT_IMAGE", default="loraforge/swift:4.6.0")
-MODEL_ROOTS = env.list("LORAFORGE_MODEL_ROOTS", default=[str(DATA / "models"), str(DATA / "demo")])
+# Like PATH, as node agents read it; commas are understood as well.
+_roots = env.str("LORAFORGE_MODEL_ROOTS", default="").replace(",", ":").split(":")
+MODEL_ROOTS = [root for root in _roots if root] or [str(DATA / "models"), str(DATA / "demo")]
 MAX_RUNNING = env.int("LORAFORGE_MAX_RUNNING", default=8)
 MAX_RUNNING_PER_USER = env.int("LORAFORGE_MAX_RUNNING_PER_USER", default=1)
 # Days after its end for which a job's files are kept; 0 = for ever.
