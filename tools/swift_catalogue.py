@@ -21,9 +21,11 @@ import sys
 import types
 import typing
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
+TODAY = datetime.now().astimezone().date()  # as SWIFT takes it, by the machine's own zone
 FOLDER = Path(__file__).resolve().parent.parent / "loraforge" / "swift" / "catalogues"
 VERSIONS_OF = (
     "accelerate",
@@ -55,9 +57,6 @@ Row = dict[str, Any]
 
 def _load(module: str, attribute: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
-
-
-# ---- types --------------------------------------------------------------------------------------
 
 
 def _is_union(hint: Any) -> bool:
@@ -129,9 +128,6 @@ def plain_value(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): plain_value(item) for key, item in value.items()}
     raise TypeError(f"A default that JSON cannot hold: {value!r}")
-
-
-# ---- arguments ----------------------------------------------------------------------------------
 
 
 def type_hints(cls: type) -> dict[str, Any]:
@@ -230,9 +226,6 @@ def _stored_id(arguments: dict[str, Row], row: Row) -> str:
         number += 1
 
 
-# ---- registries ---------------------------------------------------------------------------------
-
-
 def registries() -> dict[str, list[str]]:
     """Legal values of plain string arguments, by argument name where one takes them."""
 
@@ -306,19 +299,23 @@ def model_rows() -> list[Row]:
     return rows
 
 
+def _undated(text: Any) -> Any:
+    """Mistral's system prompts name the day on which SWIFT was imported; the catalogue is of no day."""
+    for day, name in ((TODAY, "{today}"), (TODAY - timedelta(days=1), "{yesterday}")):
+        text = text.replace(day.isoformat(), name) if isinstance(text, str) else text
+    return text
+
+
 def template_rows() -> dict[str, Row]:
     """Chat templates: the system prompt used when none is given, and whether it thinks aloud."""
     return {
         str(name): {
-            "default_system": meta.default_system,
+            "default_system": _undated(meta.default_system),
             "is_thinking": bool(meta.is_thinking),
             "agent_template": meta.agent_template,
         }
         for name, meta in sorted(_load("swift.template", "TEMPLATE_MAPPING").items())
     }
-
-
-# ---- files --------------------------------------------------------------------------------------
 
 
 def _json(value: Any) -> str:

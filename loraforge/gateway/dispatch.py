@@ -256,7 +256,7 @@ def spec_hash(start: Start) -> str:
     for one in plain["secrets"]:
         del one["url"]
     # what came later counts only where it is used: a start of before keeps its hash
-    for key in ("fetches", "secrets", "network"):
+    for key in ("fetches", "secrets", "network", "fence_after_s", "fence_grace_s"):
         if not plain[key]:
             del plain[key]
     return hashlib.sha256(msgspec.json.encode(plain, order="deterministic")).hexdigest()

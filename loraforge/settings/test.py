@@ -5,8 +5,13 @@ from pathlib import Path
 
 from loraforge.settings.env import env
 
-# Before base reads it: tests never touch a developer's data folder.
-env.ENVIRON.setdefault("LORAFORGE_DATA", tempfile.mkdtemp(prefix="loraforge-test-"))
+# Before base reads it: tests never touch a developer's data folder. Each process of a parallel run has its
+# own, since ids and so the names in the storage are the same in all of them; its children share it.
+_GIVEN = env.ENVIRON.get("LORAFORGE_DATA") or tempfile.mkdtemp(prefix="loraforge-test-")
+_WORKER = env.ENVIRON.get("PYTEST_XDIST_WORKER", "")
+_DATA = Path(_GIVEN) if Path(_GIVEN).name == _WORKER else Path(_GIVEN, _WORKER)
+_DATA.mkdir(parents=True, exist_ok=True)
+env.ENVIRON["LORAFORGE_DATA"] = str(_DATA)
 
 from loraforge.settings.base import *  # noqa: E402
 from loraforge.settings.base import DATA, DATABASES, REST_FRAMEWORK, STORAGES  # noqa: E402

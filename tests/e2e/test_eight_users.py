@@ -76,8 +76,10 @@ def test_eight_at_once_and_a_ninth_waits(
     query = "select count(*) from instances_instance where state in ('preparing', 'running')"
     wait_for("eight at once", lambda: room.sql(query)[0][0] == len(PEOPLE), timeout_s=120)
     ninth = train(people["ninth"], demo_folder, tmp_path, "ninth", steps=2)
-    waiting = job_wait(people["ninth"], ninth["id"], {"queued"})
-    assert waiting["wait_reason"] == "scheduling:global_cap"
+    address = f"jobs/{ninth['id']}/"
+    why = wait_for("its reason", lambda: people["ninth"].get(address)["wait_reason"])
+    assert why == "scheduling:global_cap"
+    assert people["ninth"].get(address)["state"] == "queued"
     for name, job in jobs.items():
         assert job_wait(people[name], job["id"], timeout_s=400)["state"] == "succeeded"
     assert_apart(room, people, jobs)

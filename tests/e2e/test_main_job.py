@@ -8,7 +8,7 @@ import pytest
 
 from loraforge.embedded.client import ApiClient, ApiError
 from nodeagent.contract.normalise import normalise
-from tests.e2e.driver import LiveStack, job_wait, log_all, metric_file, sft_body
+from tests.e2e.driver import LiveStack, job_wait, log_all, metric_file, sft_body, wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(400)]
 
@@ -106,8 +106,10 @@ def test_second_training_of_a_user_waits_with_the_reason(
     first = alice.post("jobs/", sft_body(demo_folder, dataset["id"], arguments={"max_steps": 400}))
     job_wait(alice, first["id"], {"running"})
     second = alice.post("jobs/", sft_body(demo_folder, dataset["id"]))
-    waiting = job_wait(alice, second["id"], {"queued"})
-    assert waiting["wait_reason"] == "scheduling:user_cap"
+    job_wait(alice, second["id"], {"queued"})
+    address = f"jobs/{second['id']}/"
+    why = wait_for("its reason", lambda: alice.get(address)["wait_reason"])
+    assert why == "scheduling:user_cap"
     alice.post(f"jobs/{first['id']}/cancel/")
     assert job_wait(alice, first["id"])["state"] == "stopped"
     assert job_wait(alice, second["id"])["state"] == "succeeded"

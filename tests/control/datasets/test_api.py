@@ -15,7 +15,7 @@ from loraforge.accounts.models import User
 from loraforge.core import events
 from loraforge.core.errors import Conflict, Gone
 from loraforge.datasets.models import Dataset
-from loraforge.datasets.selectors import INPUT_SALT
+from loraforge.datasets.selectors import INPUT_MAX_AGE_S, INPUT_SALT
 from loraforge.datasets.services import datasets_sweep, input_url
 from loraforge.datasets.streaming import Unsatisfiable, range_parse
 from loraforge.instances.models import Instance
@@ -273,7 +273,10 @@ def test_inputs_are_for_that_node_alone(
 def test_inputs_end(dataset: Dataset, node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     url = input_url(dataset=dataset, node=node)
     with monkeypatch.context() as later:
-        later.setattr("django.core.signing.time.time", lambda: timezone.now().timestamp() + 3700)
+        later.setattr(
+            "django.core.signing.time.time",
+            lambda: timezone.now().timestamp() + INPUT_MAX_AGE_S + 60,
+        )
         assert APIClient().get(url, headers=as_node("n1")).status_code == 403
     Dataset.objects.update(deleted_at=timezone.now())
     assert APIClient().get(url, headers=as_node("n1")).status_code == 410

@@ -23,6 +23,15 @@ def may_break() -> None:
         pytest.skip("breaking networks and servers needs root")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever order was drawn: what ends the trainings of its file comes behind the file's other cases."""
+    for item in [one for one in items if one.get_closest_marker("last")]:
+        items.remove(item)
+        place = max(index for index, one in enumerate(items) if one.path == item.path)
+        items.insert(place + 1, item)
+
+
 @pytest.fixture(scope="session")
 def seed(request: pytest.FixtureRequest) -> int:
     """LORAFORGE_FAULTS_SEED makes a run again; the run says which it had."""

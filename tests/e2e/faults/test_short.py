@@ -143,6 +143,7 @@ def test_a_clock_that_jumps_changes_nothing(
         node.clock_set(0)
 
 
+@pytest.mark.last
 def test_stopped_saves_and_a_deaf_trainer_is_killed(
     cluster: Cluster, trainings: dict[str, int], pids: dict[str, list[int]], invariants: Invariants
 ) -> None:
