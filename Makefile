@@ -148,14 +148,14 @@ check-messages:
 
 # With CI=true a skipped test is a failed test. Workers: WORKERS=0 runs in this process.
 WORKERS ?= auto
-PYTEST := $(PY) -m pytest $(if $(filter true,$(CI)),-p tools.no_skips)
+PYTEST := $(PY) -m pytest -p tools.spread $(if $(filter true,$(CI)),-p tools.no_skips)
 
 # Tests of GPUs are for machines with NVIDIA's driver; elsewhere they are left out by their mark, and listed.
 GPU := $(wildcard /proc/driver/nvidia/version)
 
 .PHONY: test gpu-tests long faults bench screenshots
 test: setup $(if $(GPU),,gpu-tests) ## every test that this machine can run; with CI=true none may be skipped
-	@$(PYTEST) -n $(WORKERS) --dist loadgroup -m "not long and not faults$(if $(GPU),, and not gpu)" $(ARGS)
+	@$(PYTEST) -n $(WORKERS) --dist loadscope -m "not long and not faults$(if $(GPU),, and not gpu)" $(ARGS)
 
 gpu-tests: setup-tools ## the tests that need an NVIDIA GPU, by name
 	@echo "==> tests that need an NVIDIA GPU$(if $(GPU),, (there is none here: left out))"

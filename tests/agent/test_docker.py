@@ -36,7 +36,7 @@ from tests.agent.engine import (
 from tests.agent.plane import ROOT, AgentProcess, Plane, start_command, wait_for
 from tests.agent.test_runtimes import CONTROL, WAITS, Bench
 
-pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("docker")]
+pytestmark = [pytest.mark.docker]
 
 NORMAL = ["accepted", "preparing", "starting", "running", "finishing", "ended"]
 

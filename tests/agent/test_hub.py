@@ -229,7 +229,6 @@ def test_what_leads_out_is_refused(node: Node, bad: dict[str, str]) -> None:
 
 
 @pytest.mark.docker
-@pytest.mark.xdist_group("docker")
 def test_in_a_container_of_its_own(tmp_path: Path, hub: Hub) -> None:
     engine = engine_client()
     # an engine that was restarted does not tell its gateway, so by the interface itself

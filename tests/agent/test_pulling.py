@@ -167,7 +167,6 @@ def _image_push(engine: docker.APIClient, image: str, folder: Path) -> None:
 
 
 @pytest.mark.docker
-@pytest.mark.xdist_group("docker")
 @pytest.mark.timeout(180)
 def test_a_pull_from_a_registry_that_is_cut_once(tmp_path: Path, registry: Cut) -> None:
     engine = engine_client()

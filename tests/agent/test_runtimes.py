@@ -117,7 +117,7 @@ class Bench:
 @pytest.fixture(
     params=[
         "process",
-        pytest.param("docker", marks=[pytest.mark.docker, pytest.mark.xdist_group("docker")]),
+        pytest.param("docker", marks=[pytest.mark.docker]),
     ]
 )
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:

@@ -19,7 +19,7 @@ LATER = sorted(
     if path.name not in ALWAYS and any(path.glob("test_*.py"))
 )
 
-pytestmark = [pytest.mark.postgres, pytest.mark.redis, pytest.mark.xdist_group("postgres")]
+pytestmark = [pytest.mark.postgres, pytest.mark.redis]
 
 
 def run_on(server: Postgres, *folders: str, timeout_s: float) -> None:

@@ -8,7 +8,7 @@ import pytest
 from loraforge.embedded.client import ApiClient
 from tests.e2e.driver import LiveStack, job_wait, metric_file, sft_body
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
 STEPS = 8
 # Loss of the untrained tiny model. Without gradient synchronisation it is shown doubled (near 12).

@@ -20,7 +20,7 @@ from tests.e2e.driver import (
     wait_for,
 )
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 PEOPLE = [f"user{number}" for number in range(8)]
 STEPS = 20

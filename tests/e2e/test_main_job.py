@@ -10,7 +10,7 @@ from loraforge.embedded.client import ApiClient, ApiError
 from nodeagent.contract.normalise import normalise
 from tests.e2e.driver import LiveStack, job_wait, log_all, metric_file, sft_body, wait_for
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
 
 @pytest.fixture(scope="module")

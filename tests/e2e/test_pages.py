@@ -11,7 +11,7 @@ from loraforge.embedded.client import ApiClient
 from tests.e2e.driver import PASSWORD, LiveStack, wait_for
 from tools.screenshots import CHROMIUM, FLAGS, sign_in
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("e2e"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 SOON_MS = 15_000
 TRAINED_MS = 120_000

@@ -35,7 +35,6 @@ pytestmark = [
     pytest.mark.postgres,
     pytest.mark.redis,
     pytest.mark.slow,
-    pytest.mark.xdist_group("e2e-production"),
     pytest.mark.timeout(400),
 ]
 
@@ -169,7 +168,7 @@ def test_upload_train_download(
         alice, alice.post("jobs/", sft_body(demo_folder, dataset["id"]))["id"], timeout_s=200
     )
     assert job["state"] == "succeeded", job
-    folder = stack.job_folder(job["id"])
+    folder = stack.job_folder(job["id"], job["attempt"])
     console = (folder / "console.log").read_bytes()
     assert alice.request("GET", f"jobs/{job['id']}/log/download/").content == console
     assert log_all(alice, job["id"]) == normalise(console)

@@ -19,7 +19,6 @@ pytestmark = [
     pytest.mark.postgres,
     pytest.mark.redis,
     pytest.mark.slow,
-    pytest.mark.xdist_group("e2e-faults"),
     pytest.mark.timeout(600),
 ]
 

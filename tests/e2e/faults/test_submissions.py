@@ -18,7 +18,6 @@ pytestmark = [
     pytest.mark.postgres,
     pytest.mark.redis,
     pytest.mark.slow,
-    pytest.mark.xdist_group("e2e-faults"),
 ]
 
 
