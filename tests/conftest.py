@@ -10,10 +10,15 @@ from pathlib import Path
 
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
 
 from tools.postgres import Postgres
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# No test depends on how busy the machine is: real trainings run beside these.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 @pytest.fixture(scope="session")
