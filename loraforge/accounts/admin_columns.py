@@ -6,13 +6,12 @@ without naming it in the model, sortable, and never a value that could be taken 
 
 import json
 import string
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.db.models import Model
-from django.template.defaultfilters import filesizeformat
 from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -22,6 +21,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.utils import display_for_label
 
+from loraforge.core.sizes import file_size
+from loraforge.core.words import reason_said
+
 if TYPE_CHECKING:
     from django.utils.functional import _StrPromise
 
@@ -30,7 +32,7 @@ Column = Callable[..., Any]
 
 EMPTY = "-"
 SHOWN_BYTES = 2048
-SHORT = 48
+SHORT = 36
 ONE_LINE = 24  # letters of a name that a table does not break
 PRINTABLE = frozenset(f"{string.ascii_letters}{string.digits}{string.punctuation} ")
 
@@ -49,8 +51,16 @@ def _value(row: Any, path: str) -> Any:
     return words() if words else getattr(holder, name, None)
 
 
+def _none_if_blank(value: Any) -> Any:
+    return None if value == "" else value
+
+
+def _order(path: str) -> str:
+    return path.replace(".", "__")
+
+
 def _column(path: str, label: Text, show: Callable[[Any], Any], *, boolean: bool = False) -> Column:
-    order = path.replace(".", "__")
+    order = _order(path)
 
     def column(_page: Any, row: Model) -> Any:
         return show(row)
@@ -62,7 +72,27 @@ def _column(path: str, label: Text, show: Callable[[Any], Any], *, boolean: bool
 
 def plain(path: str, label: Text, *, boolean: bool = False) -> Column:
     """The value as Django shows it; choices by their names."""
-    return _column(path, label, lambda row: _value(row, path), boolean=boolean)
+    return _column(path, label, lambda row: _none_if_blank(_value(row, path)), boolean=boolean)
+
+
+def reason(paths: Sequence[tuple[str, str]], label: Text) -> Column:
+    """Why something waits or failed, in words, with its id under the pointer.
+
+    paths: the reason's and its detail's, in pairs; the first reason that is there is said.
+    """
+
+    def show(row: Any) -> Any:
+        for path, details in paths:
+            found = _value(row, path)
+            if found:
+                detail = _value(row, details)
+                said = reason_said(found, detail if isinstance(detail, Mapping) else {})
+                return format_html('<span title="{}">{}</span>', found, said)
+        return None
+
+    return admin.display(description=label, ordering=_order(paths[0][0]), empty_value=EMPTY)(
+        lambda _page, row: show(row)
+    )
 
 
 def when(path: str, label: Text) -> Column:
@@ -93,9 +123,11 @@ def short(path: str, label: Text) -> Column:
 
     def show(row: Any) -> Any:
         text = str(_value(row, path))
-        if len(text) <= SHORT:
-            return text
-        return format_html('<span title="{}">{}</span>', text, Truncator(text).chars(SHORT))
+        return format_html(
+            '<span class="whitespace-nowrap" title="{}">{}</span>',
+            text,
+            Truncator(text).chars(SHORT),
+        )
 
     return _column(path, label, show)
 
@@ -128,7 +160,7 @@ def chip(path: str, label: Text, looks: Mapping[Any, str]) -> Column:
 
 def size(path: str, label: Text) -> Column:
     """Bytes in the unit that people read."""
-    return _column(path, label, lambda row: filesizeformat(_value(row, path)))
+    return _column(path, label, lambda row: file_size(_value(row, path)))
 
 
 def linked(path: str, label: Text) -> Column:

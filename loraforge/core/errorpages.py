@@ -51,7 +51,7 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
     """handler403."""
-    text = _("You may not do this.")
+    text = _("Your role does not allow this. Ask an operator.")
     return error_answer(request, status=403, error_id="auth:denied", message=text)
 
 

@@ -54,7 +54,7 @@ def _job() -> dict[str, str]:
         **_job_resume(),
         "connection_live": _("Live"),
         "connection_lost": _("Connection lost, trying again …"),
-        "connection_ended": _("Complete"),
+        "connection_ended": _("Ended"),
         "training_loss": _("Training loss"),
         "training_loss_smoothed": _("Training loss (smoothed)"),
         "validation_loss": _("Validation loss"),

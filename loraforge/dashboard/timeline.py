@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from django.template.defaultfilters import filesizeformat
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from loraforge.core.sizes import file_size
 from loraforge.instances.models import Attempt
 from loraforge.instances.preparing import Stage, stages_of
 
@@ -64,8 +64,8 @@ def now_text(attempt: Attempt | None) -> str:
 def _progress(stage: Stage) -> str:
     if not stage.total_bytes:
         return ""
-    sizes = {"total": filesizeformat(stage.total_bytes)}
+    sizes = {"total": file_size(stage.total_bytes)}
     if stage.ended_at is not None:
         return sizes["total"]
-    sizes |= {"percent": str(stage.percent), "done": filesizeformat(stage.done_bytes)}
+    sizes |= {"percent": str(stage.percent), "done": file_size(stage.done_bytes)}
     return _("%(percent)s %%, %(done)s of %(total)s") % sizes

@@ -80,8 +80,8 @@ class InstanceAdmin(ReadOnlyModelAdmin):
     """Everything that occupies a node, deleted ones too."""
 
     list_display = (
-        *("number_shown", "name_short", "owner_shown", "state_shown", "node_shown", "priority"),
-        *("waits_for", "failed_by", "created"),
+        *("number_shown", "name_short", "owner_shown", "state_shown", "node_shown"),
+        *("reason_shown", "created"),
     )
     list_display_links = ("number_shown", "name_short")
     list_filter = (
@@ -132,6 +132,10 @@ class InstanceAdmin(ReadOnlyModelAdmin):
     job_shown = columns.linked("job", gettext_lazy("job"))
     state_shown = columns.chip("state", gettext_lazy("state"), STATE_LOOKS)
     node_shown = columns.linked("node", gettext_lazy("node"))
+    reason_shown = columns.reason(
+        (("wait_reason", "wait_detail"), ("failure_reason", "failure_detail")),
+        gettext_lazy("reason"),
+    )
     waits_for = columns.plain("wait_reason", gettext_lazy("waits for"))
     wait_data = columns.data("wait_detail", gettext_lazy("waits for, in detail"))
     failed_by = columns.plain("failure_reason", gettext_lazy("failure"))

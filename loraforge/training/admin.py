@@ -37,7 +37,7 @@ class JobAdmin(ReadOnlyModelAdmin):
 
     list_display = (
         *("number", "name", "owner", "command", "model_shown", "state", "node", "attempt"),
-        *("failed_by", "created"),
+        *("failed_for", "created"),
     )
     list_display_links = ("number", "name")
     list_filter = (
@@ -93,6 +93,9 @@ class JobAdmin(ReadOnlyModelAdmin):
     state = columns.chip("instance.state", gettext_lazy("state"), STATE_LOOKS)
     node = columns.linked("instance.node", gettext_lazy("node"))
     attempt = columns.plain("instance.attempt", gettext_lazy("attempt"))
+    failed_for = columns.reason(
+        (("instance.failure_reason", "instance.failure_detail"),), gettext_lazy("failure")
+    )
     failed_by = columns.plain("instance.failure_reason", gettext_lazy("failure"))
     failed_with = columns.plain("instance.failure_detail", gettext_lazy("failure, in detail"))
     created = columns.when("instance.created_at", gettext_lazy("created"))

@@ -9,11 +9,20 @@
       return "system"; // storage is switched off: the system decides
     }
   };
+  // The admin's pages read their own key, in JSON; they look like the rest.
+  const adminFollows = (theme) => {
+    try {
+      window.localStorage.setItem("adminTheme", JSON.stringify(theme === "system" ? "auto" : theme));
+    } catch {
+      // storage is switched off: the admin shows its default
+    }
+  };
   const apply = () => {
     const theme = stored();
     const shown = theme === "system" ? (dark.matches ? "dark" : "light") : theme;
     document.documentElement.dataset.theme = theme;
     document.documentElement.dataset.bsTheme = shown;
+    adminFollows(theme);
     document.dispatchEvent(new CustomEvent("lf:theme", { detail: shown }));
   };
   apply();

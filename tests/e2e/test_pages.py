@@ -89,7 +89,7 @@ def test_a_researchers_first_fine_tune(
 ) -> None:
     stack.user_add("dora")
     sign_in(page, stack.url, "dora", PASSWORD)
-    page.click(".lf-head-actions >> text=New fine-tune")
+    page.click(".lf-side-new")
     form_fill(page, demo_folder)
     expect(page.locator("#preview")).to_contain_text("swift.cli.sft", timeout=SOON_MS)
     page.reload()

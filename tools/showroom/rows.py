@@ -21,6 +21,8 @@ from tools.showroom import curves
 GIB = 2**30
 BEST_STEP = 600
 SAMPLES = 90
+START_S = 21  # from the assignment to a running container
+FIRST_STEP_S = 55
 AHEAD = timedelta(hours=1)
 QWEN = "Qwen/Qwen2.5-7B-Instruct"
 LONG_NAME = "customer-service-zh-en-mixed-instructions-v7-deduplicated-lora-r64-all-linear-lr2e-4-warmup3pct-seed42"
@@ -216,7 +218,7 @@ def _attempt(show: Show, instance: Instance, began: datetime) -> None:
         Instance.objects.filter(pk=instance.pk).update(ended_at=ended)
     attempt = Attempt.objects.create(
         instance=instance, number=1, node=node, devices=free[: instance.gpus], exit_code=instance.exit_code,
-        preparing_at=began, running_at=began, ended_at=ended, phase="preparing",
+        preparing_at=began, running_at=began + timedelta(seconds=START_S), ended_at=ended, phase="preparing",
     )  # fmt: skip
     Attempt.objects.filter(pk=attempt.pk).update(assigned_at=began)
     if ended is None:
@@ -225,11 +227,14 @@ def _attempt(show: Show, instance: Instance, began: datetime) -> None:
     _events(instance, began, ended)
     if instance.step:
         _output(instance, attempt, began)
+        # to take up the metrics says that the first step was now
+        first = began + timedelta(seconds=FIRST_STEP_S)
+        Attempt.objects.filter(pk=attempt.pk).update(first_step_at=first)
 
 
 def _events(instance: Instance, began: datetime, ended: datetime | None) -> None:
     path = [State.QUEUED, State.ASSIGNED, State.PREPARING, State.RUNNING]
-    moments = [began + timedelta(seconds=seconds) for seconds in (-170, 0, 1, 21)]
+    moments = [began + timedelta(seconds=seconds) for seconds in (-170, 0, 1, START_S)]
     if ended is not None:
         path.append(State(instance.state))
         moments.append(ended)

@@ -16,6 +16,7 @@ from django.utils.safestring import SafeString
 from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
 
+from loraforge.core.sizes import file_size, memory_size
 from loraforge.dashboard import explain, texts
 from loraforge.instances.models import STATE_LABELS
 from loraforge.instances.states import State
@@ -162,6 +163,24 @@ def when(moment: datetime | None, style: str = "moment") -> SafeString:
         style,
         localtime(moment).strftime("%Y-%m-%d %H:%M"),
     )
+
+
+@register.filter
+def in_bytes(count: int) -> str:
+    """Of a file or a disk: ``162 MB``."""
+    return file_size(count)
+
+
+@register.filter
+def in_memory(count: int) -> str:
+    """Of a machine's or a GPU's memory: ``80.0 GiB``."""
+    return memory_size(count)
+
+
+@register.filter
+def grouped(count: int) -> str:
+    """``1,204,882``, in every language as JavaScript writes it for these two."""
+    return f"{count:,}"
 
 
 @register.filter

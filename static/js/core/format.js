@@ -2,12 +2,8 @@
 import { text } from "./texts.js";
 
 const LOCALE = document.documentElement.lang || "en";
-const MOMENT = new Intl.DateTimeFormat(LOCALE, { year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", hour12: false });
-const EXACT = new Intl.DateTimeFormat(LOCALE, { year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
 const FULL = new Intl.DateTimeFormat(LOCALE, { dateStyle: "medium", timeStyle: "medium" });
-const DAY = new Intl.DateTimeFormat(LOCALE, { year: "numeric", month: "short", day: "numeric" });
-const CLOCK = new Intl.DateTimeFormat(LOCALE, { hour: "2-digit", minute: "2-digit", hour12: false });
-const AGO = new Intl.RelativeTimeFormat(LOCALE, { numeric: "auto", style: "short" });
+const AGO = new Intl.RelativeTimeFormat(LOCALE, { numeric: "auto", style: "narrow" });
 const STEPS = [
   [60, 1, "second"],
   [3600, 60, "minute"],
@@ -15,19 +11,36 @@ const STEPS = [
   [7 * 86400, 86400, "day"],
 ];
 
+const two = (figure) => String(figure).padStart(2, "0");
+
+/** 2026-11-27, in the reader's zone: one way of writing in every language, as the server writes it too. */
+export function day(date) {
+  return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
+}
+
+/** 19:54 */
+export function clock(date) {
+  return `${two(date.getHours())}:${two(date.getMinutes())}`;
+}
+
+/** 19:54:07 */
+export function clockExact(date) {
+  return `${clock(date)}:${two(date.getSeconds())}`;
+}
+
 export function ago(date) {
   const seconds = (date.getTime() - Date.now()) / 1000;
   const size = Math.abs(seconds);
   if (size < 5) return text("just_now");
   const step = STEPS.find(([limit]) => size < limit);
-  return step ? AGO.format(Math.round(seconds / step[1]), step[2]) : DAY.format(date);
+  return step ? AGO.format(Math.round(seconds / step[1]), step[2]) : day(date);
 }
 
 function momentText(date, style) {
   if (style === "ago") return ago(date);
-  if (style === "date") return DAY.format(date);
-  if (style === "exact") return EXACT.format(date);
-  return style === "clock" ? CLOCK.format(date) : MOMENT.format(date);
+  if (style === "date") return day(date);
+  if (style === "exact") return `${day(date)} ${clockExact(date)}`;
+  return style === "clock" ? clock(date) : `${day(date)} ${clock(date)}`;
 }
 
 /** The moment of a row of the API, in ISO 8601. Its field is named like a method that old browsers lack,

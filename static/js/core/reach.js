@@ -41,6 +41,7 @@ async function tryAgain() {
 export function reachLost() {
   if (away) return;
   away = true;
+  document.dispatchEvent(new CustomEvent("lf:away"));
   show(text("offline"));
   timer = window.setTimeout(tryAgain, AGAIN_MS);
 }

@@ -50,6 +50,9 @@ export function socketOpen({ url, onFrame, onState }) {
     connect();
   }
 
+  // A connection that is dead may look open for minutes; what the server's silence has shown counts more.
+  document.addEventListener("lf:away", () => !closed && onState("lost"));
+  document.addEventListener("lf:reached", () => !closed && socket.readyState === WebSocket.OPEN && onState("open"));
   window.addEventListener("online", now);
   document.addEventListener("lf:reached", now);
   document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && now());

@@ -1,6 +1,6 @@
 // The loss curve and the small charts beside it. ECharts is loaded when the first value is there.
 import { element } from "../core/dom.js";
-import { number } from "../core/format.js";
+import { clockExact, number } from "../core/format.js";
 import { text } from "../core/texts.js";
 import { newest, points, smooth } from "./series.js";
 
@@ -12,7 +12,7 @@ const MOST_DOTS = 40;
 // Values that are no curve: totals of the end, and what other parts of the page show.
 const NOT_CURVES = /^(epoch|train_|eval_(runtime|samples|steps)|total_flos|global_step|memory|best_metric$|loss$|eval_loss$)/;
 
-const clock = (at) => new Date(at).toLocaleTimeString(document.documentElement.lang, { hour12: false });
+const clock = (at) => clockExact(new Date(at));
 const colour = (name) => window.getComputedStyle(document.documentElement).getPropertyValue(`--lf-${name}`).trim();
 
 export class Charts {

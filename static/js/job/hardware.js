@@ -1,6 +1,6 @@
 // Readings of the node, of this job's GPUs and of its own processes; a short line behind each figure.
 import { element } from "../core/dom.js";
-import { gibibytes, gibibytesOf, momentOf, percent } from "../core/format.js";
+import { clockExact, gibibytes, gibibytesOf, momentOf, percent } from "../core/format.js";
 import { text } from "../core/texts.js";
 
 const POINTS = 90;
@@ -12,7 +12,7 @@ function sparkline() {
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
   svg.setAttribute("preserveAspectRatio", "none");
-  svg.setAttribute("class", "lf-spark");
+  svg.setAttribute("class", "lf-spark is-empty");
   svg.setAttribute("aria-hidden", "true");
   const line = document.createElementNS(SVG, "polyline");
   svg.append(line);
@@ -23,6 +23,7 @@ function sparkline() {
 class Meter {
   constructor(box, label) {
     const { svg, line } = sparkline();
+    this.svg = svg;
     this.line = line;
     this.value = element("span", { class: "lf-meter-value" });
     this.values = [];
@@ -33,6 +34,7 @@ class Meter {
     this.value.textContent = shown;
     this.values.push(Math.min(1, Math.max(0, most ? value / most : 0)));
     if (this.values.length > POINTS) this.values.shift();
+    if (this.values.length > 1) this.svg.classList.remove("is-empty"); // one value draws no line
     const step = WIDTH / (POINTS - 1);
     const from = WIDTH - step * (this.values.length - 1);
     this.line.setAttribute("points", this.values.map((share, index) => `${(from + index * step).toFixed(1)},${(HEIGHT - 1 - share * (HEIGHT - 2)).toFixed(1)}`).join(" "));
@@ -77,8 +79,7 @@ export class Hardware {
     if (row.job) this.job(row.job, row.host);
     this.host(row.host);
     if (this.readAt) {
-      const time = new Date(moment).toLocaleTimeString(document.documentElement.lang, { hour12: false });
-      this.readAt.textContent = text("readings_at", { time });
+      this.readAt.textContent = text("readings_at", { time: clockExact(new Date(moment)) });
     }
   }
 

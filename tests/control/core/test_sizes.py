@@ -1,0 +1,33 @@
+"""Sizes as people read them; the pages' JavaScript writes the same."""
+
+import pytest
+
+from loraforge.core import words
+from loraforge.core.sizes import GIB, file_size, memory_size
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [
+        (0, "0 B"),
+        (912, "912 B"),
+        (18_400, "18.4 KB"),
+        (162_000_000, "162 MB"),
+        (4_850_000_000, "4.8 GB"),
+        (2 * 10**16, "20000 TB"),
+    ],
+)
+def test_files_count_in_powers_of_ten(count: int, shown: str) -> None:
+    assert file_size(count) == shown
+
+
+@pytest.mark.parametrize(("count", "shown"), [(GIB // 2, "0.5 GiB"), (512 * GIB, "512 GiB")])
+def test_memory_counts_in_powers_of_two(count: int, shown: str) -> None:
+    assert memory_size(count) == shown
+
+
+def test_a_reason_is_said_in_words_and_an_unknown_one_by_its_id() -> None:
+    assert "at a time" in words.reason_said("scheduling:user_cap", {"running": 1, "cap": 1})
+    assert words.reason_said("scheduling:user_cap", {}) == "scheduling:user_cap"
+    assert words.reason_said("user:gpu_out_of_memory", {}) == "The GPU ran out of memory."
+    assert words.reason_said("made:up", {}) == "made:up"
