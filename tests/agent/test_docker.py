@@ -19,6 +19,7 @@ from nodeagent.contract.commands import Checkpoint, Input, Mount, Stop
 from nodeagent.contract.phases import Outcome, Phase
 from nodeagent.contract.reports import JobSample, Sample
 from nodeagent.journal import Handle
+from nodeagent.runtimes import pulling
 from nodeagent.runtimes.base import RuntimeAway, RuntimeFault
 from nodeagent.runtimes.choice import machine_here, policy_make
 from nodeagent.runtimes.container import LABEL_CLUSTER, Identity
@@ -204,7 +205,9 @@ def test_another_node_s_container_is_neither_found_nor_taken(bench: Bench, tmp_p
     assert caught.value.reason == "container:name_taken"
 
 
-def test_an_image_that_is_not_there(bench: Bench) -> None:
+def test_an_image_that_is_not_there(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    # half a minute between the tries, where no registry answers; tests/agent/test_pulling.py looks at them
+    monkeypatch.setattr(pulling, "_pause", lambda *_arguments: None)
     containers = msgspec.structs.replace(bench.settings.containers, images=("lf-test/none:0",))
     bench.settings = msgspec.structs.replace(bench.settings, containers=containers)
     bench.runtime = bench.new_runtime()
