@@ -27,8 +27,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, demo_folder: Path) -> Iterat
     # A short folder: the unix socket of Redis lies in it.
     data = tmp_path_factory.mktemp("lf", numbered=True)
     with stack_running(data, demo_folder) as live:
-        for name, role in (("alice", "researcher"), ("bob", "researcher"), ("carol", "operator")):
-            live.user_add(name, role)
+        live.users_add(alice="researcher", bob="researcher", carol="operator")
         yield live
 
 

@@ -31,8 +31,7 @@ def room(tmp_path_factory: pytest.TempPathFactory, demo_folder: Path) -> Iterato
     """A node with nine slots, so that the platform's cap decides and not the devices."""
     data = tmp_path_factory.mktemp("lf8", numbered=True)
     with stack_running(data, demo_folder, LORAFORGE_CPU_SLOTS="9") as live:
-        for name in [*PEOPLE, "ninth"]:
-            live.user_add(name)
+        live.users_add(**dict.fromkeys([*PEOPLE, "ninth"], "researcher"))
         yield live
 
 
