@@ -146,12 +146,14 @@ check-css:
 check-messages:
 	@echo "==> translations"; $(PY) tools/messages.py check
 
-# With CI=true a skipped test is a failed test. Workers: WORKERS=0 runs in this process.
-WORKERS ?= auto
+# With CI=true a skipped test is a failed test. Workers: WORKERS=0 runs in this process; one more than there are
+# cores, since the tests of whole stacks mostly wait.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 PYTEST := $(PY) -m pytest -p tools.spread $(if $(filter true,$(CI)),-p tools.no_skips)
 
 # Tests of GPUs are for machines with NVIDIA's driver; elsewhere they are left out by their mark, and listed.
 GPU := $(wildcard /proc/driver/nvidia/version)
+GPU_FILES = $(shell grep --recursive --files-with-matches --include='*.py' 'mark\.gpu' tests)
 
 .PHONY: test gpu-tests long faults bench screenshots
 test: setup $(if $(GPU),,gpu-tests) ## every test that this machine can run; with CI=true none may be skipped
@@ -159,7 +161,7 @@ test: setup $(if $(GPU),,gpu-tests) ## every test that this machine can run; wit
 
 gpu-tests: setup-tools ## the tests that need an NVIDIA GPU, by name
 	@echo "==> tests that need an NVIDIA GPU$(if $(GPU),, (there is none here: left out))"
-	@$(PYTEST) --collect-only --quiet -m gpu -p no:warnings | sed '/^$$/d; s/^/    /'
+	@$(PYTEST) --collect-only --quiet -m gpu -p no:warnings $(GPU_FILES) | sed '/^$$/d; s/^/    /'
 
 long: setup ## the tests that take too long for every change
 	@$(PYTEST) -m long $(ARGS)
