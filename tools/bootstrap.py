@@ -107,8 +107,9 @@ def make_venv(folder: Path) -> None:
 
 
 def pip_install(folder: Path, *arguments: str) -> None:
+    # --no-compile: Python compiles at the first import, and most of what SWIFT brings is never imported
     pip = [str(python_of(folder)), "-m", "pip", "install", "--disable-pip-version-check"]
-    call([*pip, "--progress-bar=off", "--quiet", *arguments], remedy=NETWORK_REMEDY)
+    call([*pip, "--no-compile", "--progress-bar=off", "--quiet", *arguments], remedy=NETWORK_REMEDY)
 
 
 def install(folder: Path, lock: Path) -> None:
