@@ -123,6 +123,9 @@ def showroom_views() -> list[View]:
         View("account", "/account/"),
         View("admin", "/admin/", "carol"),
         View("admin-instances", "/admin/instances/instance/", "carol"),
+        View("admin-jobs", "/admin/training/job/", "carol"),
+        View("admin-instance", "/admin/instances/instance/3/change/", "carol"),
+        View("admin-nodes", "/admin/nodes/node/", "carol"),
         View("not-found", "/no-such-page/"),
         View("forbidden", "/jobs/new/", "vera"),
     ]

@@ -14,6 +14,14 @@ export function notice(message, kind = "good") {
   return box;
 }
 
+/** To where the person was; to the button of the menu when that has closed, to the page when it is gone. */
+function focusBack(from) {
+  const menu = from.closest(".dropdown");
+  const target = menu ? menu.querySelector('[data-bs-toggle="dropdown"]') : from;
+  const seen = target.isConnected && target.getClientRects().length > 0;
+  (seen ? target : document.getElementById("main")).focus();
+}
+
 /**
  * Asks before something is lost. work({choice}) does it; its error is shown inside the dialog.
  * extra: an element between the text and the choice.
@@ -35,6 +43,9 @@ export function dialog({ title, body, ok, danger = false, choice = "", extra = n
   box.querySelector("input").checked = false;
   error.hidden = true;
   const modal = Modal.getOrCreateInstance(root);
+  const from = document.activeElement || document.body;
+  // What cannot be taken back is not one press of Enter away.
+  const first = danger ? root.querySelector('[data-bs-dismiss="modal"]') : button;
   return new Promise((resolve) => {
     let done = false;
     form.onsubmit = async (event) => {
@@ -51,8 +62,15 @@ export function dialog({ title, body, ok, danger = false, choice = "", extra = n
         button.removeAttribute("aria-busy");
       }
     };
-    root.addEventListener("hidden.bs.modal", () => resolve(done), { once: true });
-    root.addEventListener("shown.bs.modal", () => button.focus(), { once: true });
+    root.addEventListener(
+      "hidden.bs.modal",
+      () => {
+        focusBack(from);
+        resolve(done);
+      },
+      { once: true },
+    );
+    root.addEventListener("shown.bs.modal", () => first.focus(), { once: true });
     modal.show();
   });
 }
