@@ -32,7 +32,7 @@ Column = Callable[..., Any]
 
 EMPTY = "-"
 SHOWN_BYTES = 2048
-SHORT = 36
+SHORT = 30
 ONE_LINE = 24  # letters of a name that a table does not break
 PRINTABLE = frozenset(f"{string.ascii_letters}{string.digits}{string.punctuation} ")
 
@@ -76,7 +76,7 @@ def plain(path: str, label: Text, *, boolean: bool = False) -> Column:
 
 
 def reason(paths: Sequence[tuple[str, str]], label: Text) -> Column:
-    """Why something waits or failed, in words, with its id under the pointer.
+    """Why something waits or failed, in words; all of them and the id under the pointer.
 
     paths: the reason's and its detail's, in pairs; the first reason that is there is said.
     """
@@ -87,7 +87,8 @@ def reason(paths: Sequence[tuple[str, str]], label: Text) -> Column:
             if found:
                 detail = _value(row, details)
                 said = reason_said(found, detail if isinstance(detail, Mapping) else {})
-                return format_html('<span title="{}">{}</span>', found, said)
+                hint = f"{said} ({found})"
+                return format_html('<span title="{}">{}</span>', hint, Truncator(said).chars(SHORT))
         return None
 
     return admin.display(description=label, ordering=_order(paths[0][0]), empty_value=EMPTY)(
