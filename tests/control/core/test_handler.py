@@ -2,13 +2,15 @@
 
 import gzip
 import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from django.conf import LazySettings
-from django.http import HttpRequest, HttpResponse
+from django.core.signals import request_finished, request_started
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.test import override_settings
 from django.urls import path
 
@@ -26,7 +28,15 @@ async def _async(_request: HttpRequest) -> HttpResponse:
     return HttpResponse(threading.current_thread().name)
 
 
-urlpatterns = [path("sync", _sync), path("async", _async)]
+def _stream(_request: HttpRequest) -> StreamingHttpResponse:
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"a"
+        yield b"b"
+
+    return StreamingHttpResponse(parts())
+
+
+urlpatterns = [path("sync", _sync), path("async", _async), path("stream", _stream)]
 
 
 async def _get(application: Any, address: str, **headers: str) -> httpx.Response:
@@ -48,6 +58,30 @@ async def test_requests_share_few_threads_and_asynchronous_views_stay_on_the_loo
     assert all(name.startswith("request") for name in names)
     assert (await _get(handler, "/async")).text == threading.current_thread().name
     assert handler._threads._max_workers == THREADS
+
+
+@pytest.mark.django_db
+@override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=[])
+@pytest.mark.parametrize("address", ["/sync", "/stream"])
+async def test_a_request_begins_and_ends_once_and_in_threads_of_requests(address: str) -> None:
+    seen: list[tuple[str, str]] = []
+
+    def begun(**_kwargs: Any) -> None:
+        seen.append(("begun", threading.current_thread().name))
+
+    def ended(**_kwargs: Any) -> None:
+        seen.append(("ended", threading.current_thread().name))
+
+    request_started.connect(begun)
+    request_finished.connect(ended)
+    try:
+        answer = await _get(ThreadHandler(), address)
+    finally:
+        request_started.disconnect(begun)
+        request_finished.disconnect(ended)
+    assert answer.status_code == 200
+    assert [what for what, _thread in seen] == ["begun", "ended"]
+    assert all(thread.startswith("request") for _what, thread in seen)
 
 
 @pytest.fixture
