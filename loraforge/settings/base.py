@@ -118,7 +118,8 @@ if _database["ENGINE"].endswith("sqlite3"):
 else:
     # Persistent connections open one per request under ASGI and run out; the pool does not.
     _database["CONN_MAX_AGE"] = 0
-    _database["CONN_HEALTH_CHECKS"] = True
+    if _database["ENGINE"] == "django.db.backends.postgresql":
+        _database["ENGINE"] = "loraforge.core.postgres"  # looks at a connection before it is used
     _database["OPTIONS"] = {
         "pool": {"min_size": 1, "max_size": env.int("LORAFORGE_DB_POOL", default=10), "timeout": 10}
     }
@@ -195,7 +196,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PAGINATION_CLASS": "loraforge.core.api.Pagination",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_RENDERER_CLASSES": ["loraforge.core.renderers.FastJsonRenderer"],
     "DEFAULT_PARSER_CLASSES": ["loraforge.core.parsers.StrictJsonParser"],
     "EXCEPTION_HANDLER": "loraforge.core.api.exception_handler",
     # Who is throttled is who connects (uvicorn believes its proxy, and nobody else, about that).

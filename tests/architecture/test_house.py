@@ -98,7 +98,7 @@ def test_nothing_is_pickled() -> None:
 
 def test_the_api_speaks_json_only_and_asks_who_it_is() -> None:
     rest = settings.REST_FRAMEWORK
-    assert rest["DEFAULT_RENDERER_CLASSES"] == ["rest_framework.renderers.JSONRenderer"]
+    assert rest["DEFAULT_RENDERER_CLASSES"] == ["loraforge.core.renderers.FastJsonRenderer"]
     assert rest["DEFAULT_PERMISSION_CLASSES"] == ["loraforge.accounts.permissions.SignedIn"]
     assert settings.SIMPLE_JWT["ACCESS_TOKEN_LIFETIME"] == timedelta(minutes=10)
     assert settings.SIMPLE_JWT["CHECK_REVOKE_TOKEN"]

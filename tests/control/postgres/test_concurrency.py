@@ -113,6 +113,24 @@ def test_a_relay_whose_connections_were_cut_goes_on(
     assert set(again).isdisjoint(first)
 
 
+def backend() -> int:
+    return one_value("select pg_backend_pid()")
+
+
+def one_value(sql: str, *params: int) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        return int(cursor.fetchone()[0])
+
+
+def test_a_connection_that_was_cut_is_given_to_nobody() -> None:
+    backend()  # this thread's own
+    [pid] = at_once(1, backend)
+    one_value("select pg_terminate_backend(%s)::int", pid)
+    wait_until(lambda: not one_value("select count(*) from pg_stat_activity where pid = %s", pid))
+    assert pid not in at_once(3, backend)
+
+
 def test_placing_at_once_gives_a_device_to_one_job_only() -> None:
     OnlineNodeFactory.create(gpus=2)
     for _ in range(6):
