@@ -19,6 +19,7 @@ from loraforge.accounts.entrypoints import Page
 from loraforge.accounts.forms import PasswordForm, SecretForm, SignInForm, TokenForm
 from loraforge.accounts.models import User
 from loraforge.core.errors import LoraForgeError
+from loraforge.core.texts import number_read
 
 LANGUAGE_COOKIE_AGE_S = 365 * 24 * 3600
 
@@ -138,7 +139,7 @@ class AccountPage(Page):
 
     def _token_delete(self) -> HttpResponse:
         number = self.request.POST.get("token", "")
-        services.token_delete(actor=self.person, token_id=int(number) if number.isdigit() else 0)
+        services.token_delete(actor=self.person, token_id=number_read(number) or 0)
         messages.success(self.request, _("The API token was deleted."))
         return redirect("accounts:account")
 

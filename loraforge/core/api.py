@@ -1,5 +1,6 @@
 """What every REST endpoint shares: errors and pages."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,10 +10,13 @@ from django.http import Http404
 from django.utils.translation import gettext as _
 from rest_framework import exceptions, serializers, status
 from rest_framework.pagination import PageNumberPagination
+from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_handler
 
 from loraforge.core.errors import LoraForgeError, database_away
+
+_WHOLE = re.compile(r"[+-]?[0-9]+", re.ASCII)
 
 
 def error_body(
@@ -74,6 +78,16 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     return response
 
 
+class WholeField(serializers.IntegerField):
+    """A whole number. As text only ASCII digits: Python's own reading takes ``1_000`` and ``١٢`` as well."""
+
+    def to_internal_value(self, data: Any) -> int:
+        """Raises ValidationError."""
+        if isinstance(data, str) and not _WHOLE.fullmatch(data.strip(" ")):
+            self.fail("invalid")
+        return int(super().to_internal_value(data))
+
+
 class BoundedListField(serializers.ListField):
     """A list whose length is looked at before its items are: a million wrong ones cost minutes, and their
     million errors fifty megabytes.
@@ -93,3 +107,19 @@ class Pagination(PageNumberPagination):
     page_size = 50
     page_size_query_param = "page_size"
     max_page_size = 200
+
+    def get_page_number(self, request: Request, paginator: Any) -> Any:
+        """The page as its text; NotFound for what is no number, as for a page that is not there."""
+        asked = request.query_params.get(self.page_query_param) or "1"
+        if asked not in self.last_page_strings and not _WHOLE.fullmatch(asked):
+            raise exceptions.NotFound(self.invalid_page_message)
+        return super().get_page_number(request, paginator)
+
+    def get_page_size(self, request: Request) -> int | None:
+        """Raises ValidationError for what is no number."""
+        asked = request.query_params.get(self.page_size_query_param) or "1"
+        if not _WHOLE.fullmatch(asked):
+            raise exceptions.ValidationError(
+                {"page_size": [WholeField.default_error_messages["invalid"]]}
+            )
+        return super().get_page_size(request)

@@ -16,6 +16,10 @@ from loraforge.swift.problems import Problem, problem
 LONGEST_BYTES = 100_000
 LONGEST_LIST = 2_000  # words of one argument; every one is an argument of the process
 LARGEST_INT = 2**63 - 1
+# Python itself would also read 1_000 and the digits of every script.
+_FLOAT = re.compile(
+    r"[+-]?(([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|nan|inf|infinity)", re.ASCII | re.IGNORECASE
+)
 # The words that SWIFT's parser takes (transformers.hf_argparser.string_to_bool).
 WORDS_OF_BOOL = {
     **dict.fromkeys(("yes", "true", "t", "y", "1"), True),
@@ -176,6 +180,8 @@ def _read_int(_argument: Argument, raw: object) -> int:
 
 def _read_float(_argument: Argument, raw: object) -> float:
     if isinstance(raw, bool) or not isinstance(raw, int | float | str):
+        raise RefusedError("value_not_float", value=raw)
+    if isinstance(raw, str) and not _FLOAT.fullmatch(raw.strip()):
         raise RefusedError("value_not_float", value=raw)
     try:
         number = float(raw)

@@ -89,6 +89,8 @@ def test_an_unknown_command_is_a_problem_of_its_own() -> None:
         ("lora_rank", 10**30, "value_not_int"),
         ("lora_rank", 0, "value_range"),
         ("learning_rate", "fast", "value_not_float"),
+        ("learning_rate", "1_0.5", "value_not_float"),
+        ("learning_rate", "١٢", "value_not_float"),
         ("learning_rate", "nan", "value_not_finite"),
         ("learning_rate", float("inf"), "value_not_finite"),
         ("learning_rate", 10**400, "value_not_float"),

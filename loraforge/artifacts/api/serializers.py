@@ -7,6 +7,7 @@ from rest_framework import serializers
 
 from loraforge.artifacts.models import OutputFile, ResultCopy
 from loraforge.artifacts.roles import Role, checkpoint_of, role_of
+from loraforge.core.api import WholeField
 
 
 class CheckpointMark(TypedDict):
@@ -73,5 +74,5 @@ class OutputFileSerializer(serializers.ModelSerializer[OutputFile]):
 class ArtifactQuerySerializer(serializers.Serializer[Any]):
     """Which attempt, and which folder or file."""
 
-    attempt = serializers.IntegerField(min_value=1, required=False, help_text="default: any")
+    attempt = WholeField(min_value=1, required=False, help_text="default: any")
     prefix = serializers.CharField(max_length=1000, required=False, default="", allow_blank=True)

@@ -5,6 +5,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from loraforge.core.api import WholeField
 from loraforge.datasets.models import Dataset, Upload
 from loraforge.datasets.problems import text_of, texts_of_errors
 
@@ -54,8 +55,8 @@ class RemoteDatasetSerializer(serializers.Serializer[Any]):
 class RowsQuerySerializer(serializers.Serializer[Any]):
     """Which rows to show."""
 
-    offset = serializers.IntegerField(min_value=0, max_value=10_000_000, default=0)
-    limit = serializers.IntegerField(min_value=1, max_value=100, default=20)
+    offset = WholeField(min_value=0, max_value=10_000_000, default=0)
+    limit = WholeField(min_value=1, max_value=100, default=20)
 
 
 class RowsSerializer(serializers.Serializer[Any]):

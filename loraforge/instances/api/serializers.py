@@ -5,7 +5,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from loraforge.instances.models import Attempt, Instance, InstanceEvent
+from loraforge.instances.models import Instance
 from loraforge.instances.preparing import Stage
 from loraforge.instances.selectors import Holder
 from loraforge.nodes.models import Device, Node
@@ -57,33 +57,6 @@ class StageSerializer(serializers.Serializer[Stage]):
     revision = serializers.CharField(
         read_only=True, help_text="Of what came from a model hub; several by commas."
     )
-
-
-class AttemptSerializer(serializers.ModelSerializer[Attempt]):
-    """One start of an instance."""
-
-    node = serializers.CharField(source="node.name", read_only=True)
-
-    class Meta:
-        model = Attempt
-        fields = (
-            "number", "node", "devices", "phase", "exit_code", "killed_by", "outcome", "stop_requested",
-            "assigned_at", "preparing_at", "running_at", "first_step_at", "ended_at",
-        )  # fmt: skip
-        read_only_fields = fields
-
-
-class InstanceEventSerializer(serializers.ModelSerializer[InstanceEvent]):
-    """One change of state, or something else worth telling."""
-
-    actor = serializers.CharField(
-        source="actor.username", read_only=True, allow_null=True, default=None
-    )
-
-    class Meta:
-        model = InstanceEvent
-        fields = ("id", "attempt", "source", "target", "reason", "detail", "actor", "at")
-        read_only_fields = fields
 
 
 class HolderSerializer(serializers.Serializer[Holder]):

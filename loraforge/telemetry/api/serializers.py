@@ -4,6 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from loraforge.core.api import WholeField
 from loraforge.telemetry.selectors import CHART_POINTS, LINES_MAX, ROWS_MAX, SAMPLES_MAX
 
 Plain = dict[str, Any]
@@ -15,8 +16,8 @@ class LogQuery(serializers.Serializer[Plain]):
     after = serializers.CharField(
         default="", allow_blank=True, help_text="Cursor; empty = from the beginning."
     )
-    limit = serializers.IntegerField(default=1_000, min_value=1, max_value=LINES_MAX)
-    tail = serializers.IntegerField(required=False, min_value=1, max_value=LINES_MAX)
+    limit = WholeField(default=1_000, min_value=1, max_value=LINES_MAX)
+    tail = WholeField(required=False, min_value=1, max_value=LINES_MAX)
     before = serializers.CharField(
         required=False, help_text="Cursor; with tail: the lines before it."
     )
@@ -53,8 +54,8 @@ class MetricQuery(serializers.Serializer[Plain]):
     after = serializers.CharField(
         default="", allow_blank=True, help_text="Cursor; empty = from the beginning."
     )
-    limit = serializers.IntegerField(default=500, min_value=1, max_value=ROWS_MAX)
-    points = serializers.IntegerField(
+    limit = WholeField(default=500, min_value=1, max_value=ROWS_MAX)
+    points = WholeField(
         required=False, min_value=10, max_value=CHART_POINTS, help_text="Answer series, not rows."
     )
 
@@ -92,7 +93,7 @@ class SampleQuery(serializers.Serializer[Plain]):
     """The newest `limit` readings of the current attempt, not before `since`."""
 
     since = serializers.DateTimeField(required=False)
-    limit = serializers.IntegerField(default=300, min_value=1, max_value=SAMPLES_MAX)
+    limit = WholeField(default=300, min_value=1, max_value=SAMPLES_MAX)
 
 
 class SampleRowSerializer(serializers.Serializer[Plain]):
@@ -115,7 +116,7 @@ class SamplePageSerializer(serializers.Serializer[Plain]):
 class DownloadQuery(serializers.Serializer[Plain]):
     """Which attempt's console.log; the last one by default."""
 
-    attempt = serializers.IntegerField(required=False, min_value=1)
+    attempt = WholeField(required=False, min_value=1)
 
 
 class StreamQuery(serializers.Serializer[Plain]):

@@ -6,7 +6,7 @@ from django.core.validators import MaxLengthValidator
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from loraforge.core.api import BoundedListField
+from loraforge.core.api import BoundedListField, WholeField
 from loraforge.datasets.models import Dataset
 from loraforge.instances.api.serializers import StageSerializer
 from loraforge.instances.models import Attempt, InstanceEvent
@@ -36,7 +36,7 @@ AGAIN = [(again.value, again.name) for again in Again]
 
 
 def _ids(help_text: str) -> BoundedListField:
-    child = serializers.IntegerField(min_value=1, max_value=ID_MAX)
+    child = WholeField(min_value=1, max_value=ID_MAX)
     return BoundedListField(
         child=child, required=False, max_length=DATASETS_MAX, help_text=help_text
     )
@@ -61,13 +61,13 @@ class JobOptionsInput(serializers.Serializer[Any]):
         help_text="When its node counts as lost: wait for it, or restart elsewhere from the last checkpoint. "
         "Holds from the next attempt on.",
     )
-    max_run_s = serializers.IntegerField(
+    max_run_s = WholeField(
         required=False,
         min_value=0,
         max_value=MAX_RUN_S_MOST,
         help_text="Longest run in seconds; then it is stopped and saved. 0 = as long as the role may.",
     )
-    save_every_s = serializers.IntegerField(
+    save_every_s = WholeField(
         required=False,
         allow_null=True,
         min_value=0,
@@ -101,15 +101,15 @@ class JobInput(JobOptionsInput):
     template = serializers.CharField(required=False, allow_blank=True, max_length=80)
     datasets = _ids("Ids of the training sets.")
     validation_datasets = _ids("Ids of the validation sets.")
-    gpus = serializers.IntegerField(required=False, min_value=1, max_value=GPUS_MAX)
+    gpus = WholeField(required=False, min_value=1, max_value=GPUS_MAX)
     gpu_uuids = BoundedListField(
         child=serializers.CharField(max_length=80), required=False, max_length=GPUS_MAX
     )
     node = serializers.CharField(required=False, allow_blank=True, max_length=40)
-    processes = serializers.IntegerField(
+    processes = WholeField(
         required=False, min_value=1, max_value=GPUS_MAX, help_text="More than 1 = DDP."
     )
-    priority = serializers.IntegerField(required=False, min_value=-100, max_value=100)
+    priority = WholeField(required=False, min_value=-100, max_value=100)
     tags = _tags()
     notes = serializers.CharField(required=False, allow_blank=True, max_length=NOTES_MAX)
 
@@ -134,11 +134,11 @@ class JobPatchInput(JobOptionsInput):
     tags = _tags()
     notes = serializers.CharField(required=False, allow_blank=True, max_length=NOTES_MAX)
     keep = serializers.BooleanField(required=False, help_text="Never removed by retention.")
-    priority = serializers.IntegerField(required=False, min_value=-100, max_value=100)
+    priority = WholeField(required=False, min_value=-100, max_value=100)
 
 
 class JobRow(serializers.Serializer[Any]):
-    """A job in a list. Documents `rows.job_row`, which builds it."""
+    """A job in a list. Documents `rows.job_rows`, which builds it."""
 
     id = serializers.IntegerField()
     name = serializers.CharField()

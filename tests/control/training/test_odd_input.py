@@ -276,3 +276,13 @@ def case_body(sent: dict[str, Any]) -> bytes:
         return json.dumps(sent["json"]).encode()
     data = sent.get("data") or b""
     return data if isinstance(data, bytes) else str(data).encode()
+
+
+@pytest.mark.parametrize("text", ["1_0", "١٢"])
+def test_a_number_in_words_of_python_alone_is_none(client_of: ClientOf, text: str) -> None:
+    client = client_of(UserFactory.create())
+    answer = client.post(ADDRESS, {"model": MODEL, "gpus": text, "start": False}, format="json")
+    assert (answer.status_code, list(error_of(answer)["fields"])) == (400, ["gpus"])
+    answer = client.get(ADDRESS, {"page_size": text})
+    assert (answer.status_code, list(error_of(answer)["fields"])) == (400, ["page_size"])
+    assert client.get(ADDRESS, {"page": text}).status_code == 404
