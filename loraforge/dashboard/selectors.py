@@ -8,12 +8,15 @@ from django.conf import settings
 from django.db.models import Q, QuerySet
 
 from loraforge.accounts.models import User
+from loraforge.core.texts import number_read
+from loraforge.dashboard.joblines import job_lines
 from loraforge.datasets.models import Dataset
-from loraforge.instances.models import Attempt, Instance, Kind
-from loraforge.instances.selectors import Holder, device_holders, instance_list
+from loraforge.instances.models import Attempt, Instance
+from loraforge.instances.selectors import Holder, device_holders
 from loraforge.instances.states import ACTIVE, RESTING, TERMINAL, State
 from loraforge.nodes.models import Device, DiskLevel, Node, NodeState
 from loraforge.nodes.selectors import node_list
+from loraforge.training.selectors import job_instances
 
 # Groups of states that the list of jobs filters by.
 GROUPS: dict[str, frozenset[State]] = {
@@ -25,27 +28,22 @@ GROUPS: dict[str, frozenset[State]] = {
 TAKES_JOBS = (NodeState.ONLINE, NodeState.SUSPECT)
 
 
-def job_rows(*, user: User) -> QuerySet[Instance]:
-    """Jobs as instances, newest first, with what a row of a list shows."""
-    return instance_list(user=user).filter(kind=Kind.JOB).select_related("job")
-
-
 def job_search(*, user: User, query: str, group: str, only_own: bool) -> QuerySet[Instance]:
     """The list of jobs: ``query`` is looked for in number, name, model, owner and tags' text."""
-    rows = job_rows(user=user)
+    rows = job_instances(user=user)
     if only_own:
         rows = rows.filter(owner=user)
     if group in GROUPS:
         rows = rows.filter(state__in=[str(state) for state in GROUPS[group]])
     words = query.strip()
     if words:
-        number = words.removeprefix("#")
         found = (
             Q(name__icontains=words)
             | Q(job__model__icontains=words)
             | Q(owner__username__iexact=words)
         )
-        rows = rows.filter(found | Q(pk=int(number))) if number.isdecimal() else rows.filter(found)
+        number = number_read(words.removeprefix("#"))
+        rows = rows.filter(found if number is None else found | Q(pk=number))
     return rows
 
 
@@ -94,17 +92,14 @@ def node_rows(*, user: User, nodes: Iterable[Node] | None = None) -> list[NodeRo
 def home_data(*, user: User) -> dict[str, Any]:
     """What the home page shows: what runs, what waits, what ended, quota and free devices."""
     active = [str(state) for state in ACTIVE]
-    rows = job_rows(user=user)
-    running = list(rows.filter(state__in=active)[:20])
-    queued = list(
-        rows.filter(state=State.QUEUED, owner=user).order_by("-priority", "queued_at")[:20]
-    )
-    recent = list(rows.filter(owner=user, state__in=[str(state) for state in RESTING])[:8])
+    rows = job_instances(user=user)
+    queued = rows.filter(state=State.QUEUED, owner=user).order_by("-priority", "queued_at")
+    recent = rows.filter(owner=user, state__in=[str(state) for state in RESTING])
     nodes = node_rows(user=user)
     return {
-        "running": running,
-        "queued": queued,
-        "recent": recent,
+        "running": job_lines(rows.filter(state__in=active)[:20]),
+        "queued": job_lines(queued[:20]),
+        "recent": job_lines(recent[:8]),
         "nodes": nodes,
         "own_running": Instance.objects.filter(
             owner=user, state__in=active, deleted_at=None

@@ -13,18 +13,18 @@ from loraforge.accounts.access import Action
 from loraforge.accounts.entrypoints import Page
 from loraforge.accounts.models import User
 from loraforge.artifacts.selectors import results_get
+from loraforge.core.columns import ColumnRows
 from loraforge.core.errors import NotFound
 from loraforge.core.texts import number_read
 from loraforge.dashboard import jobs, newjob, selectors
-from loraforge.dashboard.explain import method_label
+from loraforge.dashboard.joblines import COLUMNS, job_lines, lines_of
 from loraforge.dashboard.timeline import timeline_of
-from loraforge.instances.models import Instance
 from loraforge.instances.selectors import attempt_list
-from loraforge.instances.states import ACTIVE, State
+from loraforge.instances.states import ACTIVE
 from loraforge.nodes.selectors import node_get
-from loraforge.scheduling.selectors import placement_preview, queue_positions, wait_text
+from loraforge.scheduling.selectors import placement_preview
 from loraforge.training.placement import GPUS_MAX
-from loraforge.training.selectors import job_events, job_get
+from loraforge.training.selectors import job_events, job_get, job_instances
 
 PAGE_SIZE = 50
 REFRESH_MS = 2000
@@ -79,18 +79,6 @@ class LivePage(DashboardPage):
         return response
 
 
-def _rows_dress(rows: list[Instance]) -> list[Instance]:
-    """Give rows the words that their templates show; one query for all places in the queue."""
-    waiting = any(row.state == State.QUEUED for row in rows)
-    places = queue_positions() if waiting else {}
-    for row in rows:
-        row.method = method_label(row.job.arguments)  # type: ignore[attr-defined]
-        row.is_active = row.state in ACTIVE  # type: ignore[attr-defined]
-        row.position = places.get(row.pk)  # type: ignore[attr-defined]
-        row.wait_text = wait_text(instance=row)  # type: ignore[attr-defined]
-    return rows
-
-
 class HomePage(LivePage):
     """What runs now, my queue, my quota, free devices, recent jobs."""
 
@@ -99,10 +87,7 @@ class HomePage(LivePage):
     part_id = "home"
 
     def part_context(self) -> dict[str, Any]:
-        data = selectors.home_data(user=self.person)
-        for name in ("running", "queued", "recent"):
-            _rows_dress(data[name])
-        return data
+        return selectors.home_data(user=self.person)
 
 
 class JobListPage(LivePage):
@@ -127,9 +112,10 @@ class JobListPage(LivePage):
         rows = selectors.job_search(
             user=self.person, query=asked["q"], group=asked["group"], only_own=asked["only_own"]
         )
-        page = Paginator(rows, PAGE_SIZE).get_page(self.request.GET.get("page"))
-        page.object_list = _rows_dress(list(page.object_list))
-        return {**asked, "page": page}
+        columns: Any = ColumnRows(rows, COLUMNS)
+        page = Paginator(columns, PAGE_SIZE).get_page(self.request.GET.get("page"))
+        page.object_list = lines_of(page.object_list)
+        return {**asked, "page": page, "shows_owner": asked["sees_all"] and not asked["only_own"]}
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         groups = [
@@ -273,13 +259,11 @@ class NodePage(LivePage):
 
     def part_context(self) -> dict[str, Any]:
         node = node_get(user=self.person, name=self.kwargs["name"])
-        on_node = selectors.job_rows(user=self.person).filter(node=node)
+        on_node = job_instances(user=self.person).filter(node=node)
         return {
             "row": selectors.node_rows(user=self.person, nodes=[node])[0],
             "node": node,
-            "running": _rows_dress(
-                list(on_node.filter(state__in=[str(state) for state in ACTIVE])[:20])
-            ),
+            "running": job_lines(on_node.filter(state__in=[str(state) for state in ACTIVE])[:20]),
         }
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:

@@ -1,7 +1,11 @@
+from collections.abc import Mapping
+from functools import cache
+
 from auditlog.registry import auditlog
 from django.conf import settings
 from django.db import models
 from django.db.models.functions import Now
+from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
 
 from loraforge.instances.states import State
@@ -28,6 +32,23 @@ STATE_LABELS = {
     State.UNKNOWN: _("Node unreachable"),
     State.LOST: _("Lost"),
 }
+
+
+def state_labels() -> Mapping[str, str]:
+    """Every state in the language of the request; for a list, which would ask for each row."""
+    return _labels_in(get_language())
+
+
+@cache
+def _labels_in(_language: str | None) -> Mapping[str, str]:
+    return {state.value: str(label) for state, label in STATE_LABELS.items()}
+
+
+def progress_of(state: str, *, step: int, max_steps: int) -> int:
+    """Whole percent, 0 to 100; 100 only when it succeeded or did its last step."""
+    if state == State.SUCCEEDED:
+        return 100
+    return min(100, step * 100 // max_steps) if max_steps else 0
 
 
 class Instance(models.Model):
@@ -126,10 +147,8 @@ class Instance(models.Model):
 
     @property
     def progress(self) -> int:
-        """Whole percent, 0 to 100; 100 only when it succeeded or did its last step."""
-        if self.state == State.SUCCEEDED:
-            return 100
-        return min(100, self.step * 100 // self.max_steps) if self.max_steps else 0
+        """Whole percent, 0 to 100; see `progress_of`."""
+        return progress_of(self.state, step=self.step, max_steps=self.max_steps)
 
 
 class Attempt(models.Model):

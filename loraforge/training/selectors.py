@@ -3,7 +3,6 @@
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import msgspec
 from django.contrib.auth.models import AnonymousUser
@@ -32,21 +31,11 @@ Asker = User | AnonymousUser
 def job_instances(*, user: Asker) -> QuerySet[Instance]:
     """The jobs that the user may see and that are not deleted, newest first, with nothing joined.
 
-    To filter, count and page by; an index of its own serves it. `job_values` then reads the page.
+    To filter, count and page by; an index of its own serves it. `ColumnRows` reads a page of it.
     """
     return access.visible(user, Instance.objects.filter(deleted_at=None, kind=Kind.JOB)).order_by(
         "-pk"
     )
-
-
-def job_values(*, ids: Sequence[int], columns: Sequence[str]) -> list[tuple[Any, ...]]:
-    """Columns (lookups from the instance, ``pk`` first) of a page of `job_instances`, in its order.
-
-    One query; joining before paging would sort ten thousand wide rows for fifty.
-    """
-    found = Instance.objects.filter(pk__in=ids).values_list(*columns)
-    by_id = {values[0]: values for values in found}
-    return [by_id[one] for one in ids if one in by_id]
 
 
 def job_list(*, user: Asker) -> QuerySet[Job]:

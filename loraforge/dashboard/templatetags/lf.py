@@ -10,14 +10,17 @@ from typing import Any
 import msgspec
 from django import template
 from django.contrib.staticfiles import finders
+from django.template.loader import render_to_string
 from django.templatetags.static import static
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.timezone import localtime
+from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
 from loraforge.core.sizes import file_size, memory_size
 from loraforge.dashboard import explain, texts
+from loraforge.dashboard.joblines import JobLine
 from loraforge.instances.models import STATE_LABELS
 from loraforge.instances.states import State
 from loraforge.nodes.models import NodeState
@@ -50,6 +53,8 @@ NODE_LOOKS: dict[str, str] = {
 # From here on seconds are no news.
 WHOLE_MINUTES = 10
 WHOLE_SECONDS = 10
+# Rows of the list of jobs that a process keeps ready, 2 KB each.
+ROWS_KEPT = 2000
 BAR_LOOKS: dict[str, str] = {
     State.SUCCEEDED: "is-green",
     State.FAILED: "is-red",
@@ -89,6 +94,7 @@ def _modules(path: Path, _modified_ns: int) -> dict[str, list[str]]:
 
 
 @register.simple_tag
+@lru_cache(maxsize=200)
 def icon(name: str, classes: str = "") -> SafeString:
     """An inline SVG of static/icons.svg; decoration only, so it is hidden from screen readers."""
     return format_html(
@@ -116,6 +122,19 @@ def state_chip(state: str, size: str = "", *, saved_step: int | None = None) -> 
         state,
         label,
     )
+
+
+@register.simple_tag
+def job_row(line: JobLine, *, shows_owner: bool) -> SafeString:
+    """A row of the list of jobs."""
+    return _job_row(line, shows_owner, get_language())
+
+
+@lru_cache(maxsize=ROWS_KEPT)
+def _job_row(line: JobLine, shows_owner: bool, _language: str | None) -> SafeString:  # noqa: FBT001 - a key
+    """Made of nothing else, so that a row that has not changed is not made again for whoever looks."""
+    context = {"row": line, "shows_owner": shows_owner}
+    return render_to_string("dashboard/partials/_job_row.html", context)
 
 
 @register.simple_tag

@@ -1,5 +1,6 @@
 """Jobs as plain data, built by hand: a list of 50 is asked for at every look at the page."""
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -7,14 +8,13 @@ from loraforge.accounts import access
 from loraforge.accounts.access import Action
 from loraforge.accounts.models import User
 from loraforge.artifacts.lifetimes import retention_get
-from loraforge.instances.models import STATE_LABELS, Instance
-from loraforge.instances.states import State
+from loraforge.instances.models import Instance, progress_of, state_labels
 from loraforge.scheduling.reasons import reason_text
 from loraforge.telemetry.gaps import log_left_out
 from loraforge.training.faults import fault_of
 from loraforge.training.models import Job
 
-# API name -> lookup from the instance; pk is the first
+# API name -> lookup from the instance
 _COLUMNS = {
     "id": "pk",
     "name": "name",
@@ -49,11 +49,9 @@ def _iso(at: datetime | None) -> str | None:
     return at.isoformat().replace("+00:00", "Z") if at is not None else None
 
 
-def _finish(row: dict[str, Any]) -> dict[str, Any]:
-    state = State(row["state"])
-    row["state_label"] = str(STATE_LABELS[state])
-    done = row["step"] * 100 // row["max_steps"] if row["max_steps"] else 0
-    row["progress"] = 100 if state is State.SUCCEEDED else min(100, done)
+def _finish(row: dict[str, Any], labels: Mapping[str, str]) -> dict[str, Any]:
+    row["state_label"] = labels[row["state"]]
+    row["progress"] = progress_of(row["state"], step=row["step"], max_steps=row["max_steps"])
     detail = row.pop("wait_detail")
     reason = row["wait_reason"]
     row["wait_text"] = reason_text(reason=reason, detail=detail) if reason else ""
@@ -62,9 +60,10 @@ def _finish(row: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
-def job_row(values: tuple[Any, ...]) -> dict[str, Any]:
-    """One row of the list from a `values_list(*COLUMNS)`."""
-    return _finish(dict(zip(_NAMES, values, strict=True)))
+def job_rows(page: Iterable[tuple[Any, ...]]) -> list[dict[str, Any]]:
+    """The rows of the list from a `values_list(*COLUMNS)`."""
+    labels = state_labels()
+    return [_finish(dict(zip(_NAMES, values, strict=True)), labels) for values in page]
 
 
 def _value(instance: Instance, path: str) -> Any:
@@ -85,7 +84,8 @@ def failure_plain(reason: str) -> dict[str, str] | None:
 def job_detail(job: Job, *, user: User) -> dict[str, Any]:
     """A job of `selectors.job_get` with everything that was frozen; `datasets` still as rows."""
     instance = job.instance
-    row = _finish({name: _value(instance, path) for name, path in _COLUMNS.items()})
+    values = {name: _value(instance, path) for name, path in _COLUMNS.items()}
+    row = _finish(values, state_labels())
     files = retention_get(instance=instance)
     return {
         **row,

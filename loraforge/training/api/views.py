@@ -16,11 +16,12 @@ from loraforge.accounts.access import Action
 from loraforge.accounts.entrypoints import Viewset, signed_in
 from loraforge.accounts.models import User
 from loraforge.accounts.sharing import share_list
+from loraforge.core.columns import ColumnRows
 from loraforge.instances.selectors import attempt_list
 from loraforge.training import selectors, services
 from loraforge.training.api import serializers
 from loraforge.training.api.filters import JobFilter
-from loraforge.training.api.rows import COLUMNS, job_detail, job_row
+from loraforge.training.api.rows import COLUMNS, job_detail, job_rows
 from loraforge.training.models import Job
 from loraforge.training.resuming import checkpoints_list, job_resume
 
@@ -100,9 +101,8 @@ class Jobs(Viewset):
         # The filters are a Django form, which costs more than the query: not for the plain list.
         if request.query_params.keys() - PAGING:
             rows = self.filter_queryset(rows)
-        ids = self.paginate_queryset(rows.values_list("pk", flat=True)) or []
-        values = selectors.job_values(ids=ids, columns=COLUMNS)
-        return self.get_paginated_response([job_row(one) for one in values])
+        page: Any = ColumnRows(rows, COLUMNS)
+        return self.get_paginated_response(job_rows(self.paginate_queryset(page) or []))
 
     @extend_schema(
         request=serializers.JobSubmitInput,

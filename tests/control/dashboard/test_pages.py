@@ -237,6 +237,20 @@ def test_a_live_part_is_sent_only_when_it_has_changed(pages: Client, alice: User
     assert "<html" not in part.content.decode()
 
 
+def test_a_row_of_the_list_is_made_anew_when_it_changes_and_in_each_language(
+    pages: Client, alice: User
+) -> None:
+    job = job_of(alice, state=State.RUNNING, attempt=1, step=1, max_steps=10)
+    assert all(word in pages.get("/jobs/").content.decode() for word in ("Running", "10 %"))
+    job.instance.step = 5
+    job.instance.save()
+    html = pages.get("/jobs/").content.decode()
+    assert ("50 %" in html, "10 %" in html) == (True, False)
+    html = pages.get("/jobs/", headers={"Accept-Language": "zh-hans"}).content.decode()
+    with translation.override("zh-hans"):
+        assert str(STATE_LABELS[State.RUNNING]) in html
+
+
 @pytest.mark.parametrize("jobs", [1, 12])
 def test_the_list_asks_a_constant_number_of_queries(
     pages: Client, alice: User, jobs: int, django_assert_max_num_queries: Any

@@ -1,0 +1,50 @@
+"""A page by columns is what Django's own slice would be."""
+
+import pytest
+
+from loraforge.accounts.models import User
+from loraforge.core.columns import ColumnRows
+from loraforge.instances.models import Instance
+from loraforge.training.selectors import job_instances
+from tests.factories.accounts import UserFactory
+from tests.factories.training import JobFactory
+
+pytestmark = pytest.mark.django_db
+COLUMNS = ("pk", "name", "owner__username", "job__model", "tags", "created_at", "node__name")
+
+
+@pytest.fixture
+def alice() -> User:
+    owner: User = UserFactory.create()
+    for number in range(5):
+        JobFactory.create(owner=owner, instance__name=f"100%s {number % 3}", instance__tags=["a%"])
+    JobFactory.create()  # somebody else's
+    return owner
+
+
+@pytest.mark.parametrize("order", [("-pk",), ("name", "-pk"), ("-created_at", "pk")])
+@pytest.mark.parametrize("part", [slice(0, 3), slice(3, 50)])
+def test_a_page_has_the_rows_and_the_order_of_the_queryset(
+    alice: User, order: tuple[str, ...], part: slice
+) -> None:
+    rows = job_instances(user=alice).order_by(*order)
+    assert ColumnRows(rows, COLUMNS).count() == rows.count() == 5
+    found = [tuple(one) for one in ColumnRows(rows, COLUMNS)[part]]
+    assert found == list(rows.values_list(*COLUMNS)[part])
+
+
+def test_filters_of_other_tables_and_texts_with_signs_hold(alice: User) -> None:
+    rows = job_instances(user=alice).filter(name__icontains="%s 1", job__command="sft")
+    assert ColumnRows(rows, COLUMNS).count() == 2
+    assert [one[0] for one in ColumnRows(rows, COLUMNS)[0:9]] == [one.pk for one in rows]
+
+
+def test_what_is_empty_needs_no_database(alice: User, django_assert_num_queries: object) -> None:
+    nothing = ColumnRows(Instance.objects.none().order_by("-pk"), COLUMNS)
+    with django_assert_num_queries(0):  # type: ignore[operator]
+        assert (nothing.count(), nothing[0:50]) == (0, [])
+
+
+def test_rows_without_an_order_are_refused() -> None:
+    with pytest.raises(ValueError, match="ordered"):
+        ColumnRows(Instance.objects.order_by(), COLUMNS).count()
