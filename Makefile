@@ -25,7 +25,9 @@ SWIFT := $(VENV_SWIFT)/.stamp
 PACKAGES := node_modules/.stamp
 FRONT_END := static/dist/.stamp
 REDIS := $(REDIS_FOLDER)/.stamp
-FRONT_END_SOURCES := $(wildcard static/src/* static/js/* static/js/*/* static/css/*) tools/build_frontend.mjs
+# Templates and Python too: they name the classes whose rules stay in the style sheets.
+FRONT_END_SOURCES := $(wildcard static/src/* static/js/* static/js/*/* static/css/*) tools/build_frontend.mjs \
+	$(shell find templates loraforge -name '*.html' -o -name '*.py')
 TRANSLATIONS := $(patsubst %.po,%.mo,$(wildcard locale/*/LC_MESSAGES/*.po))
 
 # A recipe's first word: the first Python of 3.11 or newer. PYTHON=/path/to/python picks another.

@@ -1,25 +1,26 @@
 // Builds static/dist, what the pages load. One rule: the bundle NAME is static/src/NAME (third-party
 // code), then static/js/NAME or static/css/NAME (ours), whichever of the two exist.
 //
-//   static/dist/base.js    htmx, Bootstrap's collapse, dropdown and modal, then static/js/base.js
+//   static/dist/base.js    static/js/base.js, what every page needs
 //   static/dist/base.css   Tabler (trimmed), the tokens, then static/css/base.css
+//   static/dist/htmx.js    htmx, for pages with hx-* attributes
 //   static/dist/chart.js   ECharts: a module asks for it by import("./chart.js")
 //   static/dist/upload.js  tus
 //   static/dist/FEATURE.js one for each static/js/FEATURE.js
 //
-// Everything is an ES module; code that two bundles share is split off into chunk-*.js, so htmx and
-// ECharts exist once however many bundles name them. Load bundles by <script type="module">. File names
-// carry no hash: the manifest storage adds it. modules.json says which chunks each bundle begins with, so
-// that a page can ask for them before its script has been read.
+// Everything is an ES module, <script type="module">, and whole in itself: a page asks for one script, which has
+// static/js/base.js in it, and for htmx.js where it needs that; what one script shares with that of another page is
+// small, and less than the time that a further request takes. File names carry no hash: the manifest storage adds it.
 //
 //   node tools/build_frontend.mjs [--sizes]
-import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { basename, dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 
 import { build } from "esbuild";
 import postcss from "postcss";
+import { PurgeCSS } from "purgecss";
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const DIST = join(ROOT, "static/dist");
@@ -31,40 +32,57 @@ const TARGET = ["chrome90", "edge90", "firefox88", "safari14"];
 const BASE_CSS = ["@tabler/core/dist/css/tabler.css", "./static/src/tokens.css"];
 const NOT_BUNDLES = new Set(["tokens.css"]);
 
-// Families of Tabler's rules that no page of ours uses. A family is dropped only as a whole, so that a
-// page may use any other class of Tabler's without a change here.
-const BRANDS =
-  "x|facebook|twitter|linkedin|google|youtube|vimeo|dribbble|github|instagram|pinterest|vk|rss|flickr|bitbucket|tabler";
-const UNUSED_RULES = [
-  new RegExp(`\\.(?:btn|btn-outline|btn-ghost|bg|text|border|link|badge)-(?:${BRANDS})(?:-fg|-lt)?(?![\\w-])`),
-  new RegExp(`\\.list-group-item-(?:${BRANDS})(?![\\w-])`),
-  /\.(?:carousel|popover|bs-popover|bs-tooltip|tooltip|accordion|offcanvas)(?![a-z])/,
-  /\.(?:form-floating|form-imagecheck|form-colorinput|form-colorcheck|switch-icon|ribbon|card-tabs)/,
-  /\.(?:link-underline|link-offset|focus-ring|navbar-vertical|was-validated|toast|ratio|chart-sparkline)/,
-  /\.(?:apexcharts|jsvectormap|fc-|ts-|noUi|dropzone|litepicker|star-rating|fslightbox|plyr|hugerte|tox)/,
-  /:has\(/, // not known to the oldest browsers that we serve
+// What names a class, an element or an attribute of a page: the templates, the code that builds parts of pages, and
+// the third-party code that puts classes on them. Every word in these files counts as a name, so a rule goes
+// only when no file has its words; a class must therefore stand somewhere in full, not be put together.
+const NAMED_IN = [
+  ...["templates/**/*.html", "static/js/**/*.js", "static/src/*.js", "loraforge/**/*.py"],
+  "node_modules/bootstrap/js/dist/{dropdown,modal,base-component}.js",
+  "node_modules/bootstrap/js/dist/{util,dom}/*.js",
 ];
-const UNUSED_VARIABLES = new RegExp(`^--tblr-(?:${BRANDS})(?:-rgb|-fg|-lt|-lt-rgb)?$`);
+const UNKNOWN_TO_OLDEST = /:has\(/;
 
-function trimmed(css) {
-  const root = postcss.parse(css);
+// Tabler's rules that some page of ours can use.
+async function trimmed(tabler) {
+  const css = readdirSync(join(ROOT, "static/css")).map((name) => `static/css/${name}`);
+  const own = [...BASE_CSS.slice(1), ...css].map((path) => readFileSync(join(ROOT, path), "utf8"));
+  const [purged] = await new PurgeCSS().purge({
+    content: NAMED_IN.map((pattern) => join(ROOT, pattern)),
+    css: [{ raw: tabler }],
+    keyframes: true,
+  });
+  const root = postcss.parse(purged.css);
   root.walkRules((rule) => {
-    const kept = rule.selectors.filter((one) => !UNUSED_RULES.some((unused) => unused.test(one)));
+    const kept = rule.selectors.filter((one) => !UNKNOWN_TO_OLDEST.test(one));
     if (kept.length === 0) rule.remove();
     else if (kept.length < rule.selectors.length) rule.selectors = kept;
   });
-  root.walkDecls(UNUSED_VARIABLES, (declaration) => declaration.remove());
+  variablesTrim(root, own.join("\n"));
   root.walkAtRules((rule) => {
     if (rule.nodes && rule.nodes.length === 0) rule.remove();
   });
   return root.toString();
 }
 
+// Removes variables that neither the rules left over nor our own style sheets read; again, since variables read others.
+function variablesTrim(root, own) {
+  for (let removed = 1; removed; ) {
+    removed = 0;
+    const read = new Set(`${root} ${own}`.match(/(?<=var\(\s*)--[\w-]+/g));
+    root.walkDecls(/^--/, (declaration) => {
+      if (read.has(declaration.prop)) return;
+      declaration.remove();
+      removed += 1;
+    });
+  }
+  root.walkRules((rule) => rule.nodes.length === 0 && rule.remove());
+}
+
 const trimTabler = {
   name: "trim-tabler",
   setup(within) {
-    within.onLoad({ filter: /@tabler[\\/]core[\\/].*\.css$/ }, ({ path }) => ({
-      contents: trimmed(readFileSync(path, "utf8")),
+    within.onLoad({ filter: /@tabler[\\/]core[\\/].*\.css$/ }, async ({ path }) => ({
+      contents: await trimmed(readFileSync(path, "utf8")),
       loader: "css",
     }));
   },
@@ -109,22 +127,6 @@ function printSizes(outputs) {
   }
 }
 
-// Bundle -> the chunks that it imports at once, those of chunks too.
-function chunksOf(outputs) {
-  const collected = (path, into) => {
-    for (const { path: next, kind } of outputs[path].imports) {
-      if (kind !== "import-statement" || into.has(next)) continue;
-      into.add(next);
-      collected(next, into);
-    }
-    return into;
-  };
-  const bundles = Object.keys(outputs).filter((path) => path.endsWith(".js") && outputs[path].entryPoint);
-  return Object.fromEntries(
-    bundles.map((path) => [basename(path), [...collected(path, new Set())].map((chunk) => basename(chunk))]),
-  );
-}
-
 rmSync(FRESH, { recursive: true, force: true });
 const result = await build({
   absWorkingDir: ROOT,
@@ -135,8 +137,6 @@ const result = await build({
   outdir: FRESH,
   bundle: true,
   format: "esm",
-  splitting: true,
-  chunkNames: "chunk-[hash]",
   minify: true,
   legalComments: "none",
   target: TARGET,
@@ -149,7 +149,6 @@ const result = await build({
   plugins: [bundleOfParts, trimTabler],
 });
 if (process.argv.includes("--sizes")) printSizes(result.metafile.outputs);
-writeFileSync(join(FRESH, "modules.json"), JSON.stringify(chunksOf(result.metafile.outputs)));
 
 // A running server never sees a half-built folder.
 mkdirSync(dirname(DIST), { recursive: true });

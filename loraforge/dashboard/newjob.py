@@ -226,7 +226,6 @@ def form_context(*, user: User, source: Job | None) -> dict[str, Any]:
     ]
     nodes = selectors.node_rows(user=user)
     preview = placement_preview(user=user, gpus=1)
-    registry = models_load(DEFAULT_VERSION)
     command = catalogue_load(DEFAULT_VERSION).commands["sft"]
     quantisers = command.arguments["quant_method"].choices or ()
     limit_s = role_limit_s(user)
@@ -252,6 +251,13 @@ def form_context(*, user: User, source: Job | None) -> dict[str, Any]:
             "source": _source_plain(user, source) if source else None,
             "name_placeholder": _("Named by model and time when empty"),
         },
+    }
+
+
+def names_context() -> dict[str, Any]:
+    """What is offered for model type and chat template: hundreds of names, asked for when somebody gets there."""
+    registry = models_load(DEFAULT_VERSION)
+    return {
         "model_types": sorted(registry.model_types),
         "chat_templates": sorted(registry.templates),
     }

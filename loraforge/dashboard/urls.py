@@ -10,6 +10,7 @@ urlpatterns = [
     path("", views.HomePage.as_view(), name="home"),
     path("jobs/", views.JobListPage.as_view(), name="job_list"),
     path("jobs/new/", views.JobNewPage.as_view(), name="job_new"),
+    path("jobs/new/names/", views.JobNamesPartial.as_view(), name="job_names"),
     path("jobs/new/placement/", views.JobPlacementPartial.as_view(), name="job_placement"),
     path("jobs/<int:instance_id>/", views.JobPage.as_view(), name="job"),
     path("jobs/<int:instance_id>/header/", views.JobHeaderPartial.as_view(), name="job_header"),

@@ -227,6 +227,16 @@ class JobNewPage(DashboardPage):
         )
 
 
+class JobNamesPartial(DashboardPage):
+    """The names that the form offers for model type and chat template."""
+
+    template_name = "dashboard/partials/_names.html"
+    needs = Action.CREATE
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(**newjob.names_context(), **kwargs)
+
+
 class JobPlacementPartial(DashboardPage):
     """Where a job of ``?gpus=n`` would go now, as one sentence of plain text."""
 

@@ -1,6 +1,8 @@
 // Datasets: uploads at the top of the list; deleting one.
+import "./base.js";
+
 import { api } from "./core/api.js";
-import { dialog } from "./core/notice.js";
+import { dialog } from "./core/dialog.js";
 import { text } from "./core/texts.js";
 import { uploaderMake } from "./core/uploader.js";
 

@@ -1,4 +1,8 @@
 // The job page: complete by GET when it opens, then live; a lost connection loses nothing.
+import "./base.js";
+// The menu of the header: Tabler's markup calls it by data-bs-toggle.
+import "bootstrap/js/dist/dropdown.js";
+
 import { api } from "./core/api.js";
 import { socketOpen } from "./core/socket.js";
 import { timesLocalise } from "./core/format.js";

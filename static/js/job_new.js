@@ -1,5 +1,7 @@
 // The form of a new job. One draft object stands behind it: it is what the API takes, what the preview
 // asks about, and what the browser keeps until the job is made.
+import "./base.js";
+
 import { api } from "./core/api.js";
 import { debounce } from "./core/dom.js";
 import { integer } from "./core/format.js";

@@ -1,7 +1,10 @@
 // Readings of nodes, live: columns of the list, or the meters of one node; and the operators' buttons.
+import "./base.js";
+
 import { api } from "./core/api.js";
 import { gibibytesOf, percent } from "./core/format.js";
-import { dialog, notice } from "./core/notice.js";
+import { dialog } from "./core/dialog.js";
+import { notice } from "./core/notice.js";
 import { socketOpen } from "./core/socket.js";
 import { text } from "./core/texts.js";
 import { Hardware } from "./job/hardware.js";

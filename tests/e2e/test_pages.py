@@ -3,12 +3,13 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from loraforge.embedded.client import ApiClient
-from tests.e2e.driver import PASSWORD, LiveStack, wait_for
+from tests.e2e.driver import PASSWORD, LiveStack, sft_body, wait_for
 from tools.screenshots import CHROMIUM, FLAGS, sign_in
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -159,6 +160,39 @@ def test_server_errors_appear_at_their_fields(
     expect(page.locator('[data-field="model"] .lf-error')).to_be_visible()
     expect(page.locator("#a-lora_rank")).to_have_attribute("aria-invalid", "true")
     assert page.url.endswith("/jobs/new/")
+
+
+def test_what_stands_under_all_arguments_counts_before_it_is_opened(
+    page: Page, stack: LiveStack, alice: ApiClient, demo_folder: Path, dataset: dict[str, Any]
+) -> None:
+    source = alice.post("jobs/", sft_body(demo_folder, dataset["id"], start=False))
+
+    sign_in(page, stack.url, "alice", PASSWORD)
+    page.goto(f"{stack.url}/jobs/new/?from={source['id']}")
+    expect(page.locator("[data-all-changed]")).to_be_visible()
+    assert not page.locator(".lf-argument").count(), "asked for when it is opened"
+    expect(page.locator("#preview")).to_contain_text("--max_steps 12", timeout=SOON_MS)
+
+    page.focus("#model_type")
+    expect(page.locator('#model-types option[value="qwen2"]')).to_be_attached(timeout=SOON_MS)
+    expect(page.locator('#chat-templates option[value="qwen"]')).to_be_attached()
+
+    page.click("#all-arguments > summary")
+    page.fill("#argument-search", "num workers")  # while the list is still on its way
+    expect(page.locator("#all-dataloader_num_workers")).to_have_value("0", timeout=SOON_MS)
+    argument_set(page, "dataloader_num_workers", "many")
+    page.click("#all-arguments > summary")
+    page.click('[data-start="0"]')
+    said = '[data-field="arguments.dataloader_num_workers"] .lf-error'
+    expect(page.locator(said)).to_be_attached(timeout=SOON_MS)
+    expect(page.locator("#all-dataloader_num_workers")).to_have_value("many")
+    expect(page.locator("#all-dataloader_num_workers")).to_be_focused()
+    argument_set(page, "dataloader_num_workers", "1")
+    page.click('[data-start="0"]')
+    page.wait_for_url(re.compile(r"/jobs/\d+/$"), timeout=SOON_MS)
+    made = alice.get(f"jobs/{page.url.rstrip('/').rsplit('/', 1)[1]}/")
+    wanted = source["arguments"] | {"dataloader_num_workers": 1}
+    assert {name: made["arguments"].get(name, "lora") for name in wanted} == wanted
 
 
 def test_an_operator_sees_the_workers_and_node_agents_in_flower(

@@ -3,16 +3,12 @@
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
-import msgspec
 from django import template
-from django.contrib.staticfiles import finders
 from django.template.loader import render_to_string
 from django.templatetags.static import static
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timezone import localtime
 from django.utils.translation import get_language
@@ -66,31 +62,8 @@ BAR_LOOKS: dict[str, str] = {
 
 @register.simple_tag
 def module(name: str) -> SafeString:
-    """The script of a page and the chunks that it begins with, all asked for at once.
-
-    Without the links a browser learns of a chunk only when it has read what imports it.
-    """
-    chunks = format_html_join(
-        "",
-        '<link rel="modulepreload" href="{}">',
-        ((static(f"dist/{one}"),) for one in _chunks(name)),
-    )
-    script = format_html('<script type="module" src="{}"></script>', static(f"dist/{name}"))
-    return chunks + script
-
-
-def _chunks(name: str) -> list[str]:
-    found = finders.find("dist/modules.json")
-    if not isinstance(found, str):
-        return []  # the front end is not built: tests of pages need none
-    path = Path(found)
-    return _modules(path, path.stat().st_mtime_ns).get(name, [])
-
-
-@lru_cache(maxsize=1)
-def _modules(path: Path, _modified_ns: int) -> dict[str, list[str]]:
-    """What the build wrote (tools/build_frontend.mjs), read again when it was built again."""
-    return msgspec.json.decode(path.read_bytes(), type=dict[str, list[str]])
+    """The script of a page: one bundle of tools/build_frontend.mjs with all that it needs."""
+    return format_html('<script type="module" src="{}"></script>', static(f"dist/{name}"))
 
 
 @register.simple_tag

@@ -1,5 +1,4 @@
-// Short messages in the corner, and the one dialog of the page.
-import { Modal } from "../../src/base.js";
+// Short messages in the corner.
 import { element, icon } from "./dom.js";
 import { text } from "./texts.js";
 
@@ -12,65 +11,4 @@ export function notice(message, kind = "good") {
   document.getElementById("notices").append(box);
   if (kind !== "error") window.setTimeout(() => box.remove(), SHOWN_MS);
   return box;
-}
-
-/** To where the person was; to the button of the menu when that has closed, to the page when it is gone. */
-function focusBack(from) {
-  const menu = from.closest(".dropdown");
-  const target = menu ? menu.querySelector('[data-bs-toggle="dropdown"]') : from;
-  const seen = target.isConnected && target.getClientRects().length > 0;
-  (seen ? target : document.getElementById("main")).focus();
-}
-
-/**
- * Asks before something is lost. work({choice}) does it; its error is shown inside the dialog.
- * extra: an element between the text and the choice.
- * Resolves to true when it was done, false when the person went back.
- */
-export function dialog({ title, body, ok, danger = false, choice = "", extra = null, work }) {
-  const root = document.getElementById("dialog");
-  const form = root.querySelector("form");
-  const button = root.querySelector("[data-dialog-ok]");
-  const error = root.querySelector("[data-dialog-error]");
-  const box = root.querySelector("[data-dialog-choice]");
-  root.querySelector(".modal-title").textContent = title;
-  root.querySelector("[data-dialog-text]").textContent = body;
-  root.querySelector("[data-dialog-extra]").replaceChildren(...(extra ? [extra] : []));
-  button.textContent = ok;
-  button.className = `btn ${danger ? "btn-danger" : "btn-primary"}`;
-  box.hidden = !choice;
-  box.querySelector("span").textContent = choice;
-  box.querySelector("input").checked = false;
-  error.hidden = true;
-  const modal = Modal.getOrCreateInstance(root);
-  const from = document.activeElement || document.body;
-  // What cannot be taken back is not one press of Enter away.
-  const first = danger ? root.querySelector('[data-bs-dismiss="modal"]') : button;
-  return new Promise((resolve) => {
-    let done = false;
-    form.onsubmit = async (event) => {
-      event.preventDefault();
-      button.setAttribute("aria-busy", "true");
-      try {
-        await work({ choice: box.querySelector("input").checked });
-        done = true;
-        modal.hide();
-      } catch (problem) {
-        error.textContent = problem.message;
-        error.hidden = false;
-      } finally {
-        button.removeAttribute("aria-busy");
-      }
-    };
-    root.addEventListener(
-      "hidden.bs.modal",
-      () => {
-        focusBack(from);
-        resolve(done);
-      },
-      { once: true },
-    );
-    root.addEventListener("shown.bs.modal", () => first.focus(), { once: true });
-    modal.show();
-  });
 }

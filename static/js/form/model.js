@@ -13,6 +13,7 @@ export class ModelField {
     this.note = form.querySelector("[data-model-note]");
     this.type = form.querySelector("#model_type");
     this.template = form.querySelector("#template");
+    this.names = form.dataset.names;
     this.onChange = onChange;
     this.firstNote = this.note.textContent;
     this.marked = -1;
@@ -37,6 +38,16 @@ export class ModelField {
       if (option) this.choose(option.dataset.id);
     });
     this.describeSoon = debounce(() => this.describe(), 400);
+    for (const field of [this.type, this.template]) field.addEventListener("focus", () => this.namesLoad());
+  }
+
+  /** What both fields offer, once. Without it they still take what is typed. */
+  async namesLoad() {
+    if (this.namesAsked) return;
+    this.namesAsked = true;
+    const response = await fetch(this.names, { credentials: "same-origin", headers: { "HX-Request": "true" } }).catch(() => null);
+    this.namesAsked = Boolean(response && response.ok);
+    if (this.namesAsked) document.body.insertAdjacentHTML("beforeend", await response.text());
   }
 
   onKey(event) {

@@ -1,7 +1,8 @@
 // The buttons of the job page: what is lost is said before it is lost.
 import { api } from "../core/api.js";
 import { integer } from "../core/format.js";
-import { dialog, notice } from "../core/notice.js";
+import { dialog } from "../core/dialog.js";
+import { notice } from "../core/notice.js";
 import { text } from "../core/texts.js";
 import { resumeAsk } from "./resume.js";
 

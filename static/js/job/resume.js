@@ -2,7 +2,7 @@
 import { api } from "../core/api.js";
 import { element } from "../core/dom.js";
 import { bytes, integer, number } from "../core/format.js";
-import { dialog } from "../core/notice.js";
+import { dialog } from "../core/dialog.js";
 import { text } from "../core/texts.js";
 
 const SHOWN = 50;

@@ -298,6 +298,24 @@ def test_only_operators_may_cordon_from_the_page(pages: Client) -> None:
     assert 'data-node-act="cordon"' in operator.get(f"/nodes/{node.name}/").content.decode()
 
 
+def test_names_for_type_and_template_are_asked_for_apart(pages: Client) -> None:
+    assert "<datalist" not in pages.get("/jobs/new/").content.decode()
+    html = pages.get("/jobs/new/names/").content.decode()
+    types, templates = re.findall(r'<datalist id="[a-z-]+">(.*?)</datalist>', html, re.DOTALL)
+    assert '<option value="qwen2">' in types
+    assert '<option value="chatml">' in templates
+    assert Client().get("/jobs/new/names/", headers={"HX-Request": "true"}).status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/", "/jobs/", "/jobs/1/", "/datasets/", "/nodes/", "/nodes/n1/"])
+def test_pages_that_renew_their_parts_bring_htmx(pages: Client, alice: User, path: str) -> None:
+    OnlineNodeFactory.create(name="n1", gpus=1)
+    job = job_of(alice, state=State.RUNNING, attempt=1)
+    html = pages.get(path.replace("1/", f"{job.pk}/") if "jobs/1" in path else path).content
+    assert html.count(b"dist/htmx") == 1
+    assert b"dist/htmx" not in pages.get("/jobs/new/").content
+
+
 def test_an_api_token_is_shown_once(pages: Client, alice: User) -> None:
     html = pages.post("/account/", {"what": "token", "name": "ci", "days": "30"}).content.decode()
     text = re.search(r"lfp_[\w-]{20,}", html)
