@@ -175,7 +175,7 @@ def test_what_stands_under_all_arguments_counts_before_it_is_opened(
 
     page.focus("#model_type")
     expect(page.locator('#model-types option[value="qwen2"]')).to_be_attached(timeout=SOON_MS)
-    expect(page.locator('#chat-templates option[value="qwen"]')).to_be_attached()
+    expect(page.locator('#chat-templates option[value="chatml"]')).to_be_attached()
 
     page.click("#all-arguments > summary")
     page.fill("#argument-search", "num workers")  # while the list is still on its way
