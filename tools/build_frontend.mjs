@@ -40,6 +40,8 @@ const NAMED_IN = [
   "node_modules/bootstrap/js/dist/{dropdown,modal,base-component}.js",
   "node_modules/bootstrap/js/dist/{util,dom}/*.js",
 ];
+// What Bootstrap puts together from parts.
+const PUT_TOGETHER = "data-bs-popper";
 const UNKNOWN_TO_OLDEST = /:has\(/;
 
 // Tabler's rules that some page of ours can use.
@@ -47,7 +49,7 @@ async function trimmed(tabler) {
   const css = readdirSync(join(ROOT, "static/css")).map((name) => `static/css/${name}`);
   const own = [...BASE_CSS.slice(1), ...css].map((path) => readFileSync(join(ROOT, path), "utf8"));
   const [purged] = await new PurgeCSS().purge({
-    content: NAMED_IN.map((pattern) => join(ROOT, pattern)),
+    content: [...NAMED_IN.map((pattern) => join(ROOT, pattern)), { raw: PUT_TOGETHER, extension: "js" }],
     css: [{ raw: tabler }],
     keyframes: true,
   });
@@ -64,12 +66,12 @@ async function trimmed(tabler) {
   return root.toString();
 }
 
-// Removes variables that neither the rules left over nor our own style sheets read; again, since variables read others.
+// Removes Tabler's variables that neither the rules left over nor our own style sheets read; again, since some read others.
 function variablesTrim(root, own) {
   for (let removed = 1; removed; ) {
     removed = 0;
     const read = new Set(`${root} ${own}`.match(/(?<=var\(\s*)--[\w-]+/g));
-    root.walkDecls(/^--/, (declaration) => {
+    root.walkDecls(/^--tblr-/, (declaration) => {
       if (read.has(declaration.prop)) return;
       declaration.remove();
       removed += 1;
