@@ -1,8 +1,9 @@
 """The fan-out: one reader of `lf:live` in each web process, the same text to every browser that wants it.
 
 Channel layers collapse at 500 watchers and 100 frames a second; one XREAD with a bounded buffer for each
-client delivers all of it. A client that falls behind loses its subscription, not its data: SQL has it,
-and it comes back with its cursors.
+client delivers all of it. After each round the reader leaves those whom it reached the time that sending
+takes them: what is published meanwhile is joined once for all, instead of sent one by one. A client that
+falls behind loses its subscription, not its data: SQL has it, and it comes back with its cursors.
 """
 
 import asyncio
@@ -29,6 +30,9 @@ LONGEST_PAUSE_S = 2.0
 STOP_AGAIN_S = 0.5
 COALESCE_FROM = 8  # frames that wait; below that a client is not behind
 COALESCE_BYTES = 64 * 1024
+PACE_FROM = 50  # clients reached in a round; for fewer the reader goes on at once
+PACE_S = 0.00004  # for each of them; sending takes less than half of it
+LONGEST_PACE_S = 0.04
 RESYNC = "resync"
 
 
@@ -39,6 +43,7 @@ class _Head(msgspec.Struct):
     attempt: int = 0
     start: int = msgspec.field(name="from", default=0)
     end: int = msgspec.field(name="to", default=0)
+    left_out: int = 0
 
 
 class _LogBody(msgspec.Struct):
@@ -55,10 +60,10 @@ class Frame:
     """One live frame, decoded once for all clients.
 
     kind: the frame's type. attempt, start, end: its position where it has one (log, metric), else 0.
-    text: what is sent. size: its bytes.
+    is_joinable: lines of a log, and nothing else. text: what is sent. size: its bytes.
     """
 
-    __slots__ = ("attempt", "end", "kind", "raw", "size", "start", "text")
+    __slots__ = ("attempt", "end", "is_joinable", "kind", "raw", "size", "start", "text")
 
     def __init__(self, raw: bytes) -> None:
         """Raises msgspec.DecodeError (or its ValidationError) for what is no frame."""
@@ -67,6 +72,7 @@ class Frame:
         self.attempt = head.attempt
         self.start = head.start
         self.end = head.end
+        self.is_joinable = head.type == "log" and not head.left_out
         self.raw = raw
         self.text = raw.decode()
         self.size = len(raw)
@@ -76,12 +82,19 @@ class Frame:
         """The frame of plain data."""
         return cls(_encode(plain))
 
+    def continues(self, other: "Frame") -> bool:
+        """Its lines follow the other's."""
+        follows = (self.attempt, self.start) == (other.attempt, other.end)
+        return follows and self.is_joinable and other.is_joinable
+
 
 RESYNC_FRAME = Frame.of({"type": RESYNC})
 
 
 def join_logs(frames: "list[Frame]") -> Frame:
-    """Contiguous log frames of one attempt as one; the lines are not decoded."""
+    """A run as one frame; the lines are not decoded."""
+    if len(frames) == 1:
+        return frames[0]
     bodies = [_log_body.decode(frame.raw) for frame in frames]
     inner = [bytes(body.lines)[1:-1] for body in bodies]
     lines = b"[" + b",".join(part for part in inner if part.strip()) + b"]"
@@ -95,6 +108,16 @@ def join_logs(frames: "list[Frame]") -> Frame:
             "partial": bodies[-1].partial,
         }
     )
+
+
+def run_take(waiting: "deque[Frame]") -> "list[Frame]":
+    """The first frame that waits, with those that can be joined to it."""
+    run = [waiting.popleft()]
+    size = run[0].size
+    while waiting and size < COALESCE_BYTES and waiting[0].continues(run[-1]):
+        run.append(waiting.popleft())
+        size += run[-1].size
+    return run
 
 
 class Subscriber:
@@ -129,25 +152,9 @@ class Subscriber:
                 return None
             self._wake.clear()
             await self._wake.wait()
-        frame = self._take()
-        return self._joined(frame) if len(self._queue) >= COALESCE_FROM else frame
-
-    def _take(self) -> Frame:
-        frame = self._queue.popleft()
-        self._size_bytes -= frame.size
-        return frame
-
-    def _joined(self, frame: Frame) -> Frame:
-        run, size = [frame], frame.size
-        while (
-            self._queue
-            and size < COALESCE_BYTES
-            and (other := self._queue[0]).kind == "log" == frame.kind
-            and (other.attempt, other.start) == (frame.attempt, run[-1].end)
-        ):
-            run.append(self._take())
-            size += run[-1].size
-        return join_logs(run) if len(run) > 1 else frame
+        run = run_take(self._queue) if len(self._queue) > COALESCE_FROM else [self._queue.popleft()]
+        self._size_bytes -= sum(frame.size for frame in run)
+        return join_logs(run)
 
 
 class Fanout:
@@ -229,7 +236,9 @@ class Fanout:
                 answer = await connection.xread(
                     {LIVE_STREAM: self._last}, count=READ_COUNT, block=BLOCK_MS
                 )
-                self._deliver(_entries(answer))
+                reached = self._deliver(_entries(answer))
+                if reached >= PACE_FROM:
+                    await asyncio.sleep(min(LONGEST_PACE_S, reached * PACE_S))
         finally:
             await connection.aclose()
 
@@ -240,19 +249,27 @@ class Fanout:
             if subscriber.is_begun:
                 subscriber.put(RESYNC_FRAME)
 
-    def _deliver(self, entries: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> None:
+    def _deliver(self, entries: Iterable[tuple[bytes, dict[bytes, bytes]]]) -> int:
+        """Hand out what was read in one go; returns how many clients it reached."""
+        fresh: defaultdict[str, deque[Frame]] = defaultdict(deque)
         for entry_id, fields in entries:
             self._last = entry_id
-            group = self._topics.get(fields.get(b"t", b"").decode("utf-8", "replace"))
-            if not group:
+            topic = fields.get(b"t", b"").decode("utf-8", "replace")
+            if topic not in self._topics:
                 continue
             try:
-                frame = Frame(fields[b"f"])
+                fresh[topic].append(Frame(fields[b"f"]))
             except (KeyError, UnicodeDecodeError, msgspec.DecodeError) as error:
                 log.error("An entry of the live stream is no frame: %s", error)
-                continue
-            for subscriber in tuple(group):
-                subscriber.put(frame)
+        reached = 0
+        for topic, frames in fresh.items():
+            group = tuple(self._topics[topic])
+            reached += len(group)
+            while frames:
+                frame = join_logs(run_take(frames))
+                for subscriber in group:
+                    subscriber.put(frame)
+        return reached
 
 
 def _entries(answer: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:

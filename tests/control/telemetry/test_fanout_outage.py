@@ -46,10 +46,10 @@ async def test_a_reader_that_meets_the_unexpected_reads_on(
     reader = Fanout()
     deliver, failures = reader._deliver, iter([RuntimeError("unexpected")])
 
-    def failing(entries: Any) -> None:
+    def failing(entries: Any) -> int:
         for failure in failures:
             raise failure
-        deliver(entries)
+        return deliver(entries)
 
     async with reader.subscribe("job:1") as subscriber:
         monkeypatch.setattr(reader, "_deliver", failing)

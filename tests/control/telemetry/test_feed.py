@@ -2,14 +2,15 @@
 
 import asyncio
 import random
-from contextlib import aclosing
+from collections import deque
+from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 
 from loraforge.core import live
-from loraforge.core.fanout import Frame, Subscriber, fanout, join_logs
+from loraforge.core.fanout import Fanout, Frame, Subscriber, fanout, join_logs, run_take
 from loraforge.core.threads import in_thread
 from loraforge.instances.models import Attempt
 from loraforge.telemetry import services
@@ -181,6 +182,37 @@ async def test_frames_that_wait_are_joined_only_where_they_touch() -> None:
     assert second is not None
     assert third is status
     assert read(second)["lines"] == ["gap"]
+
+
+def test_a_gap_is_joined_to_nothing() -> None:
+    """It would take the place of lines, and how many were left out would be lost."""
+    gap = Frame.of(
+        {"type": "log", "attempt": 1, "from": 1, "to": 5, "lines": [], "partial": "", "left_out": 3}
+    )
+    waiting = deque([log_frame(0, "a"), gap, log_frame(5, "b"), log_frame(6, "c")])
+    runs = []
+    while waiting:
+        runs.append(join_logs(run_take(waiting)))
+    assert [(frame.start, frame.end) for frame in runs] == [(0, 1), (1, 5), (5, 7)]
+    assert runs[1] is gap
+
+
+@pytest.mark.usefixtures("redis_client")
+async def test_what_is_read_together_is_joined_once_for_all() -> None:
+    reader = Fanout()
+    status = Frame.of({"type": "train_status"})
+    sent = [*(log_frame(n, str(n)) for n in range(30)), status]
+    async with AsyncExitStack() as stack:
+        watching = [await stack.enter_async_context(reader.subscribe("job:1")) for _ in range(3)]
+        assert reader._deliver([(b"0-1", {b"t": b"job:1", b"f": one.raw}) for one in sent]) == 3
+        found = [(await subscriber.next(), await subscriber.next()) for subscriber in watching]
+    await reader.stop()
+    assert {id(joined) for joined, _last in found} == {id(found[0][0])}
+    for joined, last in found:
+        assert joined is not None
+        assert read(joined)["lines"] == [str(n) for n in range(30)]
+        assert last is not None
+        assert last.raw == status.raw
 
 
 def test_joined_lines_may_be_none() -> None:
