@@ -56,6 +56,7 @@ HOLE_PATIENCE_S = 4.0
 REREAD_EVERY_S = 5.0
 STALE_HEARTBEAT_S = 30.0
 MARK_MAX = 100
+GIVEN_KEPT = 1_024
 CLOCK_OFF_S = 10.0  # more than a heartbeat is ever late by itself
 CLOCK_SAY_EVERY_S = 3600.0
 
@@ -108,12 +109,23 @@ class Store:
         self._holes: dict[int, _Hole] = {}
         self._memory = Memory()
         self._asked: dict[tuple[str, str], float] = {}
+        self._given: dict[AttemptKey, Attempt] = {}
 
     def batch_store(self, entries: Sequence[Entry]) -> Outcome:
         """Store a batch, all or nothing. Raises what the database raises."""
-        with transaction.atomic():
-            batch = _Batch(entries, holes=self._holes, memory=self._memory, may_ask=self._may_ask)
-            outcome = batch.store()
+        batch = _Batch(
+            entries,
+            holes=self._holes,
+            memory=self._memory,
+            may_ask=self._may_ask,
+            given=self._given,
+        )
+        try:
+            with transaction.atomic():
+                outcome = batch.store()
+        except Exception:
+            self._given.clear()  # what is remembered may be the cause
+            raise
         self._holes_close(batch.positions)
         return outcome
 
@@ -166,8 +178,10 @@ class _Batch:
         holes: dict[int, _Hole],
         memory: Memory,
         may_ask: Callable[[str, str], bool],
+        given: dict[AttemptKey, Attempt] | None = None,
         strict: bool = True,
     ) -> None:
+        """given: attempts that were seen before, for reports that need only know whose they are."""
         self._entries = entries
         self._holes = holes
         self._memory = memory
@@ -175,6 +189,7 @@ class _Batch:
         self._strict = strict
         self._pieces: dict[StreamKey, list[Piece]] = {}
         self._attempts: dict[AttemptKey, Attempt] = {}
+        self._given = {} if given is None else given
         self._heartbeats: dict[int, Entry] = {}
         self._nodes = {entry.node.pk: entry.node for entry in entries}
         self.positions: dict[int, int] = {}
@@ -200,17 +215,33 @@ class _Batch:
         return self.outcome
 
     def _load(self) -> None:
-        """Everything that the entries speak of, in two queries."""
+        """Everything that the entries speak of, in two queries.
+
+        None for bytes of known attempts: to which node an attempt was given never changes.
+        """
+        nodes = {entry.node.pk for entry in self._entries if entry.report.stream in JOURNAL_STREAMS}
+        if nodes or not self._is_given():
+            self._attempts_load()
+        else:
+            self._attempts = self._given
+        if nodes:
+            known = JournalPosition.objects.select_for_update().filter(node_id__in=nodes)
+            self.positions = {**dict.fromkeys(nodes, 0), **{row.node_id: row.seq for row in known}}
+
+    def _is_given(self) -> bool:
+        reports = (entry.report for entry in self._entries)
+        return all((one.instance, one.attempt) in self._given for one in reports if one.instance)
+
+    def _attempts_load(self) -> None:
         about = {entry.report.instance for entry in self._entries if entry.report.instance}
         for hole in self._holes.values():
             about |= {entry.report.instance for entry in hole.waiting.values()}
         if about:
             rows = Attempt.objects.filter(instance_id__in=about).select_related("instance")
             self._attempts = {(row.instance_id, row.number): row for row in rows}
-        nodes = {entry.node.pk for entry in self._entries if entry.report.stream in JOURNAL_STREAMS}
-        if nodes:
-            known = JournalPosition.objects.select_for_update().filter(node_id__in=nodes)
-            self.positions = {**dict.fromkeys(nodes, 0), **{row.node_id: row.seq for row in known}}
+        if len(self._given) > GIVEN_KEPT:
+            self._given.clear()
+        self._given.update(self._attempts)
 
     def _attempt(self, entry: Entry) -> Attempt | None:
         """The attempt that the report speaks of. A node speaks for its own only."""

@@ -384,5 +384,10 @@ def status_get(*, instance_id: int) -> dict[str, Any]:
         raise NotFound(
             "instances:not_found", _("There is no instance #%(number)s.") % {"number": instance_id}
         )
+    return status_of(instance)
+
+
+def status_of(instance: Instance) -> dict[str, Any]:
+    """The train_status frame of an instance that was read just now."""
     attempt = Attempt.objects.filter(instance=instance, number=instance.attempt).first()
     return status_frame(instance, gpu_utilization=gpu_utilization(attempt=attempt))

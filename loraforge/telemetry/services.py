@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 from django.db import transaction
-from django.db.models import F, Min
+from django.db.models import Min
 from django.db.models.functions import TruncMinute
 from django.utils import timezone
 from prometheus_client import Counter
@@ -25,7 +25,8 @@ from loraforge.telemetry.models import (
     StreamPosition,
     TrainerEvent,
 )
-from loraforge.telemetry.pieces import Piece, joined
+from loraforge.telemetry.pieces import Piece
+from loraforge.telemetry.positions import position_advance, position_lock
 from nodeagent.contract import reports
 from nodeagent.contract.normalise import Normaliser
 
@@ -94,13 +95,11 @@ def chunks_store(*, attempt: Attempt, stream: reports.Stream, pieces: Sequence[P
     if stream != "log" and any(piece.left_out is not None for piece in pieces):
         message = f"nothing of {stream} is ever left out"
         raise ValueError(message)
-    position = _position_lock(attempt, stream)
-    runs, is_gap = joined(pieces, position.end)
-    if not runs:
-        return Stored(position.end, gap=is_gap)
-    end = runs[-1].end
+    advance = position_advance(attempt=attempt, stream=stream, pieces=pieces)
+    if not advance.runs:
+        return Stored(advance.end, gap=advance.is_gap)
     written = _Written([], events=[])
-    for run in runs:
+    for run in advance.runs:
         fresh = (
             _WRITERS[stream](attempt, run.start, run.data)
             if run.left_out is None
@@ -109,33 +108,11 @@ def chunks_store(*, attempt: Attempt, stream: reports.Stream, pieces: Sequence[P
         written.frames.extend(fresh.frames)
         written.events.extend(fresh.events)
         written = written._replace(unreadable=written.unreadable + fresh.unreadable)
-    _position_move(position, runs)
-    if stream == "log" and position.size is not None and end >= position.size:
-        written.frames.extend(_last_line_frames(attempt, end))
+    if stream == "log" and advance.size is not None and advance.end >= advance.size:
+        written.frames.extend(_last_line_frames(attempt, advance.end))
     if written.unreadable:
         UNREADABLE_LINES.labels(stream).inc(written.unreadable)
-    return Stored(end, is_gap, written.frames, written.unreadable, written.events)
-
-
-def _position_lock(attempt: Attempt, stream: str) -> StreamPosition:
-    known = (
-        StreamPosition.objects.select_for_update().filter(attempt=attempt, stream=stream).first()
-    )
-    if known is None:
-        StreamPosition.objects.bulk_create(
-            [StreamPosition(attempt=attempt, stream=stream)], ignore_conflicts=True
-        )
-        known = StreamPosition.objects.select_for_update().get(attempt=attempt, stream=stream)
-    return known
-
-
-def _position_move(position: StreamPosition, runs: Sequence[Piece]) -> None:
-    gaps = [run for run in runs if run.left_out is not None]
-    StreamPosition.objects.filter(pk=position.pk).update(
-        end=runs[-1].end,
-        left_out_lines=F("left_out_lines") + sum(gap.left_out or 0 for gap in gaps),
-        left_out_bytes=F("left_out_bytes") + sum(gap.end - gap.start for gap in gaps),
-    )
+    return Stored(advance.end, advance.is_gap, written.frames, written.unreadable, written.events)
 
 
 # --- log ------------------------------------------------------------------------------------------------
@@ -236,7 +213,7 @@ def stream_sizes_store(*, attempt: Attempt, sizes: Mapping[str, int]) -> Frames:
     for stream, size in sizes.items():
         if stream not in _WRITERS:
             continue
-        position = _position_lock(attempt, stream)
+        position = position_lock(attempt=attempt, stream=stream)
         if position.size is None:
             StreamPosition.objects.filter(pk=position.pk).update(size=size)
             if stream == "log" and 0 < size <= position.end:
@@ -297,16 +274,17 @@ def _progress_apply(attempt: Attempt, progress: policy.Progress) -> Frames:
     changes = {name: value for name, value in progress._asdict().items() if value is not None}
     if not changes:
         return []
-    if progress.step is not None:
+    if progress.step is not None and attempt.first_step_at is None:
+        attempt.first_step_at = timezone.now()  # the attempt may be remembered: once is enough
         Attempt.objects.filter(pk=attempt.pk, first_step_at=None).update(
-            first_step_at=timezone.now()
+            first_step_at=attempt.first_step_at
         )
     rows = Instance.objects.filter(pk=attempt.instance_id, attempt=attempt.number, deleted_at=None)
     if not rows.update(**changes):
         return []
-    frame = selectors.status_get(instance_id=attempt.instance_id)
-    owner = Instance.objects.values_list("owner_id", flat=True).get(pk=attempt.instance_id)
-    return [(live.topic_job(attempt.instance_id), frame), (live.topic_user(owner), frame)]
+    instance = Instance.objects.get(pk=attempt.instance_id)
+    frame = selectors.status_of(instance)
+    return [(live.topic_job(instance.pk), frame), (live.topic_user(instance.owner_id), frame)]
 
 
 def _event_write(attempt: Attempt, start: int, data: bytes) -> _Written:

@@ -5,14 +5,16 @@ from datetime import timedelta
 from itertools import pairwise
 
 import pytest
+from django.db import transaction
 from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pytest_django import DjangoAssertNumQueries
 
 from loraforge.instances.models import Attempt
 from loraforge.telemetry import readings, selectors, services
 from loraforge.telemetry.compacting import log_compact
-from loraforge.telemetry.models import LogChunk, MetricRow, Sample, TrainerEvent
+from loraforge.telemetry.models import LogChunk, MetricRow, Sample, StreamPosition, TrainerEvent
 from loraforge.telemetry.policy import START, Cursor
 from nodeagent.contract.normalise import normalise
 from nodeagent.contract.reports import GpuSample, HostSample, JobSample
@@ -216,6 +218,37 @@ def test_many_pieces_cost_few_queries(attempt: Attempt, django_assert_max_num_qu
         stored = services.chunks_store(attempt=attempt, stream="log", pieces=pieces)
     assert stored.committed_end == len(data)
     assert LogChunk.objects.count() == 1
+
+
+def test_what_follows_costs_two_statements(
+    attempt: Attempt, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    """Somebody waits for each line: the position is moved without being read."""
+    services.chunk_store(attempt=attempt, stream="log", start=0, end=2, data=b"a\n")
+    with django_assert_num_queries(2):
+        stored = services.chunk_store(attempt=attempt, stream="log", start=2, end=4, data=b"b\n")
+    assert (stored.committed_end, stored.gap) == (4, False)
+    assert b"".join(selectors.log_bytes(attempt=attempt)) == b"a\nb\n"
+
+
+def test_an_end_that_was_rolled_back_is_not_believed(attempt: Attempt) -> None:
+    services.chunk_store(attempt=attempt, stream="event", start=0, end=3, data=b"{}\n")
+    with transaction.atomic():
+        services.chunk_store(attempt=attempt, stream="event", start=3, end=6, data=b"{}\n")
+        transaction.set_rollback(True)
+    late = services.chunk_store(attempt=attempt, stream="event", start=6, end=9, data=b"{}\n")
+    assert (late.committed_end, late.gap) == (3, True)
+    again = services.chunk_store(attempt=attempt, stream="event", start=3, end=9, data=b"{}\n{}\n")
+    assert (again.committed_end, again.gap) == (9, False)
+    assert list(TrainerEvent.objects.values_list("start", flat=True)) == [0, 3, 6]
+
+
+def test_an_end_that_another_process_moved_is_read(attempt: Attempt) -> None:
+    services.chunk_store(attempt=attempt, stream="event", start=0, end=3, data=b"{}\n")
+    StreamPosition.objects.update(end=6)
+    stored = services.chunk_store(attempt=attempt, stream="event", start=3, end=9, data=b"{}\n{}\n")
+    assert stored.committed_end == 9
+    assert list(TrainerEvent.objects.values_list("start", flat=True)) == [0, 6]
 
 
 def test_compaction_merges_and_is_idempotent(attempt: Attempt) -> None:
