@@ -26,7 +26,7 @@ from nodeagent.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
-BUSY_TICK_S = 0.008
+BUSY_TICK_S = 0.005
 IDLE_TICK_S = 0.25
 POOL_THREADS = 4
 AFTER_ERROR_S = 5.0
