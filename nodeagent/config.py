@@ -57,6 +57,7 @@ FEW_CPUS = 4
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?\Z", re.IGNORECASE)
 _SIZE_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+_NETWORK = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*\Z")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 
 
@@ -204,9 +205,23 @@ def _job_user(text: str) -> tuple[int, int]:
     return int(uid), int(gid or uid)
 
 
+def _network(text: str, *, name: str) -> str:
+    """The name of a Docker network. Docker's other modes would put a job beside the agent. Raises ConfigError."""
+    if text == "host" or not _NETWORK.match(text):
+        raise ConfigError(
+            f"{name} is none or the name of a Docker network of its own, not {text!r}: with host or "
+            "container:... a job would reach this machine's own services. Make one with "
+            "'docker network create', and name it here."
+        )
+    return text
+
+
 def _containers(env: Mapping[str, str]) -> Containers:
     def given(name: str, default: str = "") -> str:
         return env.get(name, "").strip() or default
+
+    def network(name: str, default: str) -> str:
+        return _network(given(name, default), name=name)
 
     image = given("LORAFORGE_SWIFT_IMAGE", SWIFT_IMAGE)
     allowed = given("LORAFORGE_IMAGE_ALLOW").replace(",", " ").split()
@@ -223,8 +238,8 @@ def _containers(env: Mapping[str, str]) -> Containers:
         pids=int(_number(given("LORAFORGE_JOB_PIDS", "4096"), what="LORAFORGE_JOB_PIDS")),
         shm_bytes=size_bytes(given("LORAFORGE_JOB_SHM", "2g"), what="LORAFORGE_JOB_SHM"),
         tmp_bytes=size_bytes(given("LORAFORGE_JOB_TMP", "1g"), what="LORAFORGE_JOB_TMP"),
-        network=given("LORAFORGE_JOB_NETWORK", "none"),
-        fetch_network=given("LORAFORGE_FETCH_NETWORK", "bridge"),
+        network=network("LORAFORGE_JOB_NETWORK", "none"),
+        fetch_network=network("LORAFORGE_FETCH_NETWORK", "bridge"),
         hub_env={key: env[key] for key in HUB_ADDRESSES if key in env},
         gpus=gpus,
         proxies={key: env[key] for key in PROXIES if key in env},

@@ -1,7 +1,8 @@
 """Sealing of people's secrets: ChaCha20-Poly1305 with a key derived from the platform's own. Pure.
 
 A sealed text is bound to what it is for, so a row that is copied to another user does not open. Keys
-rotate like Django's signatures: sealed with SECRET_KEY, opened with it or any of SECRET_KEY_FALLBACKS.
+rotate like Django's signatures: sealed with SECRET_KEY, opened with it or any of SECRET_KEY_FALLBACKS, and
+`is_stale` says which must be sealed anew before a fallback may go.
 """
 
 import os
@@ -35,12 +36,22 @@ def seal(text: str, *, purpose: str) -> bytes:
 
 def unseal(sealed: bytes, *, purpose: str) -> str:
     """The text behind `seal`. Raises Unsealable."""
+    return _opened(sealed, purpose)[0]
+
+
+def is_stale(sealed: bytes, *, purpose: str) -> bool:
+    """Whether a key of before sealed it, and it opens only while that one is a fallback. Raises Unsealable."""
+    return _opened(sealed, purpose)[1] > 0
+
+
+def _opened(sealed: bytes, purpose: str) -> tuple[str, int]:
+    """The text, and which of the keys opens it."""
     nonce, body = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
     if len(nonce) < NONCE_BYTES:
         raise Unsealable
-    for cipher in _ciphers():
+    for number, cipher in enumerate(_ciphers()):
         try:
-            return cipher.decrypt(nonce, body, purpose.encode()).decode()
+            return cipher.decrypt(nonce, body, purpose.encode()).decode(), number
         except InvalidTag:
             continue
     raise Unsealable

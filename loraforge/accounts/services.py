@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from loraforge.accounts import access
 from loraforge.accounts.access import Action
 from loraforge.accounts.models import ApiToken, Role, Secret, SecretKind, User
-from loraforge.accounts.sealing import Unsealable, seal, unseal
+from loraforge.accounts.sealing import Unsealable, is_stale, seal, unseal
 from loraforge.core import audit
 from loraforge.core.errors import Conflict, Denied, Invalid, NotFound
 
@@ -186,10 +186,25 @@ def secret_open(*, owner: User, kind: SecretKind) -> str | None:
     if secret is None:
         return None
     try:
-        return unseal(bytes(secret.sealed), purpose=secret.purpose)
+        text = unseal(bytes(secret.sealed), purpose=secret.purpose)
+        secret_reseal(secret=secret)
     except Unsealable:
         log.error("the secret %s of user %s does not open any more", kind, owner.pk)
         return None
+    return text
+
+
+@transaction.atomic
+def secret_reseal(*, secret: Secret) -> bool:
+    """Seal it with today's key if one of before did; False when it is so already. Raises Unsealable."""
+    before = bytes(secret.sealed)
+    if not is_stale(before, purpose=secret.purpose):
+        return False
+    anew = seal(unseal(before, purpose=secret.purpose), purpose=secret.purpose)
+    if not Secret.objects.filter(pk=secret.pk, sealed=before).update(sealed=anew):
+        return False  # its owner has stored another one meanwhile
+    audit.record(actor=None, target=secret, what="accounts:secret_reseal")
+    return True
 
 
 def token_revoke(*, actor: User, token: ApiToken) -> None:

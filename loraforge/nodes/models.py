@@ -40,6 +40,8 @@ class Node(models.Model):
     agent_id = models.CharField(max_length=64, blank=True)
     # Trainings that run there without its agent knowing them. Never ended by the platform.
     unknown = models.JSONField(default=list, blank=True)
+    # Lines of logs that its agent has left out by the rate caps since it began.
+    dropped_lines = models.BigIntegerField(default=0)
     agent_version = models.CharField(max_length=20, blank=True)
     runtime = models.CharField(_("runtime"), max_length=12, blank=True)
     hostname = models.CharField(max_length=200, blank=True)
@@ -113,6 +115,7 @@ auditlog.register(
         "boot_id",
         "agent_id",
         "unknown",
+        "dropped_lines",
         "state",
         "file_url",
         "joined_at",

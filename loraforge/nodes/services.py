@@ -21,7 +21,7 @@ from loraforge.core.errors import Conflict, Denied, Invalid
 from loraforge.core.models import Setting
 from loraforge.core.texts import storable
 from loraforge.nodes import health
-from loraforge.nodes.joining import description_check
+from loraforge.nodes.joining import BYTES_MAX, description_check
 from loraforge.nodes.models import Device, DeviceKind, DiskLevel, Node, NodeState
 from loraforge.nodes.selectors import TOKEN_PREFIX
 from nodeagent.contract.joining import JoinRequest
@@ -220,6 +220,7 @@ def node_seen(*, node: Node, heartbeat: Heartbeat) -> Node:
         "boot_id": _told("boot_id", heartbeat.boot_id),
         "agent_version": _told("agent_version", heartbeat.agent_version),
         "unknown": [storable(name, length=80) for name in heartbeat.unknown[:UNKNOWN_KEPT]],
+        "dropped_lines": min(max(heartbeat.dropped_lines, 0), BYTES_MAX),
     }
     if changes["unknown"] != node.unknown:
         log.warning(

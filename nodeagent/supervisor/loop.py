@@ -4,7 +4,7 @@ import logging
 import queue
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import msgspec
 
@@ -33,6 +33,7 @@ AFTER_ERROR_S = 5.0
 FENCE_EVERY_S = 0.5
 HELD_SETTLED = 200
 ASK_PATIENCE_S = 1.0
+UNKNOWN_EVERY_S = 30.0
 
 _BEFORE_START = ("command:stopped_before_start", "This attempt was stopped before it was started.")
 
@@ -65,6 +66,8 @@ class Supervisor:
         self._removed: dict[tuple[int, int], Record] = {}
         self._held_back: dict[tuple[int, int], float] = {}
         self._fence_at = 0.0
+        self._unknown_at = 0.0
+        self._looking: Future[None] | None = None
         self._wakeup = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._loop, name="supervisor", daemon=True)
@@ -83,7 +86,8 @@ class Supervisor:
                 if record.phase is Phase.RUNNING:
                     log.info("lf-%s-a%s: adopted", *record.key)
         self._held = self._inventory()
-        self.unknown = self._unknown()
+        self._unknown_find()
+        self._unknown_at = time.monotonic() + UNKNOWN_EVERY_S
         self._pool.submit(self._workspace.trash_empty)
         self._thread.start()
 
@@ -101,19 +105,36 @@ class Supervisor:
         folder = self._workspace.job(record.instance, record.attempt)
         return Run(record, folder, self._parts)
 
-    def _unknown(self) -> list[str]:
+    def _look_around(self, now: float) -> None:
+        """Have somebody look for what runs here unknown to the journal, now and then; never waits for it."""
+        if now < self._unknown_at or (self._looking is not None and not self._looking.done()):
+            return
+        error = self._looking.exception() if self._looking is not None else None
+        if error is not None:
+            log.error("what else runs here is not known: %s", error, exc_info=error)
+        self._unknown_at = now + UNKNOWN_EVERY_S
+        self._looking = self._pool.submit(self._unknown_find)
+
+    def _known(self) -> set[str]:
+        with self._lock:
+            keys = (*self._runs, *self._removed)
+        return {f"lf-{instance}-a{attempt}" for instance, attempt in keys}
+
+    def _unknown_find(self) -> None:
         """Jobs of ours that run without the journal knowing them (its file was lost)."""
-        known = {f"lf-{instance}-a{attempt}" for instance, attempt in (*self._runs, *self._removed)}
+        known = self._known()
         folders = {
             f"lf-{key[0]}-a{key[1]}": self._workspace.job(*key)
             for key in self._workspace.attempts()
         }
         strange = [(name, folder) for name, folder in folders.items() if name not in known]
         try:
-            return sorted(set(self._parts.runtime.running(strange)) - known)
+            running = set(self._parts.runtime.running(strange))
         except RuntimeAway as away:
             log.warning("what else runs here is not known: %s", away)
-            return []
+            return
+        # what was accepted and started during the look is known by now
+        self.unknown = sorted(running - known - self._known())
 
     def _loop(self) -> None:
         while not self._stopping:
@@ -123,6 +144,7 @@ class Supervisor:
 
     def _tick(self, now: float) -> bool:
         busy = False
+        self._look_around(now)
         with self._lock:
             self._rewind_all()
             self._fence(now)

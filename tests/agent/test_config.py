@@ -57,6 +57,9 @@ def test_roots_from_the_environment() -> None:
         ({"LORAFORGE_SERVER": ""}, "URL"),
         ({"LORAFORGE_SERVER": "redis://x"}, "URL"),
         ({"LORAFORGE_RUNTIME": "podman"}, "process"),
+        ({"LORAFORGE_JOB_NETWORK": "host"}, "LORAFORGE_JOB_NETWORK .* not 'host'"),
+        ({"LORAFORGE_JOB_NETWORK": "container:redis"}, "docker network create"),
+        ({"LORAFORGE_FETCH_NETWORK": "ns:/proc/1/ns/net"}, "LORAFORGE_FETCH_NETWORK"),
     ],
 )
 def test_refusals_name_the_remedy(change: dict[str, str], word: str) -> None:

@@ -1,11 +1,14 @@
 """Secrets of people: sealed, replaced, deleted, handed to a node of one's own job, and shown nowhere."""
 
 import json
+from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from auditlog.models import LogEntry
 from cryptography.exceptions import InvalidTag
+from django.core.management import call_command
+from django.core.management.base import CommandError
 from django.db import connection
 from django.test import Client
 from rest_framework.test import APIClient
@@ -46,6 +49,33 @@ def test_a_sealed_text_opens_for_its_purpose_and_key_only(settings: Any) -> None
         unseal(b"", purpose="1:wandb")
     assert issubclass(InvalidTag, Exception)
     assert sealing.NONCE_BYTES == 12
+
+
+@pytest.mark.parametrize("by", ["a job", "the command"])
+def test_a_secret_of_a_key_of_before_is_sealed_anew(alice: User, settings: Any, by: str) -> None:
+    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "old", []
+    services.secret_put(actor=alice, kind="wandb", value=CANARY)
+    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "new", ["old"]
+    for word in ("1 sealed anew", "0 sealed anew"):
+        if by == "a job":
+            assert services.secret_open(owner=alice, kind=SecretKind.WANDB) == CANARY
+        else:
+            out = StringIO()
+            call_command("secrets_reseal", stdout=out)
+            assert out.getvalue().strip() == word
+    settings.SECRET_KEY_FALLBACKS = []
+    assert services.secret_open(owner=alice, kind=SecretKind.WANDB) == CANARY
+    words = LogEntry.objects.values_list("additional_data", flat=True)
+    assert [one for one in words if one] == [{"what": "accounts:secret_reseal"}]
+
+
+def test_a_secret_that_no_key_opens_is_named(alice: User, settings: Any) -> None:
+    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "old", []
+    services.secret_put(actor=alice, kind="wandb", value=CANARY)
+    settings.SECRET_KEY = "new"
+    with pytest.raises(CommandError, match=f"wandb of {alice}.*SECRET_KEY_FALLBACKS"):
+        call_command("secrets_reseal", stdout=StringIO())
+    assert services.secret_open(owner=alice, kind=SecretKind.WANDB) is None
 
 
 def test_a_secret_is_put_replaced_and_deleted(alice: User, client_of: ClientOf) -> None:

@@ -178,10 +178,11 @@ def test_what_runs_unknown_to_its_agent_is_kept_for_people() -> None:
     node, token = services.node_add(actor=None, name="n1")
     join(token, request_of("n1"))
     for unknown in (["lf-7-a1", "x" * 500], []):
-        beat = Heartbeat(boot_id="boot-1", agent_version="0.1", unknown=unknown)
+        beat = Heartbeat(boot_id="boot-1", agent_version="0.1", unknown=unknown, dropped_lines=7)
         services.node_seen(node=node, heartbeat=beat)
         node.refresh_from_db()
         assert node.unknown == [name[:80] for name in unknown]
+        assert node.dropped_lines == 7
 
 
 def test_a_person_is_no_node(client_of: Any, alice: User) -> None:
