@@ -15,9 +15,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import psutil
 
@@ -30,24 +29,16 @@ from nodeagent.contract.joining import JoinAnswer, JoinRequest
 from nodeagent.files import FileService
 from nodeagent.heartbeat import Heart
 from nodeagent.journal import Journal, JournalFault
-from nodeagent.linecap import LogCaps
 from nodeagent.probes.host import boot_id, host_sample, memory_total_bytes
 from nodeagent.probes.nvml import Nvml
 from nodeagent.reporter import Reporter, StreamKey
-from nodeagent.runtimes.base import Runtime
 from nodeagent.runtimes.choice import engine_choose, runtime_make
 from nodeagent.runtimes.preflight import EngineRefused
-from nodeagent.supervisor import POOL_THREADS, Supervisor
-from nodeagent.supervisor.caches import Caches
-from nodeagent.supervisor.closing import Manifests
 from nodeagent.supervisor.fencing import Contact
-from nodeagent.supervisor.hub import HubCache
-from nodeagent.supervisor.outbox import Outbox
-from nodeagent.supervisor.parts import Parts
-from nodeagent.transfer.inputs import Fetcher
+from nodeagent.supervisor.lease import Lease
 from nodeagent.transfer.joining import JoinRefused, cluster_join
+from nodeagent.watch import Watch
 from nodeagent.worker import EX_TEMPFAIL, Canary, celery_app, worker_run
-from nodeagent.workspace import Workspace
 
 log = logging.getLogger("nodeagent")
 
@@ -122,6 +113,7 @@ class Node:
 
     def __init__(self, settings: Settings, sock: socket.socket, agent_id: str) -> None:
         self.settings = settings
+        self.sock = sock
         self.agent_id = agent_id
         self.nvml = Nvml()
         self.slots = settings.slots(gpus=len(self.nvml.gpus))
@@ -181,111 +173,64 @@ def swift_version(python: Path) -> str:
     return ""
 
 
-class Stores(NamedTuple):
-    """What a job's inputs, models and datasets come from."""
-
-    fetcher: Fetcher
-    hub: HubCache
-    caches: Caches
-
-
-def stores_make(settings: Settings, workspace: Workspace, runtime: Runtime) -> Stores:
-    """All below the one folder of caches."""
-    caches = Caches(folder=settings.cache, cap_bytes=settings.cache_max_bytes)
-    fetcher = Fetcher(
-        server=settings.server,
-        token=settings.token,
-        cache=settings.cache,
-        workspace=workspace,
-        make_room=caches.make_room,
-    )
-    hub = HubCache(
-        folder=settings.cache,
-        runtime=runtime,
-        token_get=fetcher.secret_get,
-        make_room=caches.make_room,
-    )
-    return Stores(fetcher, hub, caches)
-
-
-def _reporter(
-    node: Node, answer: JoinAnswer, journal: Journal, rewinds: Rewinds, contact: Contact
-) -> Reporter:
-    return Reporter(
+def watch_make(node: Node, journal: Journal, *, boot: str, contact: Contact, cluster: str) -> Watch:
+    """All that needs no control plane. cluster: whose trainings these are."""
+    rewinds: Rewinds = queue.SimpleQueue()
+    reporter = Reporter(
         node=node.settings.name,
-        client=redis_client(answer.redis_url),
         journal=journal,
         on_rewind=lambda key, end: rewinds.put((key, end)),
         agent_id=node.agent_id,
         on_superseded=superseded_end,
         on_heard=contact.heard,
     )
-
-
-def _runtime(node: Node, answer: JoinAnswer) -> Runtime:
-    return runtime_make(
-        node.settings, engine=node.engine, cluster=answer.cluster, devices=len(node.devices)
+    return Watch(
+        settings=node.settings,
+        journal=journal,
+        boot_id=boot,
+        contact=contact,
+        reporter=reporter,
+        rewinds=rewinds,
+        runtime=runtime_make(
+            node.settings, engine=node.engine, cluster=cluster, devices=len(node.devices)
+        ),
+        devices=node.devices,
+        cpu_slots=node.slots,
     )
 
 
 class Agent:
-    """All services of the agent, started in order and stopped in reverse."""
+    """The services that need the control plane, started in order and stopped in reverse; the watch is on already."""
 
     def __init__(
-        self, node: Node, answer: JoinAnswer, journal: Journal, boot: str, sock: socket.socket
+        self, node: Node, answer: JoinAnswer, journal: Journal, *, watch: Watch, contact: Contact
     ) -> None:
         settings = node.settings
-        workspace = Workspace(settings.folder)
-        rewinds: Rewinds = queue.SimpleQueue()
-        contact = Contact(boot_id=boot)
-        self.reporter = _reporter(node, answer, journal, rewinds, contact)
-        runtime = _runtime(node, answer)
-        self._stores = stores_make(settings, workspace, runtime)
-        caps = LogCaps(per_job=settings.log_lines_per_job, per_node=settings.log_lines_per_node)
-        pool = ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="job")
-        self.supervisor = Supervisor(
-            parts=Parts(
-                node=settings.name,
-                boot_id=boot,
-                runtime=runtime,
-                fetcher=self._stores.fetcher,
-                hub=self._stores.hub,
-                reporter=self.reporter,
-                contact=contact,
-                outbox=Outbox(node=settings.name, journal=journal, reporter=self.reporter),
-                manifests=Manifests(),
-                pool=pool,
-                model_roots=settings.model_roots,
-                cpu_slots=node.slots,
-                log_caps=caps,
-                job_disk_bytes=settings.job_disk_bytes,
-                limits=settings.limits,
-            ),
-            journal=journal,
-            workspace=workspace,
-            pool=pool,
-            rewinds=rewinds,
-            devices=node.devices,
+        self._watch = watch
+        self._redis_url = answer.redis_url
+        self.commands = Commands(
+            journal=journal, supervisor=watch.supervisor, discard=watch.caches.discard
         )
-        self._stores.caches.live = self.supervisor.live_records
-        self.commands = Commands(journal=journal, supervisor=self.supervisor)
         key = bytes.fromhex(answer.file_key)
-        self._files = FileService(workspace=workspace, key=key, sock=sock, now=AgreedClock().now)
+        self._files = FileService(
+            workspace=watch.workspace, key=key, sock=node.sock, now=AgreedClock().now
+        )
         self._heart = Heart(
             node=settings.name,
-            boot_id=boot,
+            boot_id=boot_id(),
             agent_id=node.agent_id,
             file_url=node.file_url,
             folder=settings.folder,
             heartbeat_s=answer.heartbeat_s,
             sample_s=answer.sample_s,
-            reporter=self.reporter,
+            reporter=watch.reporter,
             nvml=node.nvml,
-            held=self.supervisor.held,
-            unknown=lambda: self.supervisor.unknown,
-            jobs=self.supervisor.job_samples,
+            held=watch.supervisor.held,
+            unknown=lambda: watch.supervisor.unknown,
+            jobs=watch.supervisor.job_samples,
             mark=contact.mark,
-            left_out=lambda: caps.left_out_lines,
+            left_out=lambda: watch.caps.left_out_lines,
+            cached=watch.caches.inputs_told,
         )
         self.app = celery_app(
             node=settings.name, redis_url=answer.redis_url, handle=self.commands.handle
@@ -293,9 +238,8 @@ class Agent:
         self._canary = Canary(self.app)
 
     def start(self) -> None:
-        self.reporter.start()
-        self.supervisor.start()
-        self._stores.caches.start()
+        self._watch.reporter.start(redis_client(self._redis_url))
+        self._watch.joined()
         self._files.start()
         self._heart.start()
         self._canary.start()
@@ -305,11 +249,22 @@ class Agent:
         self._canary.stop()
         self._heart.stop()
         self._files.stop()
-        self.supervisor.stop()
-        self.reporter.stop()
-        self._stores.caches.stop()
-        self._stores.fetcher.close()
-        log.info("ended; trainings go on")
+        self._watch.stop()
+
+
+def _joined(node: Node, contact: Contact) -> JoinAnswer:
+    def request() -> JoinRequest:
+        contact.asking()
+        return node.join_request()
+
+    answer = cluster_join(
+        server=node.settings.server,
+        token=node.settings.token,
+        request=request,
+        wait=_interruptible_wait(),
+    )
+    contact.joined()
+    return answer
 
 
 def work(settings: Settings) -> int:
@@ -318,18 +273,26 @@ def work(settings: Settings) -> int:
         folder_locked(settings.folder),
         contextlib.closing(Journal(settings.folder / "journal.sqlite3")) as journal,
         socket.create_server((settings.listen_host, settings.listen_port)) as sock,
+        contextlib.ExitStack() as stack,
     ):
         node = Node(settings, sock, agent_remember(journal))
         for warning in node.warnings:
             log.warning("%s", warning)
-        answer = cluster_join(
-            server=settings.server,
-            token=settings.token,
-            request=node.join_request,
-            wait=_interruptible_wait(),
-        )
+        boot = boot_remember(journal)
+        contact = Contact(boot_id=boot, lease=Lease(settings.folder / "lease"))
+        make = partial(watch_make, node, journal, boot=boot, contact=contact)
+        known = journal.meta_get("cluster")
+        watch = make(cluster=known) if known else None
+        if watch is not None:  # the control plane may be away for long, and trainings run here
+            stack.callback(watch.stop)
+            watch.start()
+        answer = _joined(node, contact)
         cluster_remember(journal, answer, settings.folder)
-        agent = Agent(node, answer, journal, boot_remember(journal), sock)
+        if watch is None:
+            watch = make(cluster=answer.cluster)
+            stack.callback(watch.stop)
+            watch.start()
+        agent = Agent(node, answer, journal, watch=watch, contact=contact)
         return worker_run(app=agent.app, node=settings.name, services=agent)
 
 

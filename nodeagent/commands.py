@@ -1,12 +1,14 @@
 """Commands of the control plane, each done once however often it comes."""
 
 import logging
+from collections.abc import Callable
 
 import msgspec
 
 from nodeagent.contract.commands import (
     Checkpoint,
     Command,
+    Discard,
     Remove,
     Start,
     Stop,
@@ -22,9 +24,16 @@ log = logging.getLogger(__name__)
 class Commands:
     """Takes plain messages; journals, acts, and reports the result. Returns within milliseconds."""
 
-    def __init__(self, *, journal: Journal, supervisor: Supervisor) -> None:
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        supervisor: Supervisor,
+        discard: Callable[[list[str]], None],
+    ) -> None:
         self._journal = journal
         self._supervisor = supervisor
+        self._discard = discard
 
     def handle(self, plain: object) -> None:
         """Do one command. A message that cannot be understood is logged and answered if it has an id."""
@@ -32,6 +41,9 @@ class Commands:
             command = command_load(plain)
         except msgspec.ValidationError as fault:
             self._not_understood(plain, fault)
+            return
+        if isinstance(command, Discard):
+            self._discard(command.hashes)
             return
         if self._journal.command_done(command.id):
             log.info("command %s came again", command.id)

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 class Heart:
     """A thread for heartbeats and one for samples: reading a sick card or asking a hung engine may take long.
 
-    held, unknown, jobs and mark are asked each time.
+    held, unknown, jobs, mark, left_out and cached are asked each time.
     """
 
     def __init__(
@@ -39,6 +39,7 @@ class Heart:
         jobs: Callable[[], list[JobSample]],
         mark: Callable[[], str],
         left_out: Callable[[], int] = lambda: 0,
+        cached: Callable[[], list[str]] = list,
     ) -> None:
         self._node = node
         self._boot_id = boot_id
@@ -52,6 +53,7 @@ class Heart:
         self._jobs = jobs
         self._mark = mark
         self._left_out = left_out
+        self._cached = cached
         self._stopping = threading.Event()
         self._threads = [
             threading.Thread(target=self._run, args=args, name=args[0].__name__, daemon=True)
@@ -95,6 +97,7 @@ class Heart:
             dropped_lines=self._left_out(),
             disk_free_bytes=disk.free,
             disk_total_bytes=disk.total,
+            cached=self._cached(),
         )
         return Report(node=self._node, stream="heartbeat", body=body, at=time.time())
 

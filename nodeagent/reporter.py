@@ -70,7 +70,6 @@ class Reporter:
         self,
         *,
         node: str,
-        client: "redis.Redis",
         journal: Journal,
         on_rewind: Callable[[StreamKey, int], None],
         agent_id: str = "",
@@ -79,7 +78,7 @@ class Reporter:
         poll_s: float = POLL_S,
         stall_s: float = STALL_S,
     ) -> None:
-        self._redis = client
+        self._redis: redis.Redis
         self._stream = channels.report_stream(node)
         self._ack_key = channels.ack_key(node)
         self._journal = journal
@@ -115,7 +114,9 @@ class Reporter:
 
     # -- offering, from other threads
 
-    def start(self) -> None:
+    def start(self, client: "redis.Redis") -> None:
+        """Until then, what is offered waits: an agent may have to watch before it knows where Redis is."""
+        self._redis = client
         self._thread.start()
 
     def stop(self, timeout_s: float = 3.0) -> None:
@@ -123,7 +124,8 @@ class Reporter:
         with self._wakeup:
             self._stopping = True
             self._wakeup.notify()
-        self._thread.join(timeout_s)
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
 
     def room_bytes(self) -> int:
         """How much of files is welcome now; 0 while the queue or the stream is full."""

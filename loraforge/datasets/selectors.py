@@ -1,6 +1,6 @@
 """Reads of datasets and uploads, filtered by what the asker may see."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 from uuid import UUID
 
@@ -101,3 +101,10 @@ def dataset_for_node(*, node: Node, signed: str) -> Dataset:
         raise Gone("datasets:gone", _("The bytes of this dataset were removed."))
     require_bytes(dataset)
     return dataset
+
+
+def hashes_deleted(hashes: Iterable[str]) -> list[str]:
+    """Which of these SHA-256 only deleted datasets have."""
+    rows = Dataset.objects.filter(sha256__in=list(hashes)).values_list("sha256", "deleted_at")
+    kept = {sha256 for sha256, deleted_at in rows if deleted_at is None}
+    return sorted({sha256 for sha256, _deleted_at in rows} - kept)

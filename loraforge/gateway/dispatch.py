@@ -7,6 +7,7 @@ ids follow from what they mean, so that one that is sent again is known at the n
 import hashlib
 import logging
 import time
+import uuid
 from typing import Literal
 
 import msgspec
@@ -16,12 +17,13 @@ from loraforge.accounts.models import SecretKind
 from loraforge.artifacts.models import OutputFile
 from loraforge.artifacts.selectors import input_files
 from loraforge.artifacts.services import input_url as file_url
+from loraforge.datasets.selectors import hashes_deleted
 from loraforge.datasets.services import input_url
 from loraforge.gateway.secrets import secret_url
 from loraforge.instances.models import Attempt
 from loraforge.instances.states import State
 from loraforge.nodelink.commands import command_send
-from loraforge.nodes.models import Device, DeviceKind
+from loraforge.nodes.models import Device, DeviceKind, Node
 from loraforge.training.hub import HubFetch
 from loraforge.training.launch import Launch, Resume, ResumeFile, launch_freeze
 from loraforge.training.models import Job
@@ -29,6 +31,7 @@ from nodeagent.contract import paths
 from nodeagent.contract.commands import (
     Checkpoint,
     Command,
+    Discard,
     Fetch,
     Input,
     Mount,
@@ -130,6 +133,21 @@ def remove_send(*, instance_id: int, attempt: int, tries: int = 0) -> bool:
             issued_at=time.time(),
         ),
     )
+    return True
+
+
+def discard_send(*, node_id: int, hashes: list[str]) -> bool:
+    """Have the node let go of the inputs among these that only deleted datasets have.
+
+    Each time a command of its own: a node that kept one for a live attempt is to do it later.
+    """
+    gone = hashes_deleted(hashes)
+    if not gone:
+        return False
+    node = Node.objects.get(pk=node_id)
+    command = Discard(id=f"discard-{uuid.uuid4().hex}", hashes=gone, issued_at=time.time())
+    command_send(node=node, command=command)
+    log.info("%s sent to %s: %d inputs", command.id, node.name, len(gone))
     return True
 
 

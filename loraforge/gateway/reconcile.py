@@ -16,6 +16,8 @@ from django.utils import timezone
 
 from loraforge.core import outbox
 from loraforge.core.errors import Conflict
+from loraforge.datasets.models import Dataset
+from loraforge.datasets.selectors import hashes_deleted
 from loraforge.gateway import inbound
 from loraforge.instances.models import Attempt, Instance
 from loraforge.instances.services import START_TASK, STOP_TASK
@@ -34,6 +36,7 @@ START_AGAIN = timedelta(seconds=5)
 STOP_AGAIN_S = 10.0
 MISSING_GRACE_S = 30.0
 LATE_REPORT_S = 10.0
+DISCARD_TASK = "gateway.discard_send"
 LOST_ATTEMPT = "node:lost_attempt"
 NODE_AWAY = "node:offline"
 
@@ -95,7 +98,18 @@ def node_reconcile(
     _unwanted_stop(
         [one for one in held.values() if not one.phase.is_final], node=node, memory=memory
     )
+    if heartbeat.cached and (gone := hashes_deleted(heartbeat.cached)):
+        outbox.task_enqueue(DISCARD_TASK, node_id=node.pk, hashes=gone)
     return Wishes(reread_after=min(late) if late else None)
+
+
+def dataset_deleting(*, dataset: Dataset) -> None:
+    """Subscriber of events.DATASET_DELETING: nodes that were given it let go of it, each when it is there."""
+    if not dataset.sha256:
+        return  # of a model hub; nobody's upload
+    used = Attempt.objects.filter(instance__job__job_datasets__dataset=dataset)
+    for node_id in used.values_list("node_id", flat=True).distinct().order_by("node_id"):
+        outbox.task_enqueue(DISCARD_TASK, node_id=node_id, hashes=[dataset.sha256])
 
 
 def _missing(*, attempt: Attempt, unknown: list[str], memory: Memory, now: datetime) -> None:

@@ -4,7 +4,7 @@ from loraforge.core.celery import control_task
 from loraforge.core.redis import connection
 from loraforge.gateway import starting
 from loraforge.gateway.acks import acks_trim
-from loraforge.gateway.dispatch import checkpoint_send, remove_send, stop_send
+from loraforge.gateway.dispatch import checkpoint_send, discard_send, remove_send, stop_send
 from loraforge.gateway.reconcile import lost_review
 from loraforge.nodes.services import nodes_review
 
@@ -33,6 +33,12 @@ def checkpoint_send_task(*, instance_id: int, attempt: int, request: str) -> Non
 def remove_send_task(*, instance_id: int, attempt: int, tries: int = 0) -> None:
     """Have a node delete an instance's files."""
     remove_send(instance_id=instance_id, attempt=attempt, tries=tries)
+
+
+@control_task("gateway.discard_send")
+def discard_send_task(*, node_id: int, hashes: list[str]) -> None:
+    """Have a node let go of deleted datasets."""
+    discard_send(node_id=node_id, hashes=hashes)
 
 
 @control_task("gateway.nodes_review")

@@ -144,7 +144,21 @@ class Remove(msgspec.Struct, frozen=True, kw_only=True, tag="remove"):
     v: int = VERSION
 
 
-Command = Start | Stop | Checkpoint | Remove
+class Discard(msgspec.Struct, frozen=True, kw_only=True, tag="discard"):
+    """Let go of these inputs in the cache: the datasets that had them are deleted.
+
+    What a live attempt was given stays. No answer: as long as heartbeats name one, it is asked again.
+    """
+
+    id: str
+    hashes: list[str]
+    instance: int = 0  # of no instance
+    attempt: int = 0
+    issued_at: float = 0.0
+    v: int = VERSION
+
+
+Command = Start | Stop | Checkpoint | Remove | Discard
 
 _decoder = msgspec.json.Decoder(Command)
 
@@ -170,6 +184,7 @@ def command_parse(raw: bytes) -> Command:
 __all__ = [
     "Checkpoint",
     "Command",
+    "Discard",
     "Fetch",
     "Input",
     "Mount",

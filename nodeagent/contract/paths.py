@@ -12,6 +12,7 @@ SECRETS = "/lf/job/run/secrets.json"  # name of an environment variable -> its v
 MODEL = "/lf/model"
 DATA = "/lf/data"  # datasets of a model hub: DATA/<n>/<name of the dataset>
 PLUGIN = "/lf/plugin"
+LEASE = "/lf/lease"  # of jobs that may be replaced elsewhere; has LEASE_FILE
 
 # What a fetching program sees, and a job never does.
 FETCH = "/lf/fetch"
@@ -21,4 +22,5 @@ FETCH_TOKEN = "/lf/fetch-token"  # noqa: S105 - where a token lies
 CONSOLE_FILE = "console.log"
 EVENTS_FILE = "events.jsonl"
 OUTPUT_FOLDER = "output"
+LEASE_FILE = "heard"
 METRICS_FILE = "output/logging.jsonl"

@@ -159,7 +159,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
     agent_id: as it joined.
     mark: given back in the ack hash once this is stored; only the agent reads anything in it.
     dropped_lines: of logs, left out by the rate caps since the agent began. disk: the one that holds the
-    jobs' folders; total 0 = not told.
+    jobs' folders; total 0 = not told. cached: SHA-256 of inputs in the cache, some of them now and then.
     """
 
     boot_id: str
@@ -172,6 +172,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
     mark: str = ""
     disk_free_bytes: int = 0
     disk_total_bytes: int = 0
+    cached: list[str] = []
 
 
 Body = Chunk | Gap | PhaseChange | CommandResult | Files | Sample | Heartbeat

@@ -1,10 +1,12 @@
 """What the caches of this node may keep: a cap, a tenth of the disk free, the longest unused goes first.
 
 What a live attempt was given, or was used in the last minutes, never goes. A dataset that was uploaded
-goes a day after its last job, whatever room there is. One use = the moment of the file or marker.
+goes when it is deleted, or a day after its last job, whatever room there is. One use = the moment of the
+file or marker.
 """
 
 import logging
+import re
 import secrets
 import shutil
 import threading
@@ -25,6 +27,9 @@ EVERY_S = 600.0
 YOUNG_S = 600.0
 INPUT_KEPT_S = 24 * 3600.0
 FREE_PART = 0.10
+TOLD_EVERY_S = 60.0
+TOLD_MOST = 200
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 WHOLE = ".whole"
 
 
@@ -58,6 +63,8 @@ class Caches:
         self.live: Callable[[], Iterable[Record]] = tuple
         self._cap_bytes = cap_bytes
         self._trash = folder / "trash"
+        self._told_at = -TOLD_EVERY_S
+        self._told_last = ""
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="caches", daemon=True)
@@ -84,6 +91,27 @@ class Caches:
                 if self._is_input(entry) and now - entry.used_at >= INPUT_KEPT_S:
                     self._remove(entry)
         self.make_room(0)
+
+    def inputs_told(self) -> list[str]:
+        """Hashes of inputs that lie here, for a heartbeat: once a minute, and all in their turn."""
+        now = time.monotonic()
+        if now - self._told_at < TOLD_EVERY_S:
+            return []
+        self._told_at = now
+        names = sorted(
+            path.name for path in (self.folder / "inputs").glob("*") if _SHA256.match(path.name)
+        )
+        rest = [name for name in names if name > self._told_last]
+        found = (rest or names)[:TOLD_MOST]
+        self._told_last = found[-1] if found else ""
+        return found
+
+    def discard(self, hashes: list[str]) -> None:
+        """Let go of these inputs, unless a live attempt was given them."""
+        with self._lock:
+            for entry in self._entries(held=self._held()):
+                if self._is_input(entry) and entry.path.stem in hashes:
+                    self._remove(entry)
 
     def make_room(self, wanted_bytes: int) -> None:
         """Let go of what was unused longest, until so many bytes fit; less when there is no more to go."""

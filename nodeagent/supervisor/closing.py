@@ -25,21 +25,27 @@ class _Event(msgspec.Struct, frozen=True):
     """The part of a plugin's event that the agent reads."""
 
     event: str = ""
+    reason: str = ""
 
 
 _event_decoder = msgspec.json.Decoder(_Event)
 _CLOSING = {"train_end": Outcome.TRAIN_END, "stopped": Outcome.STOPPED}
 
 
-def events_of(data: bytes) -> list[str]:
-    """Names of the events in these whole lines; what is no event of ours counts for nothing."""
-    names = []
+def _decoded(data: bytes) -> list[_Event]:
+    """The events in these whole lines; what is no event of ours has no name."""
+    found = []
     for line in data.splitlines():
         try:
-            names.append(_event_decoder.decode(line).event)
+            found.append(_event_decoder.decode(line))
         except msgspec.MsgspecError:
-            names.append("")
-    return names
+            found.append(_Event())
+    return found
+
+
+def events_of(data: bytes) -> list[str]:
+    """Names of the events in these whole lines; what is no event of ours counts for nothing."""
+    return [one.event for one in _decoded(data)]
 
 
 def outcome_read(folder: JobFolder) -> Outcome:
@@ -47,16 +53,26 @@ def outcome_read(folder: JobFolder) -> Outcome:
     return _CLOSING.get(last_of(folder, _CLOSING.keys()), Outcome.NONE)
 
 
+def stopped_by(folder: JobFolder) -> str:
+    """Why the trainer says that it stopped; empty when it does not say so."""
+    last = _last(folder, _CLOSING.keys())
+    return last.reason if _CLOSING.get(last.event) is Outcome.STOPPED else ""
+
+
 def last_of(folder: JobFolder, names: Container[str]) -> str:
     """The last of the trainer's events that has one of these names; empty when there is none."""
+    return _last(folder, names).event
+
+
+def _last(folder: JobFolder, names: Container[str]) -> _Event:
     try:
         with opened(folder.path, paths.EVENTS_FILE) as descriptor:
             size = os.fstat(descriptor).st_size
             start = max(0, size - LAST_EVENTS_BYTES)
             data = os.pread(descriptor, LAST_EVENTS_BYTES, start)
     except OSError:
-        return ""
-    return next((name for name in reversed(events_of(data)) if name in names), "")
+        return _Event()
+    return next((one for one in reversed(_decoded(data)) if one.event in names), _Event())
 
 
 def training_began(folder: JobFolder) -> bool:

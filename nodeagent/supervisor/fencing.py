@@ -2,19 +2,24 @@
 
 Elsewhere means that the control plane counts this node as lost. It counts from the last heartbeat that it
 heard; the agent counts from when it sent the newest heartbeat that it knows to be heard. So the agent is
-always first.
+always first. The training itself keeps the same times by the lease, for an agent may be dead.
 """
 
 import threading
 import time
 from typing import Literal
 
-from nodeagent.contract.commands import Stop
+from nodeagent.contract import paths
+from nodeagent.contract.commands import Start, Stop
 from nodeagent.journal import Record
+from nodeagent.supervisor.closing import stopped_by
+from nodeagent.supervisor.lease import Lease
+from nodeagent.workspace import JobFolder
 
 FENCED = "node:fenced"
 FENCED_DETAIL = "Cut off from the control plane for so long that the job may be replaced elsewhere."
-_MARK = "fence-"
+FENCE = "fence"  # as the plugin says why it stopped
+_MARK = f"{FENCE}-"
 
 
 def clock_s() -> float:
@@ -25,13 +30,19 @@ def clock_s() -> float:
 class Contact:
     """When the newest heartbeat was sent of which the control plane said that it heard it. Thread-safe.
 
-    boot_id: of this start of the machine; what was said about another is not about this clock.
+    boot_id: of this start of the machine; what was said about another is not about this clock. lease: where
+    that is written down, for trainings and for the agent's next start.
     """
 
-    def __init__(self, *, boot_id: str) -> None:
+    def __init__(self, *, boot_id: str, lease: Lease) -> None:
         self._boot_id = boot_id
         self._lock = threading.Lock()
-        self._sent_at = clock_s()  # joining was an answer of the control plane's
+        self.lease = lease
+        known_ms = lease.read(boot_id)
+        now = clock_s()
+        self._sent_at = now if known_ms is None else min(known_ms / 1000, now)
+        self._asked_at = self._sent_at
+        lease.write(boot_id, int(self._sent_at * 1000))
 
     def mark(self) -> str:
         """What a heartbeat carries, to be given back by whoever hears it."""
@@ -40,17 +51,38 @@ class Contact:
     def heard(self, mark: str) -> None:
         """This mark came back. Anything that is none of ours counts for nothing."""
         boot_id, _colon, sent = mark.rpartition(":")
-        if boot_id != self._boot_id or not (sent.isascii() and sent.isdecimal()):
-            return
-        sent_at = int(sent) / 1000
+        if boot_id == self._boot_id and sent.isascii() and sent.isdecimal():
+            self._take(int(sent) / 1000)
+
+    def asking(self) -> None:
+        """The control plane is asked to let this node join."""
+        self._asked_at = clock_s()
+
+    def joined(self) -> None:
+        """It did, and so has heard what was asked last."""
+        self._take(self._asked_at)
+
+    def _take(self, sent_at: float) -> None:
         with self._lock:
             if self._sent_at < sent_at <= clock_s():
                 self._sent_at = sent_at
+                self.lease.write(self._boot_id, int(sent_at * 1000))
 
     def silent_s(self) -> float:
         """How long nothing was acknowledged."""
         with self._lock:
             return clock_s() - self._sent_at
+
+
+def lease_environment(spec: Start) -> dict[str, str]:
+    """What a training needs to keep the fence by itself; nothing where there is none."""
+    if spec.fence_after_s <= 0:
+        return {}
+    return {
+        "CB_LEASE": f"{paths.LEASE}/{paths.LEASE_FILE}",
+        "CB_FENCE_AFTER_S": str(spec.fence_after_s),
+        "CB_FENCE_GRACE_S": str(spec.fence_grace_s),
+    }
 
 
 def fenced_after_s(record: Record) -> int:
@@ -85,6 +117,8 @@ def _ends_by(stop: Stop, over_s: float) -> bool:
     return stop.id.startswith(_MARK) or max(stop.grace_s, stop.save_max_s) <= over_s
 
 
-def is_fenced(record: Record) -> bool:
-    """It was the fence that asked this attempt to end."""
-    return record.stop is not None and record.stop.id.startswith(_MARK)
+def is_fenced(record: Record, folder: JobFolder) -> bool:
+    """It was the fence that asked this attempt to end: the agent's, or the training's own."""
+    if record.stop is not None:
+        return record.stop.id.startswith(_MARK)
+    return fenced_after_s(record) > 0 and stopped_by(folder) == FENCE

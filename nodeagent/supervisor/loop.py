@@ -70,6 +70,7 @@ class Supervisor:
         self._looking: Future[None] | None = None
         self._wakeup = threading.Event()
         self._stopping = False
+        self._has_joined = False
         self._thread = threading.Thread(target=self._loop, name="supervisor", daemon=True)
         self._held: list[Held] = []
         self.unknown: list[str] = []
@@ -77,7 +78,7 @@ class Supervisor:
     # -- life
 
     def start(self) -> None:
-        """Adopt what the journal knows, then go on."""
+        """Adopt what the journal knows and watch over it. What is to run yet waits until `joined`."""
         for record in self._journal.records():
             if record.removed:
                 self._removed[record.key] = record
@@ -90,6 +91,11 @@ class Supervisor:
         self._unknown_at = time.monotonic() + UNKNOWN_EVERY_S
         self._pool.submit(self._workspace.trash_empty)
         self._thread.start()
+
+    def joined(self) -> None:
+        """The control plane answers: there is somebody to get inputs from."""
+        self._has_joined = True
+        self._wakeup.set()
 
     def stop(self) -> None:
         """End the thread. Trainings go on."""
@@ -151,6 +157,8 @@ class Supervisor:
             for key, run in self._runs.items():
                 if run.settled or self._held_back.get(key, 0.0) > now:
                     continue
+                if run.is_to_begin and not self._has_joined:
+                    continue
                 self._step(run, now)
                 busy = busy or run.is_busy
         return busy
@@ -160,6 +168,7 @@ class Supervisor:
         if now < self._fence_at:
             return
         self._fence_at = now + FENCE_EVERY_S
+        self._parts.full_disk.look()
         silent_s = self._parts.contact.silent_s()
         for run in self._runs.values():
             stop = fence_stop(run.record, silent_s=silent_s)

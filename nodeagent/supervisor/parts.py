@@ -12,6 +12,7 @@ from nodeagent.reporter import Reporter
 from nodeagent.runtimes.base import Runtime
 from nodeagent.supervisor.closing import Manifests
 from nodeagent.supervisor.fencing import Contact
+from nodeagent.supervisor.fulldisk import FullDisk
 from nodeagent.supervisor.hub import HubCache
 from nodeagent.supervisor.outbox import Outbox
 from nodeagent.transfer.inputs import Fetcher
@@ -26,6 +27,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     fetcher: Fetcher
     reporter: Reporter
     contact: Contact
+    full_disk: FullDisk
     outbox: Outbox
     manifests: Manifests
     hub: HubCache

@@ -16,6 +16,7 @@ from nodeagent.journal import Handle, Record
 from nodeagent.runtimes.base import Launch, RuntimeFault
 from nodeagent.supervisor.admission import Refusal, mounts_resolve
 from nodeagent.supervisor.background import in_background
+from nodeagent.supervisor.fencing import lease_environment
 from nodeagent.supervisor.parts import Parts, cpu_share
 from nodeagent.supervisor.steps import Steps
 from nodeagent.transfer.inputs import TransferCancelled, TransferFault
@@ -159,13 +160,15 @@ class Preparation:
             return runtime.start(self._launch_of(self._spec))
 
     def _environment(self, spec: Start) -> dict[str, str]:
-        own = cpu_share(spec, slots=self._parts.cpu_slots)
+        own = cpu_share(spec, slots=self._parts.cpu_slots) | lease_environment(spec)
         if spec.secrets:
             own[SECRETS_VARIABLE] = paths.SECRETS
         return {**own, **spec.env}
 
     def _launch_of(self, spec: Start) -> Launch:
-        fetched = {target: Path(path) for target, path in self._record.fetched.items()}
+        own = {target: Path(path) for target, path in self._record.fetched.items()}
+        if spec.fence_after_s > 0:
+            own[paths.LEASE] = self._parts.contact.lease.folder
         return Launch(
             name=self._name,
             instance=spec.instance,
@@ -175,7 +178,7 @@ class Preparation:
             argv=spec.argv,
             env=self._environment(spec),
             devices=spec.devices,
-            mounts={**mounts_resolve(spec, self._parts.model_roots), **fetched},
+            mounts={**mounts_resolve(spec, self._parts.model_roots), **own},
             processes=spec.processes,
             image=spec.image,
             network=spec.network,

@@ -1,7 +1,6 @@
 """One attempt while the agent has something to do for it: a small state machine, stepped by the loop."""
 
 import logging
-import shutil
 import threading
 from typing import TYPE_CHECKING
 
@@ -28,10 +27,10 @@ log = logging.getLogger(__name__)
 
 IMPORTS = "imports"  # name of a limit; a step that the control plane reads off the trainer's events
 STATE_EVERY_S = 0.025
-FULL_BYTES = 64 * 1024  # less than the last words of a trainer
 DISK_FULL = "node:disk_full"
 DRAIN_PATIENCE_S = 2.0
 SETTLED_EVERY_S = 1.0
+_BEFORE_RUNNING = frozenset({Phase.ACCEPTED, Phase.PREPARING, Phase.STARTING})
 
 
 class Closing(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +75,11 @@ class Run:
     def is_busy(self) -> bool:
         """Files may grow, or some of them are not read yet: step often."""
         return self.record.is_live or self._hungry
+
+    @property
+    def is_to_begin(self) -> bool:
+        """It has not run yet, and is to."""
+        return self.record.phase in _BEFORE_RUNNING and self.record.stop is None
 
     # -- called by the supervisor
 
@@ -145,7 +149,7 @@ class Run:
                     self._phase(Phase.RUNNING)
 
     def _refuse(self, reason: str, detail: str) -> None:
-        if is_fenced(self.record):
+        if is_fenced(self.record, self.folder):
             reason, detail = FENCED, FENCED_DETAIL
         log.warning("%s: refused, %s: %s", self.name, reason, detail)
         self.record.reason, self.record.detail = reason, detail
@@ -181,13 +185,12 @@ class Run:
 
     def _has_met_full_disk(self) -> bool:
         """Such a trainer cannot write why it ended. Remembered: the journal may have to wait for room too."""
-        free_bytes = shutil.disk_usage(self.folder.path).free
-        self._disk_was_full = self._disk_was_full or free_bytes < FULL_BYTES
+        self._disk_was_full = self._disk_was_full or self._parts.full_disk.is_recent()
         return self._disk_was_full
 
     def _ended(self, exit_code: int | None, killed_by: int | None, reason: str) -> None:
         record = self.record
-        if is_fenced(record):
+        if is_fenced(record, self.folder):
             reason, record.detail = FENCED, FENCED_DETAIL
         record.exit_code, record.killed_by = exit_code, killed_by
         record.reason = record.verdict or reason

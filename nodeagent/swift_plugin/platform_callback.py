@@ -2,7 +2,7 @@
 
 SWIFT 4.6 imports this file (`--external_plugins`) and switches it on (`--callbacks platform`).
 SIGUSR1 or a file `save` in the control folder saves at the next step and goes on; SIGTERM or a file
-`stop` saves and ends the training. Under DDP all ranks take the same decision.
+`stop` saves and ends the training, and so does the fence (lf_fence.py). Under DDP all ranks take the same decision.
 
 Environment:
   CB_EVENTS         file that events are appended to (default: <output_dir>/events.jsonl)
@@ -32,10 +32,12 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from lf_fence import fence_make
 from swift.callbacks import TrainerCallback, callbacks_map
 
 # In SWIFT's log of a metric line too, and the same as our own step, max_steps and epoch.
 REPEATED = ("global_step/max_steps", "epoch")
+EX_FENCED = 75
 FIXED = ("event", "time", "step", "max_steps", "epoch")
 
 
@@ -72,6 +74,7 @@ class Request:
         self.stop = False
         self.reason = ""
         self.is_training = False
+        self.has_trained = False
         self.exit_code = 0
 
     def on_save(self, _signum: int, _frame: FrameType | None) -> None:
@@ -86,7 +89,14 @@ class Request:
         elif self.is_training:
             self.ask("stop", "signal")
         else:
-            leave_before_training()
+            leave_before_training("signal")
+
+    def on_fence(self) -> None:
+        """In the fence's thread. What has trained only writes its result, and may until the fence's end."""
+        if self.is_training:
+            self.ask("stop", "fence")
+        elif not self.has_trained:
+            leave_before_training("fence")
 
     def ask(self, what: str, reason: str) -> None:
         setattr(self, what, True)
@@ -182,12 +192,14 @@ class PlatformCallback(TrainerCallback):
         self.emit("log", state, metrics)
 
     def on_train_end(self, _args: Any, state: Any, _control: Any, **_kwargs: Any) -> None:
-        REQUEST.is_training = False
+        REQUEST.is_training, REQUEST.has_trained = False, True
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if not self.is_stopping:
             self.emit("train_end", state)
             return
-        reason = REQUEST.reason or "signal"
+        # another rank, or a signal of the agent's, may have been first
+        is_fenced = FENCE is not None and FENCE.is_over
+        reason = "fence" if is_fenced else REQUEST.reason or "signal"
         self.emit("stopped", state, {"reason": reason, "checkpoint": self.last_checkpoint})
         if not is_distributed():
             REQUEST.exit_code = int(os.environ.get("CB_EXIT_CODE", "0"))
@@ -202,11 +214,18 @@ def is_first_rank() -> bool:
     return os.environ.get("RANK", "0") in ("0", "-1")
 
 
-def leave_before_training() -> None:
+def leave_before_training(reason: str) -> None:
     """A stop during imports or while the model loads."""
     if EVENTS is not None and is_first_rank():
-        write_event(EVENTS, "stopped", {"reason": "signal", "checkpoint": None})
+        write_event(EVENTS, "stopped", {"reason": reason, "checkpoint": None})
     os._exit(int(os.environ.get("CB_EXIT_CODE", "0")))
+
+
+def leave_fenced() -> None:
+    """The last moment of the fence: whatever is under way ends. Not with 0, for torchrun waits for the others then."""
+    if EVENTS is not None and is_first_rank():
+        write_event(EVENTS, "stopped", {"reason": "fence", "checkpoint": None})
+    os._exit(EX_FENCED)
 
 
 def leave_with_code() -> None:
@@ -227,6 +246,7 @@ def secrets_take() -> None:
 secrets_take()
 EVENTS = Path(os.environ["CB_EVENTS"]) if os.environ.get("CB_EVENTS") else None
 REQUEST = Request()
+FENCE = None
 callbacks_map["platform"] = PlatformCallback
 # A data worker started by spawn imports the plugins again; only the trainer itself speaks.
 if multiprocessing.parent_process() is None:
@@ -234,3 +254,6 @@ if multiprocessing.parent_process() is None:
     signal.signal(signal.SIGTERM, REQUEST.on_stop)
     if EVENTS is not None and is_first_rank():
         write_event(EVENTS, "plugin_loaded", {"pid": os.getpid()})
+    FENCE = fence_make(os.environ, stop=REQUEST.on_fence, end=leave_fenced)
+    if FENCE is not None:
+        FENCE.start()

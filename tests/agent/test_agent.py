@@ -602,10 +602,15 @@ def test_cut_off_only_what_may_be_replaced_ends_itself(
 
     wait_for(lambda: promised() == {1: 26, 2: 0}, what="the node's promise in its heartbeat")
     assert all(psutil.pid_exists(pid) for pid in pids if pid), "as long as it is heard"
-    plane.acking = False
+    plane.acking, plane.join_status = False, 503
+    agent.kill()
+    agent.start(wait=False)  # it cannot join, and keeps the fence all the same
+    wait_for(lambda: not (pids[0] and psutil.pid_exists(pids[0])), timeout_s=60, what="the fence")
+    assert psutil.pid_exists(pids[1] or 0), "law 8: the other one goes on"
+    plane.join_status = 200
     ended = plane.wait_phase(Phase.ENDED, 1, timeout_s=60)
     assert (ended.reason, ended.outcome) == ("node:fenced", Outcome.STOPPED)
-    assert psutil.pid_exists(pids[1] or 0), "law 8: the other one goes on"
+    assert psutil.pid_exists(pids[1] or 0)
     plane.acking = True
     go.touch()
     assert plane.wait_phase(Phase.ENDED, 2).reason == ""

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from nodeagent.contract.commands import Input
+from nodeagent.commands import Commands
+from nodeagent.contract.commands import Discard, Input, command_dump
 from nodeagent.contract.phases import Phase
 from nodeagent.journal import Record
 from nodeagent.supervisor import caches as caches_module
@@ -92,3 +93,28 @@ def test_a_tenth_of_the_disk_stays_free(caches: Caches, monkeypatch: pytest.Monk
     assert kept.exists()
     caches.make_room(600)
     assert not kept.exists()
+
+
+def test_a_deleted_dataset_leaves_unless_a_live_job_has_it(caches: Caches) -> None:
+    gone, half = dataset(caches, "a" * 64, age_s=5), dataset(caches, "a" * 64 + ".part", age_s=5)
+    kept, used = dataset(caches, "b" * 64, age_s=5), dataset(caches, "c" * 64, age_s=5)
+    wanted = Input(target="/lf/inputs/x", url="/x", sha256="c" * 64, size_bytes=4)
+    caches.live = lambda: [live(spec=start_command(2, ["x"], inputs=[wanted]))]
+    commands = Commands(journal=Any, supervisor=Any, discard=caches.discard)  # type: ignore[arg-type]
+    for _time in range(2):  # the same again is nothing
+        commands.handle(command_dump(Discard(id="d", hashes=["a" * 64, "c" * 64, "e" * 64])))
+    assert [one.exists() for one in (gone, half, kept, used)] == [False, False, True, True]
+
+
+def test_heartbeats_name_all_that_lies_here_in_turn(
+    caches: Caches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(caches_module, "TOLD_MOST", 2)
+    for letter in "abc":
+        dataset(caches, letter * 64, age_s=5)
+    dataset(caches, "d" * 64 + ".part", age_s=5)
+    assert caches.inputs_told() == ["a" * 64, "b" * 64]
+    assert caches.inputs_told() == [], "once a minute"
+    monkeypatch.setattr(caches_module, "TOLD_EVERY_S", 0.0)
+    assert caches.inputs_told() == ["c" * 64]
+    assert caches.inputs_told() == ["a" * 64, "b" * 64]

@@ -13,6 +13,7 @@ from nodeagent.commands import Commands
 from nodeagent.contract.commands import Stop, command_dump
 from nodeagent.contract.phases import Phase
 from nodeagent.journal import Journal, JournalFault, Record
+from nodeagent.supervisor.fulldisk import FullDisk
 from nodeagent.supervisor.run import Run
 
 BLOB = "x" * 100_000
@@ -115,7 +116,7 @@ def test_a_command_that_could_not_be_written_down_is_not_answered_and_done_when_
         journal.command_add(command_id=command.id, kind=kind, error=error)
 
     supervisor: Any = SimpleNamespace(attempt_stop=stop, command_result=result)
-    commands = Commands(journal=journal, supervisor=supervisor)
+    commands = Commands(journal=journal, supervisor=supervisor, discard=lambda _hashes: None)
     message = command_dump(Stop(id="stop-1", instance=1, attempt=1, mode="save"))
     commands.handle(message)
     assert (done, journal.command_done("stop-1")) == ([], False)
@@ -128,16 +129,27 @@ def test_a_command_that_could_not_be_written_down_is_not_answered_and_done_when_
 def test_a_trainer_that_met_a_full_disk_is_known_though_it_could_not_say_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also when the journal had to wait for room, which is there by then."""
-    run: Any = object.__new__(Run)
-    run.folder = SimpleNamespace(path=tmp_path)
-    run._disk_was_full = False
-    free = [10**9]
+    """Also when the journal had to wait for room, or the agent was killed and begins when there is room."""
+    free, clock = [10**9], [1000.0]
     monkeypatch.setattr(
-        "nodeagent.supervisor.run.shutil.disk_usage", lambda _path: SimpleNamespace(free=free[0])
+        "nodeagent.supervisor.fulldisk.shutil.disk_usage",
+        lambda _path: SimpleNamespace(free=free[0]),
     )
+    monkeypatch.setattr("nodeagent.supervisor.fulldisk.clock_s", lambda: clock[0])
+
+    def run_of(full_disk: FullDisk) -> Any:
+        run: Any = object.__new__(Run)
+        run._parts = SimpleNamespace(full_disk=full_disk)
+        run._disk_was_full = False
+        return run
+
+    run = run_of(FullDisk(tmp_path))
     assert not run._has_met_full_disk()
     free[0] = 0
     assert run._has_met_full_disk()
-    free[0] = 10**9
+    free[0], clock[0] = 10**9, 1100.0
     assert run._has_met_full_disk()
+    assert run_of(FullDisk(tmp_path))._has_met_full_disk(), "another life of the agent"
+    clock[0] = 2000.0
+    assert run._has_met_full_disk(), "remembered of this one"
+    assert not run_of(FullDisk(tmp_path))._has_met_full_disk(), "long ago"

@@ -43,7 +43,6 @@ class Bench:
         self.journal = Journal(self.folder / "journal.sqlite3")
         self.reporter = Reporter(
             node="n1",
-            client=redis_client(self.url),
             journal=self.journal,
             on_rewind=lambda key, end: self.rewinds.append((key, end)),
             poll_s=0.05,
@@ -51,7 +50,7 @@ class Bench:
             agent_id="mine",
             on_superseded=lambda: self.superseded.append(1),
         )
-        self.reporter.start()
+        self.reporter.start(redis_client(self.url))
 
     def close(self) -> None:
         self.reporter.stop()

@@ -17,8 +17,11 @@ from nodeagent.supervisor.fencing import (
     fence_stop,
     fenced_after_s,
     is_fenced,
+    lease_environment,
 )
+from nodeagent.supervisor.lease import Lease
 from nodeagent.supervisor.stopping import SAVE_STUCK_S, Stopping
+from nodeagent.swift_plugin.lf_fence import Fence, fence_make, lease_read
 from nodeagent.workspace import JobFolder, Workspace
 
 HANDLE = Handle(name="lf-1-a1")
@@ -135,7 +138,7 @@ def test_several_processes_are_told_by_file_once_they_train(folder: JobFolder) -
 # -- the fence
 
 
-def test_only_a_start_that_says_so_is_ever_fenced() -> None:
+def test_only_a_start_that_says_so_is_ever_fenced(folder: JobFolder) -> None:
     assert fence_stop(record(), silent_s=1e9) is None
     assert fenced_after_s(record()) == 0
     fenced = record(fence_after_s=60, fence_grace_s=30)
@@ -145,7 +148,7 @@ def test_only_a_start_that_says_so_is_ever_fenced() -> None:
     assert asked is not None
     assert (asked.mode, asked.grace_s, asked.save_max_s) == ("save", 30, 0)
     fenced.stop = asked
-    assert is_fenced(fenced)
+    assert is_fenced(fenced, folder)
     assert fence_stop(fenced, silent_s=70) is None, "asked once"
     hard = fence_stop(fenced, silent_s=90)
     assert hard is not None
@@ -165,11 +168,11 @@ def test_a_person_s_stop_that_would_last_too_long_is_cut_short_by_the_fence() ->
 
 
 def test_contact_counts_from_when_the_heard_heartbeat_was_sent(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     clock = [1000.0]
     monkeypatch.setattr("nodeagent.supervisor.fencing.clock_s", lambda: clock[0])
-    contact = Contact(boot_id="b")
+    contact = Contact(boot_id="b", lease=Lease(tmp_path / "lease"))
     clock[0] = 1010.0
     mark = contact.mark()
     clock[0] = 1025.0
@@ -183,3 +186,79 @@ def test_contact_counts_from_when_the_heard_heartbeat_was_sent(
 
 def test_the_clock_runs_since_the_machine_s_start() -> None:
     assert clock_s() >= time.monotonic() - 1
+
+
+def test_an_agent_that_starts_anew_counts_on_and_joining_is_an_answer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr("nodeagent.supervisor.fencing.clock_s", lambda: clock[0])
+    lease = Lease(tmp_path / "lease")
+    Contact(boot_id="b", lease=lease)
+    clock[0] = 1100.0
+    contact = Contact(boot_id="b", lease=lease)
+    assert contact.silent_s() == 100
+    assert Contact(boot_id="another", lease=Lease(tmp_path / "of another")).silent_s() == 0
+    contact.asking()
+    clock[0] = 1102.0
+    contact.joined()
+    assert contact.silent_s() == 2, "since it was asked, not since it was answered"
+    assert lease.read("b") == 1_100_000
+    assert lease.read("another") is None
+    assert Contact(boot_id="another", lease=lease).silent_s() == 0, "nothing of before runs"
+
+
+def test_a_training_keeps_the_fence_by_itself(tmp_path: Path) -> None:
+    clock, told = [1000.0], []
+    lease = Lease(tmp_path)
+    fence = Fence(
+        tmp_path / "heard",
+        after_s=60,
+        grace_s=30,
+        stop=lambda: told.append("stop"),
+        end=lambda: told.append("end"),
+        clock=lambda: clock[0],
+    )
+
+    def at(now: float) -> list[str]:
+        clock[0] = now
+        fence.look()
+        return told
+
+    lease.write("b", 1_000_000)
+    assert at(1059) == []
+    lease.write("b", 1_050_000)
+    assert at(1109) == []
+    (tmp_path / "heard").write_text("b:1100000\nb:11")  # half a write is no word
+    assert lease_read(tmp_path / "heard") is None
+    assert (at(1110), fence.is_over) == (["stop"], True)
+    assert at(1139) == ["stop"], "once"
+    lease.write("b", 2_000_000)  # a moment to come is none
+    assert at(1140) == ["stop", "end"]
+    lease.write("b", 1_139_000)
+    assert not fence.is_over
+
+
+def test_only_a_start_with_a_fence_gives_its_training_the_lease() -> None:
+    assert lease_environment(start()) == {}
+    assert fence_make({}, stop=lambda: None, end=lambda: None) is None
+    asked = lease_environment(start(fence_after_s=60, fence_grace_s=30))
+    assert asked["CB_LEASE"] == "/lf/lease/heard"
+    assert fence_make(asked, stop=lambda: None, end=lambda: None) is not None
+
+
+def test_a_training_that_the_fence_ended_alone_is_known_by_its_last_word(
+    folder: JobFolder,
+) -> None:
+    def said(*events: dict[str, Any]) -> bool:
+        lines = "".join(f"{json.dumps(event)}\n" for event in events)
+        (folder.path / "events.jsonl").write_text(lines)
+        return is_fenced(fenced, folder)
+
+    fenced = record(fence_after_s=60, fence_grace_s=30)
+    assert said({"event": "log"}, {"event": "stopped", "reason": "fence"})
+    assert not said({"event": "stopped", "reason": "signal"})
+    assert not said({"event": "stopped", "reason": 7})
+    assert not is_fenced(record(), folder), "one that may not be replaced is never fenced"
+    fenced.stop = stop(grace_s=30)
+    assert not said({"event": "stopped", "reason": "fence"}), "a person stopped it"

@@ -14,6 +14,7 @@ import pytest
 from nodeagent.contract import joining, reports
 from nodeagent.contract.commands import (
     Checkpoint,
+    Discard,
     Fetch,
     Input,
     Mount,
@@ -109,6 +110,7 @@ COMMANDS: dict[str, Any] = {
     ),
     "command_checkpoint": Checkpoint(id="01J-c", instance=41, attempt=2, issued_at=1700000002.5),
     "command_remove": Remove(id="01J-r", instance=41, attempt=2, issued_at=1700000003.5),
+    "command_discard": Discard(id="discard-1", hashes=["ab" * 32], issued_at=1700000004.5),
 }
 
 BODIES: dict[str, tuple[reports.Stream, reports.Body]] = {
@@ -221,6 +223,7 @@ BODIES: dict[str, tuple[reports.Stream, reports.Body]] = {
             mark="b-1:1700000",
             disk_free_bytes=400_000_000_000,
             disk_total_bytes=1_000_000_000_000,
+            cached=["ab" * 32],
         ),
     ),
 }

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from loraforge.swift.compiler import STOPPED_EXIT_CODE
+from nodeagent.supervisor.fencing import clock_s
+from nodeagent.supervisor.lease import Lease
 from tests.swift.trainer import Training
 
 pytestmark = [pytest.mark.swift, pytest.mark.slow]
@@ -113,3 +115,41 @@ def test_two_processes_save_and_stop_together(start: Start) -> None:
         "rng_state_1.pth",
     ]
     assert len(training.events("stopped")) == len(training.events("plugin_loaded")) == 1
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("processes", [1, 2])
+def test_the_fence_saves_and_stops_without_an_agent(
+    start: Start, tmp_path: Path, processes: int
+) -> None:
+    """The lease is not renewed any more; no signal, no control file."""
+    lease = Lease(tmp_path / "lease")
+    lease.write("b", int(clock_s() * 1000))
+    environment = {
+        "CB_LEASE": str(tmp_path / "lease" / "heard"),
+        "CB_FENCE_AFTER_S": "1000",
+        "CB_FENCE_GRACE_S": "1000",
+    }
+    training = start(**LONG, processes=processes, environment=environment)
+    training.wait_for("log", number=3)
+    lease.write("b", int((clock_s() - 1001) * 1000))
+    code = training.wait()
+    assert processes > 1 or code == STOPPED_EXIT_CODE
+    last = training.events()[-1]
+    assert (last["event"], last["reason"]) == ("stopped", "fence")
+    assert f"checkpoint-{last['step']}" in training.checkpoints()
+
+
+@pytest.mark.long
+def test_the_fence_ends_what_does_not_stop(start: Start, tmp_path: Path) -> None:
+    """All of it has passed when the trainer looks for the first time, as behind an import that hung."""
+    lease = Lease(tmp_path / "lease")
+    lease.write("b", 0)
+    environment = {
+        "CB_LEASE": str(tmp_path / "lease" / "heard"),
+        "CB_FENCE_AFTER_S": "0.1",
+        "CB_FENCE_GRACE_S": "0.1",
+    }
+    training = start(**LONG, environment=environment)
+    assert training.wait() == 75
+    assert [row["event"] for row in training.events()] == ["plugin_loaded", "stopped"]

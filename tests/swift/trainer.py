@@ -32,9 +32,13 @@ class Training:
         *,
         resume: Resume | None = None,
         left: Path | None = None,
+        environment: dict[str, str] | None = None,
         **arguments: Value,
     ) -> None:
-        """resume: the checkpoint to go on from; left: where its files were placed."""
+        """resume: the checkpoint to go on from; left: where its files were placed.
+
+        environment: beside what every training has.
+        """
         self.job = folder / "job"
         (self.job / "control").mkdir(parents=True)
         placed = {resume.folder: left} if resume is not None and left is not None else {}
@@ -72,6 +76,7 @@ class Training:
                 "MODELSCOPE_CACHE": str(folder / "cache"),
                 "OMP_NUM_THREADS": "1",
                 **{key: _placed(value, places) for key, value in env.items()},
+                **(environment or {}),
             },
             stdout=self.console,
             stderr=subprocess.STDOUT,

@@ -4,15 +4,14 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('nodes', '0004_disk_level'),
+        ("nodes", "0004_disk_level"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='node',
-            name='dropped_lines',
+            model_name="node",
+            name="dropped_lines",
             field=models.BigIntegerField(default=0),
         ),
     ]

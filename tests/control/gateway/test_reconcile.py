@@ -7,7 +7,8 @@ import pytest
 from django.utils import timezone
 
 from loraforge.core.models import OutboxMessage
-from loraforge.gateway import reconcile
+from loraforge.datasets.services import dataset_delete
+from loraforge.gateway import dispatch, reconcile, tasks
 from loraforge.gateway.inbound import phase_apply
 from loraforge.gateway.ingest import Ingest
 from loraforge.gateway.reconcile import Memory, node_reconcile
@@ -19,6 +20,7 @@ from loraforge.nodes.models import Node, NodeState
 from nodeagent.contract.phases import Phase
 from nodeagent.contract.reports import Heartbeat, Held, PhaseChange
 from tests.control.gateway.conftest import Agent, state_of
+from tests.factories.training import JobDatasetFactory, ReadyDatasetFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -32,7 +34,11 @@ def look(
 ) -> list[tuple[str, Any]]:
     OutboxMessage.objects.all().delete()
     heartbeat = Heartbeat(
-        boot_id="b", agent_version="1", held=list(inventory), unknown=facts.pop("unknown", [])
+        boot_id="b",
+        agent_version="1",
+        held=list(inventory),
+        unknown=facts.pop("unknown", []),
+        cached=facts.pop("cached", []),
     )
     node_reconcile(node=node, heartbeat=heartbeat, memory=memory or Memory(), **facts)
     return [
@@ -172,3 +178,28 @@ def test_a_note_is_an_event_and_changes_no_state(attempt: Attempt) -> None:
     )
     assert state_of(attempt).state == State.RUNNING
     assert last_reason(attempt) == "tail:unsafe"
+
+
+def test_a_deleted_dataset_is_taken_from_its_nodes_until_none_names_it(
+    node: Node, attempt: Attempt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once where a job had it, and from every node whose heartbeat still has it; not what another has too."""
+    sent: list[tuple[str, Any]] = []
+    monkeypatch.setattr(
+        dispatch, "command_send", lambda node, command: sent.append((node.name, command.hashes))
+    )
+    Instance.objects.filter(pk=attempt.instance_id).update(state=State.SUCCEEDED)
+    used = JobDatasetFactory.create(job=attempt.instance.job)
+    first, twin = used.dataset, ReadyDatasetFactory.create(sha256=used.sha256)
+    wanted = ("gateway.discard_send", {"node_id": node.pk, "hashes": [first.sha256]})
+    dataset_delete(actor=first.owner, dataset=first)
+    message = OutboxMessage.objects.get(target="gateway.discard_send")
+    assert (message.target, message.payload) == wanted
+    tasks.discard_send_task(**message.payload)
+    assert sent == [], "somebody else has the same bytes"
+    assert look(node, cached=[first.sha256, "ab" * 32]) == []
+    dataset_delete(actor=twin.owner, dataset=twin)
+    assert look(node, cached=[first.sha256, "ab" * 32]) == [wanted]
+    assert look(node, cached=["ab" * 32]) == []
+    tasks.discard_send_task(**message.payload)
+    assert sent == [(node.name, [first.sha256])]
