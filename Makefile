@@ -168,7 +168,7 @@ gpu-tests: setup-tools ## the tests that need an NVIDIA GPU, by name
 long: setup ## the tests that take too long for every change
 	@$(PYTEST) -m long $(ARGS)
 
-faults: setup ## everything that may fail, one after the other; about half an hour, as root
+faults: setup ## everything that may fail, one after the other; about three quarters of an hour, as root
 	@$(PYTEST) -n 0 -p no:randomly tests/e2e/faults $(ARGS)
 
 bench: setup ## measures what a user waits for, each beside its floor

@@ -16,7 +16,7 @@ import psycopg
 import redis
 
 from loraforge.embedded.client import ApiClient, ApiError
-from nodeagent.runtimes.container import LABEL_INSTANCE
+from nodeagent.runtimes.container import LABEL_DEVICES, LABEL_INSTANCE
 from tests.e2e.driver import PASSWORD, REPOSITORY, SWIFT_PYTHON, free_port, sft_body, wait_for
 from tests.e2e.faults.network import Machine
 from tests.e2e.faults.processes import Keeper, Service, jobs_end
@@ -273,19 +273,65 @@ class Cluster:
         rows = self.engine.containers(all=True)
         return json.dumps([self.engine.inspect_container(row["Id"]) for row in rows])
 
+    def container_devices(self) -> list[tuple[int, set[str]]]:
+        """Of each running container its job, and the devices that it was given."""
+        if self.engine is None:
+            return []
+        labels = [
+            one["Labels"] for one in self.engine.containers(filters={"label": LABEL_INSTANCE})
+        ]
+        return [(int(one[LABEL_INSTANCE]), set(one[LABEL_DEVICES].split(","))) for one in labels]
+
+    def redis_told(self) -> str:
+        """All that lies in Redis."""
+        client: Any = self.redis()
+        read = {
+            b"string": client.get,
+            b"hash": client.hgetall,
+            b"set": client.smembers,
+            b"list": lambda key: client.lrange(key, 0, -1),
+            b"zset": lambda key: client.zrange(key, 0, -1),
+            b"stream": client.xrange,
+        }
+        # one that expired meanwhile has the type "none"
+        found = [(key, read.get(client.type(key), repr)(key)) for key in client.scan_iter()]
+        return repr(found)
+
+    def api_told(self) -> str:
+        """What the API says of jobs and nodes."""
+        places = ["me/", "jobs/", "nodes/"]
+        if self.accepted:
+            newest = max(self.accepted)
+            places += [f"jobs/{newest}/", f"jobs/{newest}/events/"]
+        with self.api() as api:
+            return json.dumps([api.get(place) for place in places])
+
     # -- doing
 
     def submit(
-        self, api: ApiClient, dataset: int, *, key: str = "", node: str = "", **arguments: Any
+        self,
+        api: ApiClient,
+        dataset: int,
+        *,
+        key: str = "",
+        node: str = "",
+        on_node_lost: str = "",
+        **arguments: Any,
     ) -> int:
         """Accepted once the API says so; remembered for the invariants."""
         body = sft_body(self.demo, dataset, name=key or secrets.token_hex(6), arguments=arguments)
         if node:
             body["node"] = node
+        if on_node_lost:
+            body["on_node_lost"] = on_node_lost
         headers = {"Idempotency-Key": key} if key else {}
         job = int(api.post("jobs/", body, **headers)["id"])
         self.accepted[job] = body["name"]
         return job
+
+    def node_cordon(self, name: str, *, cordoned: bool) -> None:
+        with self.api("carol") as api:
+            api.post(f"nodes/{name}/{'cordon' if cordoned else 'uncordon'}/")
 
     def ask(self, api: ApiClient, job: int, verb: str) -> None:
         """stop, cancel or checkpoint."""

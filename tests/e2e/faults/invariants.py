@@ -10,9 +10,12 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import psutil
 import pytest
+import redis
 
+from loraforge.embedded.client import ApiError
 from loraforge.instances.states import ACTIVE, TERMINAL, State
 from tests.e2e.faults.cluster import Cluster
 from tests.e2e.faults.processes import members, trainers
@@ -24,7 +27,9 @@ PATIENCE_S = 60.0  # I5's own figure; a slow machine gets it for the others too
 RSS_SPARE_BYTES = 24 * 1024**2
 FDS_SPARE = 12
 CONNECTIONS_SPARE = 4
+REDIS_SPARE_BYTES = 16 * 1024**2
 GROWTH = 1.1
+RECOVER = "instances:recover"  # by the platform itself
 LITTLE_BYTES = 512  # of a log line, to show what is wrong
 
 
@@ -36,6 +41,7 @@ class Invariants:
         self._log_ends: dict[Path, int] = {}
         self._base: dict[str, tuple[int, int]] = {}
         self._connections = 0
+        self._redis_bytes = 0
         self.mark()
 
     def mark(self) -> None:
@@ -46,6 +52,7 @@ class Invariants:
         """This is how much is normal."""
         self._base = self._use()
         self._connections = self._connection_count()
+        self._redis_bytes = self._redis_use()
 
     def settled(self, what: str, *, patience_s: float = PATIENCE_S) -> None:
         """All hold now, or soon; then the next case begins."""
@@ -109,11 +116,20 @@ class Invariants:
             " join instances_attempt a on a.id = l.attempt_id join instances_instance i on i.id = a.instance_id"
             " join nodes_node n on n.id = l.node_id where l.released_at is null"
         )
+        twice = Counter((node, uuid) for _job, _state, node, uuid in held)
         active = {str(state) for state in ACTIVE}
         wrong = [
             f"ended job {job} holds {uuid} of {node}"
             for job, state, node, uuid in held
             if state not in active
+        ]
+        wrong += [
+            f"{uuid} of {node} is held {n} times" for (node, uuid), n in twice.items() if n > 1
+        ]
+        wrong += [
+            f"job {job} was given {given}, and holds {found}"
+            for job, given in self.cluster.container_devices()
+            if given != (found := {uuid for one, _state, _node, uuid in held if one == job})
         ]
         leased = {str(job) for job, *_rest in held}
         alive = set(self._alive())
@@ -203,10 +219,17 @@ class Invariants:
         )
         found = Counter((int(job), what) for job, what, _actor in rows)
         wanted = Counter(self.cluster.asked)
+        # each attempt behind the first is one that the platform made by itself: no case resumes a job
+        attempts = "select id, attempt - 1 from instances_instance where attempt > 1"
+        wanted |= Counter({(job, RECOVER): count for job, count in self.cluster.sql(attempts)})
         for job in self.cluster.accepted:
             wanted[job, "instances:create"] += 1
             wanted[job, "instances:queue"] += 1
-        wrong = [f"{what} of job {job} by nobody" for job, what, actor in rows if actor is None]
+        wrong = [
+            f"{what} of job {job} by nobody"
+            for job, what, actor in rows
+            if actor is None and what != RECOVER
+        ]
         return wrong + [
             f"{what} of job {job}: {found[job, what]} rows for {wanted[job, what]} times"
             for job, what in found.keys() | wanted.keys()
@@ -252,11 +275,19 @@ class Invariants:
                 for name, secret in self.cluster.secrets.items()
                 if secret.encode() in data
             ]
-        told = self.cluster.inspected()
+        try:
+            told = {
+                "at the engine": self.cluster.inspected(),
+                "in Redis": self.cluster.redis_told(),
+                "from the API": self.cluster.api_told(),
+            }
+        except (ApiError, httpx.TransportError, redis.RedisError) as error:
+            return [*wrong, f"not known yet: {error!r}"]
         return wrong + [
-            f"the {name} can be read at the engine"
+            f"the {name} can be read {where}"
             for name, secret in self.cluster.secrets.items()
-            if secret in told
+            for where, text in told.items()
+            if secret in text
         ]
 
     # -- I9, I10: nothing crashed, nothing grew
@@ -313,7 +344,14 @@ class Invariants:
         count = self._connection_count()
         if self._connections and count > self._connections * GROWTH + CONNECTIONS_SPARE:
             wrong.append(f"{count} connections to the database, before {self._connections}")
+        used = self._redis_use()
+        if self._redis_bytes and used > self._redis_bytes * GROWTH + REDIS_SPARE_BYTES:
+            wrong.append(f"Redis has {used >> 20} MiB, before {self._redis_bytes >> 20}")
         return wrong
+
+    def _redis_use(self) -> int:
+        client: Any = self.cluster.redis()
+        return int(client.info("memory")["used_memory"])
 
 
 def _without_history(row: dict[str, Any]) -> dict[str, Any]:

@@ -131,6 +131,42 @@ def test_cut_off(
 
 
 @pytest.mark.usefixtures("whole")
+def test_what_may_be_replaced_ends_by_itself_beside_a_dead_agent(
+    cluster: Cluster, dataset: int
+) -> None:
+    """No agent, no network: the training keeps the fence alone, and is over before the next one begins."""
+    node = cluster.nodes["n1"]
+    cluster.node_cordon("n2", cordoned=True)  # so that it begins on n1
+    with cluster.api() as api:
+        job = cluster.submit(api, dataset, on_node_lost="restart", max_steps=100_000)
+    cluster.await_step(job, 3, timeout_s=300)
+    cluster.node_cordon("n2", cordoned=False)
+    folder = str(node.job_folder(job))
+    assert folder in trainers(cluster.data)
+    node.machine.cut("both")
+    node.agent.kill(stay_down=True)
+    try:
+        wait_for("the training to end", lambda: folder not in trainers(cluster.data), timeout_s=100)
+        assert first_attempt_is_over(cluster, job) is False, "nobody has said so yet"
+        assert (cluster.job_state(job), checkpoints(node.job_folder(job) / "output") != set()) == (
+            "unknown",
+            True,
+        )
+        wait_for(
+            "its replacement",
+            lambda: str(cluster.nodes["n2"].job_folder(job, 2)) in trainers(cluster.data),
+            timeout_s=180,
+        )
+    finally:
+        node.machine.mend()
+        node.agent.start()
+    cluster.await_step(job, 5, timeout_s=300)
+    with cluster.api() as api:
+        cluster.ask(api, job, "cancel")
+    cluster.await_job(job, "stopped", timeout_s=120)
+
+
+@pytest.mark.usefixtures("whole")
 def test_everything_at_once(cluster: Cluster, chance: random.Random) -> None:
     """Two minutes of kills and freezes of anything, in seeded order."""
     until = time.monotonic() + 120
