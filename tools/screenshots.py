@@ -77,6 +77,11 @@ def _cancel_asked(page: Page) -> None:
     page.wait_for_selector("#dialog.show")
 
 
+def _resume_asked(page: Page) -> None:
+    page.click("[data-act='resume']")
+    page.wait_for_selector("#dialog.show .lf-picker")
+
+
 def _wrong_password(page: Page) -> None:
     page.fill("#id_username", "alice")
     page.fill("#id_password", "wrong")
@@ -98,6 +103,8 @@ def showroom_views() -> list[View]:
         View("new-arguments", "/jobs/new/", "", _all_arguments),
         View("new-refused", "/jobs/new/", "nina", _filled_form),
         View("clone", "/jobs/new/?from=2"),
+        View("new-change", "/jobs/new/?from=3&change=1"),
+        View("new-weights", "/jobs/new/?from=2&weights=1:2700"),
         View("job-draft", "/jobs/1/"),
         View("job-succeeded", "/jobs/2/"),
         View("job-files", "/jobs/2/?tab=files"),
@@ -105,6 +112,8 @@ def showroom_views() -> list[View]:
         View("job-history", "/jobs/2/?tab=history"),
         View("job-failed", "/jobs/3/"),
         View("job-stopped", "/jobs/4/"),
+        View("job-resume", "/jobs/4/", "", _resume_asked),
+        View("job-failed-history", "/jobs/3/?tab=history"),
         View("job-lost", "/jobs/6/"),
         View("job-running", "/jobs/7/"),
         View("job-running-gpus", "/jobs/5/", "carol"),

@@ -1,5 +1,6 @@
 """What is said in words about a job: why it waits, how it ended, whose fault a failure is and what helps."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,3 +66,14 @@ def method_label(arguments: dict[str, Any]) -> str:
     if tuner == "lora":
         return "QLoRA" if arguments.get("quant_method") or arguments.get("quant_bits") else "LoRA"
     return tuner
+
+
+def value_shown(value: Any) -> str:
+    """An argument's value as a person reads it on a command line."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)

@@ -172,6 +172,10 @@ FAILURES: dict[str, tuple[Promise, Promise]] = {
         gettext_lazy("The dataset is not there any more."),
         gettext_lazy("Upload it again and make a new job from this one."),
     ),
+    "artifacts:checkpoint_gone": (
+        gettext_lazy("The checkpoint that it was to begin with is not there any more."),
+        gettext_lazy("Resume from another checkpoint, or retry from the beginning."),
+    ),
     "user:run_time_exceeded": (
         gettext_lazy("The job had run for as long as it may."),
         gettext_lazy(
@@ -300,8 +304,16 @@ GENERAL: dict[Owner, tuple[Promise, Promise]] = {
     ),
 }
 
-# Events that tell why the system made no next attempt by itself.
+# What other events say: why the system made no next attempt by itself, and what became of files.
 NOTES: dict[str, Promise] = {
+    "resume:checkpoint": gettext_lazy("Resumed from a checkpoint"),
+    "resume:weights_only": gettext_lazy("Resumed from a checkpoint, weights only"),
+    "retention:node_removed": gettext_lazy("The output files were removed by their age"),
+    "results:gone": gettext_lazy("A result was not on the node any more, so it was not saved"),
+    "results:hash_mismatch": gettext_lazy(
+        "A result differed from its SHA-256, so it was not saved"
+    ),
+    "user:withdrawn_before_start": gettext_lazy("Stopped before it had started"),
     Refused.LIMIT: gettext_lazy("It was tried again 3 times by itself."),
     Refused.BATCH_IS_ONE: gettext_lazy("A batch of 1 cannot be halved, so it was not tried again."),
     Refused.HALVED_ALREADY: gettext_lazy(

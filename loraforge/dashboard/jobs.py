@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 from django.conf import settings
+from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from loraforge.accounts import access
@@ -18,6 +20,7 @@ from loraforge.dashboard.explain import (
     diagnosis_of,
     method_label,
     reason_words,
+    value_shown,
 )
 from loraforge.dashboard.selectors import attempt_of
 from loraforge.dashboard.timeline import ShownStage, now_text, timeline_of
@@ -28,9 +31,12 @@ from loraforge.swift.catalogue import catalogue_load
 from loraforge.swift.compiler import hears_plugin
 from loraforge.telemetry.gaps import log_left_out
 from loraforge.training.faults import Again, fault_of
+from loraforge.training.launch import resume_of
 from loraforge.training.models import Job
 from loraforge.training.options import DEAF
 from loraforge.training.policy import RETRIES_MAX, Refused
+from loraforge.training.recovery import batch_of
+from loraforge.training.remedies import remedy_of
 from loraforge.training.selectors import command_line
 from nodeagent.contract.phases import Phase
 
@@ -47,6 +53,8 @@ class Actions:
     resume: bool = False
     retry: bool = False
     clone: bool = False
+    change: bool = False  # a new job with what its failure suggests
+    train_on: str = ""  # <attempt>:<step> of the newest weights that a new job could begin with
     delete: bool = False
     rename: bool = False
     download: bool = False
@@ -54,31 +62,38 @@ class Actions:
     unkeep: bool = False
 
 
-def actions_of(*, user: User, instance: Instance, files: Retention) -> Actions:
+def actions_of(*, user: User, job: Job, files: Retention) -> Actions:
     """By state, and by what the user may do to this job."""
+    instance = job.instance
     state = State(instance.state)
     change = access.allowed(user, Action.CHANGE, instance)
+    create = access.may(user, Action.CREATE)
+    download = access.allowed(user, Action.DOWNLOAD, instance)
+    weights = _weights_newest(instance) if state in TERMINAL else ""
     return Actions(
         start=change and state is State.DRAFT,
         stop=change and state in STOPPABLE,
         cancel=change and (state in STOPPABLE or state is State.STOPPING),
         withdraw=change and state is State.QUEUED,
         checkpoint=change and state is State.RUNNING,
-        resume=change and state in RETRYABLE and _has_checkpoint(instance),
+        resume=change and state in RETRYABLE and bool(weights),
         retry=change and state in RETRYABLE and _helps_retry(instance),
-        clone=access.may(user, Action.CREATE),
+        clone=create,
+        change=create and bool(job_remedy(job)),
+        train_on=weights if create and download else "",
         delete=change and state in RESTING,
         rename=change,
-        download=access.allowed(user, Action.DOWNLOAD, instance),
+        download=download,
         keep=change and not instance.keep and files.removed_at is None,
         unkeep=change and instance.keep,
     )
 
 
-def _has_checkpoint(instance: Instance) -> bool:
+def _weights_newest(instance: Instance) -> str:
     """Something to go on from; whether it can be had right now, the dialog says."""
     known = checkpoint_list(instance=instance) if instance.attempt else []
-    return any(not one.weights_missing for one in known)
+    whole = (f"{one.attempt}:{one.step}" for one in known if not one.weights_missing)
+    return next(whole, "")
 
 
 def _helps_retry(instance: Instance) -> bool:
@@ -132,6 +147,14 @@ def tried_text(job: Job) -> str:
         return reason_words(Refused.HALVED_ALREADY if job.adjusted else Refused.BATCH_IS_ONE)
     is_over = instance.failure_reason and instance.retries >= RETRIES_MAX
     return reason_words(Refused.LIMIT) if is_over else ""
+
+
+def job_remedy(job: Job) -> dict[str, Any]:
+    """What a new job would change about one that failed; empty where no change of arguments is known to help."""
+    if job.instance.state not in {State.FAILED, State.STOPPED}:
+        return {}
+    arguments = {**job.arguments, **job.adjusted}
+    return remedy_of(job.instance.failure_reason, arguments=arguments, batch=batch_of(job))
 
 
 def below_of(instance: Instance, attempt: Attempt | None, files: Retention) -> Below:
@@ -200,8 +223,10 @@ def settings_of(job: Job) -> list[Setting]:
 
 
 def command_of(job: Job) -> str:
-    """The frozen command to read and to copy, without secrets."""
-    return redact(command_line([str(word) for word in job.argv])) if job.argv else ""
+    """The frozen command to read and to copy, without secrets; with the weights that it begins with."""
+    begin = resume_of(job, attempt=0)
+    words = [*(str(word) for word in job.argv), *(begin.flags if begin else [])]
+    return redact(command_line(words)) if job.argv else ""
 
 
 @dataclass(frozen=True)
@@ -249,6 +274,19 @@ class JobView:
         return bool(self.instance.node and self.instance.node.is_process_runtime)
 
     @property
+    def change_text(self) -> str:
+        """What a new job with the suggested change would have."""
+        return " ".join(
+            f"--{name} {value_shown(value)}" for name, value in job_remedy(self.job).items()
+        )
+
+    @property
+    def train_on_url(self) -> str:
+        """The form of a new job that begins with the newest weights."""
+        query = urlencode({"from": self.instance.pk, "weights": self.actions.train_on})
+        return f"{reverse('dashboard:job_new')}?{query}"
+
+    @property
     def started(self) -> bool:
         return self.instance.attempt > 0
 
@@ -263,7 +301,7 @@ def job_view(*, user: User, job: Job) -> JobView:
         instance=instance,
         job=job,
         attempt=attempt,
-        actions=actions_of(user=user, instance=instance, files=files),
+        actions=actions_of(user=user, job=job, files=files),
         below=below_of(instance, attempt, files),
         diagnosis=diagnosis(instance) if state in TERMINAL else None,
         method=method_label(job.arguments),

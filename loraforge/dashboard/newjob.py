@@ -16,6 +16,8 @@ from loraforge.accounts import access
 from loraforge.accounts.access import Action
 from loraforge.accounts.models import User
 from loraforge.dashboard import selectors
+from loraforge.dashboard.explain import diagnosis
+from loraforge.dashboard.jobs import job_remedy
 from loraforge.datasets.models import Dataset
 from loraforge.datasets.selectors import dataset_list
 from loraforge.scheduling.selectors import placement_preview
@@ -24,8 +26,12 @@ from loraforge.swift.models import models_load
 from loraforge.training.drafts import draft_of_job
 from loraforge.training.models import Job
 from loraforge.training.options import role_limit_s
+from loraforge.training.policy import ACCUMULATION, BATCH
+from loraforge.training.recovery import batch_of
+from loraforge.training.weights import weights_may
 
 DATASETS_SHOWN = 200
+WEIGHTS_MAX = 40  # characters of <attempt>:<step>
 
 
 @dataclass(frozen=True)
@@ -204,20 +210,61 @@ def _node_plain(row: selectors.NodeRow) -> dict[str, Any]:
     }
 
 
-def _source_plain(user: User, source: Job) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """The job that the form is filled from.
+
+    with_change: with what its failure suggests. weights: ``<attempt>:<step>`` of it to begin with, "" = none.
+    """
+
+    job: Job
+    with_change: bool = False
+    weights: str = ""
+
+    @property
+    def key(self) -> str:
+        """Tells one way of filling the form from another, for the draft that the browser keeps."""
+        return f"{self.job.pk}:{int(self.with_change)}:{self.weights}"
+
+    @property
+    def cause(self) -> str:
+        """Why it failed."""
+        found = diagnosis(self.job.instance)
+        return found.cause if found is not None else ""
+
+    @property
+    def changes(self) -> list[tuple[str, Any, Any]]:
+        """(argument, before, now) of what its failure suggests."""
+        if not self.with_change:
+            return []
+        batch = batch_of(self.job)
+        taken = {BATCH: batch.rows, ACCUMULATION: batch.accumulation}
+        before = {**taken, **self.job.arguments, **self.job.adjusted}
+        return [(name, before.get(name), now) for name, now in job_remedy(self.job).items()]
+
+
+def _source_plain(user: User, source: Source) -> dict[str, Any]:
     """The draft that would make this job again; datasets that the user may not use are left out."""
-    draft = asdict(draft_of_job(source))
+    draft = asdict(draft_of_job(source.job))
     usable = {
         row.dataset_id
-        for row in source.job_datasets.select_related("dataset")
+        for row in source.job.job_datasets.select_related("dataset")
         if row.dataset.deleted_at is None and access.allowed(user, Action.DOWNLOAD, row.dataset)
     }
     for name in ("datasets", "validation_datasets"):
         draft[name] = [number for number in draft[name] if number in usable]
-    return {**draft, "source": source.pk}
+    if source.weights:
+        draft["weights_from"] = f"{source.job.pk}:{source.weights}"
+    elif not weights_may(user=user, weights=source.job.weights):
+        draft["weights_from"] = ""
+    if source.changes:
+        draft["arguments"] |= source.job.adjusted | {
+            name: now for name, _was, now in source.changes
+        }
+    return {**draft, "parent": source.job.pk, "source": source.key}
 
 
-def form_context(*, user: User, source: Job | None) -> dict[str, Any]:
+def form_context(*, user: User, source: Source | None) -> dict[str, Any]:
     """What the template and the JavaScript of the page need."""
     datasets = [
         row

@@ -175,6 +175,8 @@ def _job_new() -> dict[str, str]:
         "arguments_found": _("{count} of {total} arguments"),
         "arguments_changed": _("{count} changed"),
         "arguments_failed": _("The arguments could not be loaded: {reason}"),
+        "weights_of": _("#{job}, checkpoint-{step} (attempt {attempt})"),
+        "weights_newest": _("#{job}, its newest checkpoint"),
         "preview_wait": _("Choose a model and a dataset to see the command."),
         "preview_failed": _("The command could not be made: {reason}"),
         "problems": _("{count} to correct"),

@@ -214,16 +214,26 @@ class JobTabPartial(JobBase):
 
 
 class JobNewPage(DashboardPage):
-    """The form of a new job; ``?from=41`` fills it from a job."""
+    """The form of a new job; ``?from=41`` fills it from a job.
+
+    ``&change=1``: with what its failure suggests. ``&weights=1:400``: to begin with that checkpoint's weights.
+    """
 
     template_name = "dashboard/job_new.html"
     needs = Action.CREATE
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        source = number_read(self.request.GET.get("from", ""))
-        job = job_get(user=self.person, job_id=source) if source is not None else None
+        asked = self.request.GET
+        number = number_read(asked.get("from", ""))
+        source = None
+        if number is not None:
+            source = newjob.Source(
+                job=job_get(user=self.person, job_id=number),
+                with_change=asked.get("change") == "1",
+                weights=asked.get("weights", "")[: newjob.WEIGHTS_MAX],
+            )
         return super().get_context_data(
-            **newjob.form_context(user=self.person, source=job), **kwargs
+            **newjob.form_context(user=self.person, source=source), **kwargs
         )
 
 

@@ -214,7 +214,7 @@ def _checkpoint_inputs(launch: Launch, attempt: Attempt) -> list[Input]:
     if resume is None:
         return []
     files = input_files(
-        instance_id=attempt.instance_id,
+        instance_id=resume.job or attempt.instance_id,
         attempt=resume.attempt,
         hashes={one.path: one.sha256 for one in resume.files},
     )
@@ -224,7 +224,8 @@ def _checkpoint_inputs(launch: Launch, attempt: Attempt) -> list[Input]:
 def _checkpoint_input(
     resume: Resume, wanted: ResumeFile, file: OutputFile, attempt: Attempt
 ) -> Input:
-    source = Source(instance=attempt.instance_id, attempt=resume.attempt, path=wanted.path)
+    left_by = resume.job or attempt.instance_id
+    source = Source(instance=left_by, attempt=resume.attempt, path=wanted.path)
     is_here = file.attempt.node_id == attempt.node_id
     return Input(
         target=resume.target(wanted),

@@ -18,9 +18,11 @@ from loraforge.swift.rules import arguments_check
 from loraforge.training.drafts import JobDraft
 from loraforge.training.findings import Findings
 from loraforge.training.inputs import datasets_check
+from loraforge.training.launch import Resume
 from loraforge.training.models import Command
 from loraforge.training.options import DEAF, options_check
 from loraforge.training.placement import Room, room_check
+from loraforge.training.weights import Wanted, parent_check, weights_check
 
 NAME_MAX = 120
 TAGS_MAX = 20
@@ -39,7 +41,8 @@ class Verdict:
     """A judged draft, with all that was found out on the way.
 
     arguments: full names, SWIFT's types, only what is right. model: the hub id or normalised path.
-    run_limit_s: the longest that it may run, 0 = without limit.
+    run_limit_s: the longest that it may run, 0 = without limit. weights: what it begins with, None = the
+    base model. parent: the job that it was made from, None = as before.
     """
 
     draft: JobDraft
@@ -53,6 +56,8 @@ class Verdict:
     validation_datasets: list[Dataset]
     room: Room
     run_limit_s: int
+    weights: Resume | None
+    parent: int | None
 
 
 def draft_check(*, user: User, draft: JobDraft) -> Verdict:
@@ -68,18 +73,25 @@ def draft_check(*, user: User, draft: JobDraft) -> Verdict:
     run_limit_s = options_check(user=user, draft=draft, findings=findings)
     if not hears_plugin(draft.command, arguments):
         findings.warn("command", str(DEAF))
+    wanted = Wanted(
+        model=described.model if described else draft.model,
+        model_hub=described.hub if described else "",
+        arguments=arguments,
+    )
     return Verdict(
         draft=draft,
         findings=findings,
         arguments=arguments,
-        model=described.model if described else draft.model,
-        model_hub=described.hub if described else "",
+        model=wanted.model,
+        model_hub=wanted.model_hub,
         model_type=str(arguments.get("model_type", model_type)),
         template=str(arguments.get("template", template)),
         datasets=datasets,
         validation_datasets=validation,
         room=room,
         run_limit_s=run_limit_s,
+        weights=weights_check(user=user, draft=draft, wanted=wanted, findings=findings),
+        parent=parent_check(user=user, draft=draft, findings=findings),
     )
 
 

@@ -20,6 +20,10 @@ class JobDraft:
     gpu_uuids names them and then decides the number. node: a name, "" = any. processes: data-parallel
     processes, 1 = DDP off. priority: higher goes first; only operators raise it.
 
+    weights_from: another job whose weights it begins with, with a schedule of its own: ``<job>`` (its newest
+    checkpoint) or ``<job>:<attempt>:<step>``; "" = from the base model. parent: the job that it was made
+    from, None = leave that as it is.
+
     If something goes wrong: oom_recovery allows one attempt with a smaller batch when the GPU ran out of
     memory; on_node_lost is "wait" or "restart"; max_run_s is the longest run in seconds, 0 = as long as the
     role may; save_every_s is the time between checkpoints, None = the platform's setting, 0 = never.
@@ -41,6 +45,8 @@ class JobDraft:
     priority: int = 0
     tags: tuple[str, ...] = ()
     notes: str = ""
+    weights_from: str = ""
+    parent: int | None = None
     oom_recovery: bool = False
     on_node_lost: str = "wait"
     max_run_s: int = 0
@@ -55,6 +61,12 @@ class JobDraft:
         """SHA-256 in hex over everything asked for: equal requests are equal whatever their order."""
         body = msgspec.json.encode({**asdict(self), "start": start}, order="deterministic")
         return sha256(body).hexdigest()
+
+
+def weights_id(job: Job) -> str:
+    """Whose weights it begins with, as `JobDraft.weights_from` has it."""
+    plain = job.weights
+    return f"{plain['job']}:{plain['attempt']}:{plain['step']}" if plain else ""
 
 
 def draft_of_job(job: Job) -> JobDraft:
@@ -80,6 +92,7 @@ def draft_of_job(job: Job) -> JobDraft:
         priority=instance.priority,
         tags=tuple(instance.tags),
         notes=instance.notes,
+        weights_from=weights_id(job),
         oom_recovery=job.oom_recovery,
         on_node_lost=job.on_node_lost,
         max_run_s=job.max_run_s,

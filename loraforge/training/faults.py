@@ -85,6 +85,8 @@ FAULTS: dict[str, Fault] = {
         ),
         _NODE_BROKEN,
     ),
+    # A retry begins at the beginning, which may be there.
+    "artifacts:checkpoint_gone": Fault(Owner.USER, Again.ASKED),
     "node:download_failed": Fault(Owner.NODE, Again.ITSELF),
     "node:hub_unreachable": Fault(Owner.NODE, Again.ITSELF),
     "node:fetch_failed": Fault(Owner.NODE, Again.ITSELF),

@@ -87,7 +87,10 @@ def frozen_columns(
     own = {name for name in ("model_type", "template") if getattr(draft, name)}
     revision = str(verdict.arguments.get("model_revision", ""))
     model = hub.model_fetch(model=verdict.model, hub=verdict.model_hub, revision=revision)
+    parent = verdict.parent or (verdict.weights.job if verdict.weights else None)
     return {
+        **({"parent_id": parent} if parent else {}),
+        "weights": msgspec.to_builtins(verdict.weights) if verdict.weights else {},
         "command": draft.command,
         "arguments": {key: one for key, one in verdict.arguments.items() if key not in own},
         "model": verdict.model,

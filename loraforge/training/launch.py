@@ -4,7 +4,7 @@ When a job is submitted nobody knows yet whether it lands on GPUs or on CPU slot
 holds everything else, frozen; `launch_freeze` adds the device-dependent flags at the first dispatch
 of an attempt and keeps the result on the job (`Job.launched`), so that a command that is sent again
 is the same to the byte. A later attempt may land on other devices and gets its own. One that goes on
-from a checkpoint (`Job.resumes`) runs the same argv with that checkpoint behind it.
+from a checkpoint (`Job.resumes`, `Job.weights`) runs the same argv with that checkpoint behind it.
 """
 
 from dataclasses import dataclass
@@ -44,7 +44,8 @@ class ResumeFile(msgspec.Struct, frozen=True, kw_only=True):
 class Resume(msgspec.Struct, frozen=True, kw_only=True):
     """The checkpoint that an attempt goes on from: who left it, where it lies there, what belongs to it.
 
-    weights_only: its weights and step alone; optimizer and learning rate begin anew.
+    weights_only: its weights and step alone; optimizer and learning rate begin anew. job: the job whose
+    attempt it was, 0 = the same one; of another one the step counts for nothing either.
     """
 
     attempt: int
@@ -52,6 +53,12 @@ class Resume(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     files: list[ResumeFile]
     weights_only: bool = False
+    job: int = 0
+
+    @property
+    def begins_at(self) -> int:
+        """The step that the attempt has when it begins."""
+        return 0 if self.job else self.step
 
     @property
     def folder(self) -> str:
@@ -66,7 +73,9 @@ class Resume(msgspec.Struct, frozen=True, kw_only=True):
     def flags(self) -> list[str]:
         """What stands behind the frozen argv."""
         only = ["--resume_only_model", "true"] if self.weights_only else []
-        return ["--resume_from_checkpoint", self.folder, *only]
+        # SWIFT's way to a schedule of its own: no step, no skipped rows
+        anew = ["--ignore_data_skip", "true"] if self.job else []
+        return ["--resume_from_checkpoint", self.folder, *only, *anew]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,9 +136,12 @@ def launch_argv(
 
 
 def resume_of(job: Job, *, attempt: int) -> Resume | None:
-    """The checkpoint that this attempt goes on from; None = it begins at the beginning."""
-    plain = job.resumes.get(str(attempt))
-    return None if plain is None else msgspec.convert(plain, Resume)
+    """The checkpoint that this attempt goes on from; None = it begins at the beginning.
+
+    The beginning of a job that trains on from another one's weights is those weights.
+    """
+    plain = job.resumes.get(str(attempt)) or job.weights
+    return msgspec.convert(plain, Resume) if plain else None
 
 
 @transaction.atomic

@@ -46,6 +46,8 @@ class Job(models.Model):
     launched = models.JSONField(default=dict)
     # number of the attempt that is to go on from a checkpoint -> `launch.Resume` as plain data
     resumes = models.JSONField(default=dict)
+    # the checkpoint of another job whose weights it begins with: a `launch.Resume` as plain data; {} = none
+    weights = models.JSONField(default=dict, blank=True)
     catalogue_version = models.CharField(max_length=20, blank=True)
     image = models.CharField(max_length=300, blank=True)
     # If something goes wrong; each takes effect at the next attempt, the run time at once.
@@ -131,6 +133,7 @@ auditlog.register(
         "template",
         "seed",
         "parent",
+        "weights",
         *("oom_recovery", "on_node_lost", "max_run_s", "save_every_s", "adjusted"),
     ],
 )

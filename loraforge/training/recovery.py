@@ -11,6 +11,7 @@ from loraforge.swift.compiler import accumulation_default
 from loraforge.training import policy
 from loraforge.training.models import Job, JobDataset
 from loraforge.training.resuming import resume_newest
+from loraforge.training.weights import weights_require
 
 
 @transaction.atomic
@@ -34,6 +35,8 @@ def attempt_recover(*, attempt: Attempt, reason: str, detail: str) -> bool:
     try:
         with transaction.atomic():
             resume = resume_newest(job=job)
+            if resume is None:
+                weights_require(job=job)
             instance_recover(
                 attempt=attempt,
                 reason=reason,
@@ -42,7 +45,7 @@ def attempt_recover(*, attempt: Attempt, reason: str, detail: str) -> bool:
                 step=resume.step if resume else 0,
             )
     except Conflict:
-        return False  # somebody ended it meanwhile
+        return False  # somebody ended it meanwhile, or the weights that it begins with are gone
     if plan.batch is not None:
         _batch_set(job, plan.batch)
     return True

@@ -1,11 +1,4 @@
-"""Going on from a checkpoint: the next attempt runs the same frozen command, on the same curve.
-
-Only a checkpoint whose manifest names every file that a resume reads, each of them whole, is ever
-chosen: a trainer that was killed while it saved leaves a folder that looks like one.
-"""
-
-from collections.abc import Iterable
-from dataclasses import dataclass
+"""Going on from a checkpoint: the next attempt runs the same frozen command, on the same curve."""
 
 from django.db import transaction
 from django.utils.translation import gettext as _
@@ -13,50 +6,15 @@ from django.utils.translation import gettext as _
 from loraforge.accounts import access
 from loraforge.accounts.access import Action
 from loraforge.accounts.models import User
-from loraforge.artifacts.checkpoints import is_needed
-from loraforge.artifacts.selectors import Checkpoint, checkpoint_files, checkpoint_list
 from loraforge.core import audit
-from loraforge.core.errors import Conflict, Invalid, NotFound
+from loraforge.core.errors import Conflict
 from loraforge.instances import services as instances
-from loraforge.instances.models import Attempt, Instance
+from loraforge.instances.models import Instance
 from loraforge.instances.states import RETRYABLE
-from loraforge.nodes.models import NodeState
-from loraforge.telemetry.selectors import losses_at
-from loraforge.training.launch import Resume, ResumeFile, resume_store
+from loraforge.training.choosing import CheckpointChoice, choice_made, choices_of, resume_made
+from loraforge.training.launch import Resume, resume_store
 from loraforge.training.models import Job
 from loraforge.training.services import datasets_require
-
-LOSSES_SHOWN = 50  # SWIFT without a limit may leave hundreds
-AWAY = frozenset({NodeState.OFFLINE, NodeState.LOST})
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckpointChoice:
-    """A checkpoint to choose from.
-
-    node: who saved it. is_away: that node does not answer now, so only what is kept can be had. loss,
-    eval_loss: the newest logged at its step or shortly before.
-    """
-
-    checkpoint: Checkpoint
-    node: str
-    is_away: bool
-    loss: float | None
-    eval_loss: float | None
-
-    @property
-    def id(self) -> str:
-        """``<attempt>:<step>``, as `job_resume` takes it."""
-        return f"{self.checkpoint.attempt}:{self.checkpoint.step}"
-
-    @property
-    def can_resume(self) -> bool:
-        return self.checkpoint.is_complete and (self.checkpoint.is_kept or not self.is_away)
-
-    @property
-    def can_resume_weights(self) -> bool:
-        is_there = self.checkpoint.are_weights_kept or not self.is_away
-        return not self.checkpoint.weights_missing and is_there
 
 
 def checkpoints_list(*, user: User, job: Job) -> list[CheckpointChoice]:
@@ -65,35 +23,12 @@ def checkpoints_list(*, user: User, job: Job) -> list[CheckpointChoice]:
     A constant number of queries.
     """
     access.require(user, Action.VIEW, job)
-    return _choices(job)
-
-
-def _choices(job: Job) -> list[CheckpointChoice]:
-    instance = job.instance
-    listed = checkpoint_list(instance=instance)
-    attempts = Attempt.objects.filter(instance=instance).select_related("node")
-    holders = {attempt.number: attempt.node for attempt in attempts}
-    shown = [(one.attempt, one.step) for one in listed[:LOSSES_SHOWN]]
-    losses = losses_at(instance=instance, places=shown)
-    found = []
-    for one in listed:
-        node = holders[one.attempt]
-        loss, eval_loss = losses.get((one.attempt, one.step), (None, None))
-        found.append(
-            CheckpointChoice(
-                checkpoint=one,
-                node=node.name,
-                is_away=node.state in AWAY,
-                loss=loss,
-                eval_loss=eval_loss,
-            )
-        )
-    return found
+    return choices_of(job)
 
 
 def checkpoint_latest(*, job: Job) -> CheckpointChoice | None:
     """The newest complete checkpoint whose files can be had now; None when there is none."""
-    return next((one for one in _choices(job) if one.can_resume), None)
+    return next((one for one in choices_of(job) if one.can_resume), None)
 
 
 @transaction.atomic
@@ -118,8 +53,8 @@ def job_resume(
         text = _("Only a stopped, failed or lost job can be resumed. Reload the page.")
         raise Conflict("training:not_resumable", text)
     datasets_require(job=job)
-    choice = _chosen(_choices(job), wanted=checkpoint, weights_only=weights_only)
-    resume = _resume(job, choice.checkpoint, weights_only=weights_only)
+    choice = choice_made(choices_of(job), wanted=checkpoint, weights_only=weights_only)
+    resume = resume_made(job, choice.checkpoint, weights_only=weights_only)
     resume_store(job=job, attempt=job.instance.attempt + 1, resume=resume)
     said = f"checkpoint-{resume.step}, attempt {resume.attempt}"
     job.instance = instances.instance_queue(
@@ -149,85 +84,6 @@ def resume_newest(*, job: Job) -> Resume | None:
     choice = checkpoint_latest(job=job)
     resume = None
     if choice is not None:
-        resume = _resume(job, choice.checkpoint, weights_only=False)
+        resume = resume_made(job, choice.checkpoint, weights_only=False)
     resume_store(job=job, attempt=job.instance.attempt + 1, resume=resume)
     return resume
-
-
-def _resume(job: Job, checkpoint: Checkpoint, *, weights_only: bool) -> Resume:
-    files = checkpoint_files(instance=job.instance, checkpoint=checkpoint)
-    names = {file: file.path.removeprefix(f"{checkpoint.path}/") for file in files}
-    return Resume(
-        attempt=checkpoint.attempt,
-        step=checkpoint.step,
-        path=checkpoint.path,
-        files=[
-            ResumeFile(path=file.path, sha256=file.sha256, size_bytes=file.size_bytes)
-            for file, name in names.items()
-            if is_needed(name, weights_only=weights_only)
-        ],
-        weights_only=weights_only,
-    )
-
-
-def _chosen(
-    choices: list[CheckpointChoice], *, wanted: str | None, weights_only: bool
-) -> CheckpointChoice:
-    if wanted is not None:
-        choice = _named(choices, wanted)
-        _usable_require(choice, weights_only=weights_only)
-        return choice
-    usable = [one for one in choices if _is_usable(one, weights_only=weights_only)]
-    if usable:
-        return usable[0]
-    _away_refuse(one for one in choices if _is_whole(one, weights_only=weights_only))
-    text = _("No complete checkpoint was saved. Press Retry to start from the beginning.")
-    raise Conflict("training:no_checkpoint", text)
-
-
-def _named(choices: list[CheckpointChoice], wanted: str) -> CheckpointChoice:
-    attempt, colon, step = wanted.partition(":")
-    if not (colon and _is_number(attempt) and _is_number(step)):
-        text = _("A checkpoint is <attempt>:<step>, for instance 1:400.")
-        raise Invalid("training:bad_checkpoint", text, fields={"checkpoint": [text]})
-    found = next((one for one in choices if one.id == f"{int(attempt)}:{int(step)}"), None)
-    if found is None:
-        text = _("There is no checkpoint %(id)s any more. Choose another one.") % {"id": wanted}
-        raise NotFound("training:checkpoint_gone", text, fields={"checkpoint": [text]})
-    return found
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) <= 18  # noqa: PLR2004 - of 64 bits
-
-
-def _is_whole(choice: CheckpointChoice, *, weights_only: bool) -> bool:
-    checkpoint = choice.checkpoint
-    return not (checkpoint.weights_missing if weights_only else checkpoint.missing)
-
-
-def _is_usable(choice: CheckpointChoice, *, weights_only: bool) -> bool:
-    return choice.can_resume_weights if weights_only else choice.can_resume
-
-
-def _usable_require(choice: CheckpointChoice, *, weights_only: bool) -> None:
-    checkpoint = choice.checkpoint
-    if not _is_whole(choice, weights_only=weights_only):
-        missing = checkpoint.weights_missing if weights_only else checkpoint.missing
-        text = _("checkpoint-%(step)s is not complete (missing: %(files)s). Choose an earlier one.")
-        said = text % {"step": checkpoint.step, "files": ", ".join(missing)}
-        raise Conflict("training:checkpoint_incomplete", said, fields={"checkpoint": [said]})
-    if not _is_usable(choice, weights_only=weights_only):
-        _away_refuse([choice])
-
-
-def _away_refuse(choices: Iterable[CheckpointChoice]) -> None:
-    """Raises Conflict for the first whose node does not answer."""
-    away = next((one for one in choices if one.is_away), None)
-    if away is not None:
-        text = _(
-            "checkpoint-%(step)s lies on %(node)s, which does not answer. "
-            "Wait until it is back, or choose another checkpoint."
-        )
-        said = text % {"step": away.checkpoint.step, "node": away.node}
-        raise Conflict("training:checkpoint_away", said, fields={"checkpoint": [said]})

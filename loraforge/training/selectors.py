@@ -132,6 +132,7 @@ def job_preview(*, user: User, draft: JobDraft) -> Preview:
     # A seed that nobody gave is drawn at submit: the preview must not show one that will not be used.
     platform = platform_arguments(verdict, rows=rows, seed=None)
     argv = compile_argv(draft.command, arguments, platform=platform)
+    argv += verdict.weights.flags if verdict.weights else []
     plain = {"command": draft.command, "model": draft.model, "arguments": verdict.arguments}
     return Preview(
         argv=argv,

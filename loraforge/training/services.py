@@ -24,6 +24,7 @@ from loraforge.training.launch import resume_of, resume_store
 from loraforge.training.models import IdempotencyKey, Job, JobDataset
 from loraforge.training.options import options_check
 from loraforge.training.selectors import job_has_files
+from loraforge.training.weights import weights_hold, weights_may, weights_require
 
 SHARE = "download_instance"
 KEY_MAX = 200
@@ -109,6 +110,7 @@ def _job_create(*, actor: User, draft: JobDraft, start: bool) -> Job:
     job = Job(instance=instance)
     _write(job, verdict, actor=actor, seed_before=None)
     if start:
+        weights_hold(job=job)
         job.instance = instances.instance_queue(actor=actor, instance=instance)
     return job
 
@@ -197,11 +199,14 @@ def job_start(*, actor: User, job: Job) -> Job:
         raise Conflict("training:not_a_draft", _("This job was started already. Reload the page."))
     # A resume that was withdrawn from the queue is still one.
     resume = resume_of(job, attempt=job.instance.attempt + 1)
+    step = resume.begins_at if resume else 0
+    if resume and resume.job:
+        weights_hold(job=job)
     job.instance = instances.instance_queue(
         actor=actor,
         instance=job.instance,
-        step=resume.step if resume else 0,
-        max_steps=job.instance.max_steps if resume else 0,
+        step=step,
+        max_steps=job.instance.max_steps if step else 0,
     )
     return job
 
@@ -255,6 +260,8 @@ def job_retry(*, actor: User, job: Job) -> Job:
         text = _("Only a failed, stopped or lost job can be tried again.")
         raise Conflict("training:not_retryable", text)
     datasets_require(job=job)
+    weights_require(job=job)
+    weights_hold(job=job)
     resume_store(job=job, attempt=job.instance.attempt + 1, resume=None)
     job.instance = instances.instance_queue(actor=actor, instance=job.instance)
     return job
@@ -277,6 +284,7 @@ def job_clone(*, actor: User, job: Job) -> Job:
         tags=source.tags,
     )
     clone = Job(instance=instance, parent=job, **{name: getattr(job, name) for name in _COPIED})
+    clone.weights = job.weights if weights_may(user=actor, weights=job.weights) else {}
     clone.save()
     rows = job.job_datasets.select_related("dataset")
     JobDataset.objects.bulk_create(

@@ -9,6 +9,7 @@ from loraforge.datasets.models import Dataset
 from loraforge.instances.states import TERMINAL
 from loraforge.telemetry.api.streaming import log_kept_by
 from loraforge.training.models import Job
+from loraforge.training.weights import HOLD_EVERY_S
 
 SHOWN = 5
 
@@ -35,3 +36,4 @@ def dataset_keep(*, dataset: Dataset) -> None:
 events.subscribe(events.DATASET_DELETING, dataset_keep)
 log_kept_by(kept_log_response)
 beat.every(15, "training.runs_review")
+beat.every(HOLD_EVERY_S, "training.weights_hold")

@@ -15,6 +15,7 @@ import { Marks } from "./form/marks.js";
 import { ModelField } from "./form/model.js";
 import { TroubleField } from "./form/trouble.js";
 import { valueRead, valueShow } from "./form/values.js";
+import { WeightsField } from "./form/weights.js";
 
 const PREVIEW_WAIT_MS = 400;
 const SAVE_WAIT_MS = 300;
@@ -32,11 +33,13 @@ let sent = false;
 let tried = false;
 let asked = 0;
 let idempotency = "";
+let parent = null; // the job that the draft was made from
 
 const all = new AllArguments(form, data.own_arguments, changed);
 const datasets = new DatasetField(form, data.datasets, changed);
 const compute = new ComputeField(form, data.nodes, changed);
 const trouble = new TroubleField(form);
+const weights = new WeightsField(form, changed);
 const model = new ModelField(form, changed);
 const findings = new Findings(form, (name) => all.reveal(name));
 const fields = [...form.querySelectorAll("[data-argument]")];
@@ -69,6 +72,8 @@ function draftRead() {
     datasets: datasets.chosen,
     ...compute.value(),
     ...trouble.value(),
+    ...weights.value(),
+    parent,
   };
 }
 
@@ -94,6 +99,8 @@ function draftShow(draft) {
   datasets.set(draft.datasets || []);
   compute.set(draft);
   trouble.set(draft);
+  weights.set(draft.weights_from);
+  parent = draft.parent || null;
 }
 
 function effective(given) {

@@ -46,7 +46,7 @@ def curve(training: Training) -> dict[int, tuple[float, float]]:
     }
 
 
-def handed_over(stopped: Training, to: Path, *, weights_only: bool) -> Resume:
+def handed_over(stopped: Training, to: Path, *, weights_only: bool, job: int = 0) -> Resume:
     """What the platform does with the newest checkpoint that has steps before it: judge, choose, place."""
     made = Manifests().make(JobFolder(stopped.job), complete=True)
     assert not any(file.is_cut for file in made.files)
@@ -67,7 +67,7 @@ def handed_over(stopped: Training, to: Path, *, weights_only: bool) -> Resume:
             shutil.copyfile(stopped.job / file.path, target)
             assert hashlib.sha256(target.read_bytes()).hexdigest() == file.sha256
             kept.append(ResumeFile(path=file.path, sha256=file.sha256, size_bytes=file.size_bytes))
-    return Resume(attempt=1, step=step, path=path, files=kept, weights_only=weights_only)
+    return Resume(attempt=1, step=step, path=path, files=kept, weights_only=weights_only, job=job)
 
 
 def test_a_resumed_training_is_the_same_curve(folder: Path, material: Path) -> None:
@@ -94,3 +94,20 @@ def test_a_resumed_training_is_the_same_curve(folder: Path, material: Path) -> N
     assert sorted(curve(anew)) == sorted(expected)
     assert curve(anew) != expected
     assert missing_files({file.path.rpartition("/")[2] for file in weights.files}, processes=1)
+
+
+@pytest.mark.long
+def test_training_on_from_the_weights_is_a_training_of_its_own(
+    folder: Path, material: Path
+) -> None:
+    first = start(folder / "first", material)
+    assert first.wait() == 0, first.console_tail()
+    weights = handed_over(first, folder / "weights", weights_only=True, job=41)
+    onward = start(folder / "onward", material, resume=weights, left=folder / "weights")
+    assert onward.wait() == 0, onward.console_tail()
+    before, after = curve(first), curve(onward)
+    assert sorted(after) == list(range(1, STEPS + 1))
+    # the same rows and the same schedule from the first step on, yet other weights
+    assert [after[step][1] for step in after] == [before[step][1] for step in before]
+    assert after[1][0] != before[1][0]
+    assert {path.name for path in (onward.job / "output").glob("checkpoint-*")}

@@ -8,13 +8,14 @@ from typing import Any
 from django.utils import timezone
 
 from loraforge.accounts.models import ApiToken, Role, User
-from loraforge.artifacts.models import BestCheckpoint, OutputFile
+from loraforge.artifacts.models import BestCheckpoint, OutputFile, ResultCopy, ResultSaving
 from loraforge.datasets.models import Dataset, DatasetState
 from loraforge.instances.models import Attempt, DeviceLease, Instance, InstanceEvent
 from loraforge.instances.states import ACTIVE, TERMINAL, State
 from loraforge.nodes.models import Device, DeviceKind, Node, NodeState
 from loraforge.telemetry.models import MetricRow, Sample
-from loraforge.telemetry.services import chunk_store
+from loraforge.telemetry.pieces import Piece
+from loraforge.telemetry.services import chunk_store, chunks_store
 from loraforge.training.models import Command, Job, JobDataset
 from tools.showroom import curves
 
@@ -192,6 +193,7 @@ def _job(show: Show, owner: User, name: str, given: dict[str, Any]) -> None:
     arguments = {
         "tuner_type": "lora", "lora_rank": 16, "lora_alpha": 32, "num_train_epochs": 3, "max_length": 2048,
         "target_modules": ["all-linear"], "system": TURNS[0]["content"], "split_dataset_ratio": 0.02,
+        "per_device_train_batch_size": 4,
     }  # fmt: skip
     words: list[str] = []
     for key, value in arguments.items():
@@ -219,6 +221,7 @@ def _attempt(show: Show, instance: Instance, began: datetime) -> None:
     attempt = Attempt.objects.create(
         instance=instance, number=1, node=node, devices=free[: instance.gpus], exit_code=instance.exit_code,
         preparing_at=began, running_at=began + timedelta(seconds=START_S), ended_at=ended, phase="preparing",
+        failure_reason=instance.failure_reason, failure_detail=instance.failure_detail,
     )  # fmt: skip
     Attempt.objects.filter(pk=attempt.pk).update(assigned_at=began)
     if ended is None:
@@ -256,26 +259,57 @@ def _output(instance: Instance, attempt: Attempt, began: datetime) -> None:
     for row in rows:
         row.at = began + timedelta(seconds=60 + (row.step or 0) * curves.SECONDS_PER_STEP)
     MetricRow.objects.bulk_update(rows, ["at"], batch_size=200)
+    first_step = began + timedelta(seconds=60)
+    Attempt.objects.filter(pk=attempt.pk).update(first_step_at=first_step)
     console = curves.console(until=step, most=most, ending=instance.failure_detail)
     for start in range(0, len(console), 200_000):
         piece = console[start : start + 200_000]
         chunk_store(attempt=attempt, stream="log", start=start, end=start + len(piece), data=piece)
-    for saved in range(300, step + 1, 300):
-        for name, size in (
-            ("adapter_model.safetensors", 161_533_192), ("adapter_config.json", 912),
-            ("optimizer.pt", 323_291_602), ("scheduler.pt", 1465), ("trainer_state.json", 181_004),
-        ):  # fmt: skip
-            path = f"output/checkpoint-{saved}/{name}"
-            digest = hashlib.sha256(f"{instance.pk}{path}".encode()).hexdigest()
-            OutputFile.objects.create(attempt=attempt, path=path, size_bytes=size, sha256=digest)
+    if instance.state == State.STOPPED:
+        _left_out(attempt, len(console))
+    _checkpoints(attempt, step)
     for name, size in (
         ("console.log", len(console)),
         ("output/logging.jsonl", len(metrics)),
         ("output/args.json", 18_442),
     ):
         OutputFile.objects.create(attempt=attempt, path=name, size_bytes=size, sha256="a" * 64)
+    if instance.state == State.SUCCEEDED:
+        _saved(instance)
     if step >= BEST_STEP:
         BestCheckpoint.objects.create(attempt=attempt, step=BEST_STEP, metric=0.71)
+
+
+def _checkpoints(attempt: Attempt, step: int) -> None:
+    for saved in range(300, step + 1, 300):
+        # one that was cut off while it was saved
+        states = () if saved == BEST_STEP else (("rng_state.pth", 14_244),)
+        for name, size in (
+            *states, ("adapter_model.safetensors", 161_533_192), ("adapter_config.json", 912),
+            ("optimizer.pt", 323_291_602), ("scheduler.pt", 1465), ("trainer_state.json", 181_004),
+        ):  # fmt: skip
+            path = f"output/checkpoint-{saved}/{name}"
+            digest = hashlib.sha256(f"{attempt.instance_id}{path}".encode()).hexdigest()
+            OutputFile.objects.create(attempt=attempt, path=path, size_bytes=size, sha256=digest)
+
+
+def _left_out(attempt: Attempt, at: int) -> None:
+    """A burst of lines that the rate cap kept back, and one line behind it."""
+    end, last = at + 52_000, b"{'loss': 0.71} after the burst\n"
+    pieces = [Piece(at, end, b"", 812), Piece(end, end + len(last), last)]
+    chunks_store(attempt=attempt, stream="log", pieces=pieces)
+
+
+def _saved(instance: Instance) -> None:
+    """Its results are on the platform, but for one that is too large."""
+    now = timezone.now()
+    ResultSaving.objects.create(
+        instance=instance, wanted_at=now, planned_at=now, next_at=now, done_at=now
+    )
+    for file in OutputFile.objects.filter(attempt__instance=instance).order_by("-pk")[:9]:
+        is_large = file.path.endswith("optimizer.pt")
+        state = ResultCopy.State.TOO_LARGE if is_large else ResultCopy.State.KEPT
+        ResultCopy.objects.create(file=file, state=state, kept_at=None if is_large else now)
 
 
 def _samples(show: Show) -> None:

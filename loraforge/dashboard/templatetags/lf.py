@@ -125,6 +125,13 @@ def failure_cause(reason: str) -> str:
     return found.cause if found is not None else ""
 
 
+@register.simple_tag
+def failure_side(reason: str) -> str:
+    """To whom that belongs."""
+    found = explain.diagnosis_of(reason, "")
+    return found.side if found is not None else ""
+
+
 @register.filter
 def reason_words(reason: str) -> str:
     """An event's reason in words; empty where only its id is known."""
@@ -203,13 +210,7 @@ def span(seconds: float | None) -> str:
 @register.filter
 def shown(value: Any) -> str:
     """An argument's value as a person reads it on a command line."""
-    if value is None:
-        return "–"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, list):
-        return " ".join(map(str, value))
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
+    return explain.value_shown(value)
 
 
 @register.filter

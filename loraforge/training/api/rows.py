@@ -11,6 +11,7 @@ from loraforge.artifacts.lifetimes import retention_get
 from loraforge.instances.models import Instance, progress_of, state_labels
 from loraforge.scheduling.reasons import reason_text
 from loraforge.telemetry.gaps import log_left_out
+from loraforge.training.drafts import weights_id
 from loraforge.training.faults import fault_of
 from loraforge.training.models import Job
 
@@ -110,6 +111,7 @@ def job_detail(job: Job, *, user: User) -> dict[str, Any]:
         "files_removal_at": _iso(files.removal_at),
         "files_removed_at": _iso(files.removed_at),
         "parent": job.parent_id,
+        "weights_from": weights_id(job),
         "arguments": job.arguments,
         "model_hub": job.model_hub,
         "model_revision": job.model_revision,

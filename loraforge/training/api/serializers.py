@@ -112,6 +112,20 @@ class JobInput(JobOptionsInput):
     priority = WholeField(required=False, min_value=-100, max_value=100)
     tags = _tags()
     notes = serializers.CharField(required=False, allow_blank=True, max_length=NOTES_MAX)
+    weights_from = serializers.CharField(
+        required=False,
+        allow_blank=True,
+        max_length=60,
+        help_text="Begin with the weights of another job, with a schedule of its own: <job> (its newest "
+        "checkpoint) or <job>:<attempt>:<step>.",
+    )
+    parent = serializers.IntegerField(  # type: ignore[assignment]
+        required=False,
+        allow_null=True,
+        min_value=1,
+        max_value=ID_MAX,
+        help_text="The job that it was made from.",
+    )
 
     def draft(self) -> JobDraft:
         """The checked body as a draft."""
@@ -227,6 +241,9 @@ class JobOutput(JobRow):
     )
     # DRF's own attribute of that name is set when the field is bound, on the instance
     parent = serializers.IntegerField(allow_null=True)  # type: ignore[assignment]
+    weights_from = serializers.CharField(
+        allow_blank=True, help_text="<job>:<attempt>:<step> whose weights it begins with."
+    )
     arguments = serializers.DictField(child=serializers.JSONField())
     model_hub = serializers.CharField(allow_blank=True)
     model_revision = serializers.CharField(allow_blank=True)

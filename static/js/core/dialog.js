@@ -27,7 +27,7 @@ export function dialog({ title, body, ok, danger = false, choice = "", extra = n
   button.className = `btn ${danger ? "btn-danger" : "btn-primary"}`;
   box.hidden = !choice;
   box.querySelector("span").textContent = choice;
-  box.querySelector("input").checked = false;
+  Object.assign(box.querySelector("input"), { checked: false, disabled: false });
   error.hidden = true;
   const modal = Modal.getOrCreateInstance(root);
   const from = document.activeElement || document.body;

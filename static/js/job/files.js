@@ -53,6 +53,12 @@ class FileList {
     return this.link(this.t.textZip, `${this.base}.zip?attempt=${checkpoint.attempt}&prefix=${folder}`);
   }
 
+  trainOn(checkpoint) {
+    if (!this.t.trainOn) return null;
+    const href = `${this.t.trainOn}${checkpoint.attempt}:${checkpoint.step}`;
+    return element("a", { class: "btn btn-sm btn-quiet", href }, icon("play"), this.t.textTrainOn);
+  }
+
   row(row, cut = "") {
     const name = row.path.startsWith(cut) ? row.path.slice(cut.length) : row.path;
     const copy = async () => {
@@ -86,6 +92,7 @@ class FileList {
       icon("download"),
       element("div", { class: "lf-item-body" }, element("strong", {}, this.t.textAdapter), element("div", { class: "lf-small lf-muted" }, hint)),
       this.link(this.t.textDownloadAdapter, this.address(weights), "btn-primary"),
+      this.trainOn(checkpoint),
       this.zip(checkpoint),
     );
     return element("section", { class: "card" }, head, ...rows.map((row) => this.row(row, `${checkpoint.path}/`)));
@@ -101,7 +108,8 @@ class FileList {
     if (checkpoint.is_latest) title.append(this.badge(this.t.textLatest));
     if (checkpoint.is_best) title.append(this.badge(this.t.textBest));
     const summary = element("summary", { class: "lf-item" }, icon("chevron-right"), icon("folder"), title, element("span", { class: "lf-small lf-muted lf-number" }, bytes(total)), this.zip(checkpoint));
-    return element("details", { class: "lf-details" }, summary, ...checkpoint.rows.map((row) => this.row(row, `${checkpoint.path}/`)));
+    const onward = this.trainOn(checkpoint);
+    return element("details", { class: "lf-details" }, summary, onward ? element("div", { class: "lf-item" }, onward) : null, ...checkpoint.rows.map((row) => this.row(row, `${checkpoint.path}/`)));
   }
 
   empty() {

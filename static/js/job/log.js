@@ -7,6 +7,8 @@ import { LogView } from "./logview.js";
 
 const TAIL_LINES = 2000;
 const PAGE_LINES = 5000;
+const FILL_LINES = 200;
+const FILL_PAGES = 10;
 
 // What stands where the rate caps left lines out; positions stay whole, so it is one line of the view.
 const leftOut = (part) => (part.left_out ? [`── ${text("log_left_out", { count: integer(part.left_out) })} ──`] : []);
@@ -28,12 +30,26 @@ export class JobLog {
     try {
       const page = await api(`jobs/${this.id}/log/?tail=${TAIL_LINES}`);
       this.take(page);
-      this.first = new Cursor(`${page.attempt}:${page.from}`);
-      this.earlierShow(page.from > 0);
+      this.earlierShow((await this.fill(page)) > 0);
       this.view.changed();
     } catch (error) {
       this.view.append([text("log_load_failed", { reason: error.message })]);
     }
+  }
+
+  /** A page ends where lines were left out: take more, so that the last of them do not stand alone. */
+  async fill(last) {
+    let page = last;
+    let lines = page.lines.length;
+    this.first = new Cursor(`${page.attempt}:${page.from}`);
+    for (let more = 0; more < FILL_PAGES && page.from > 0 && lines < FILL_LINES; more += 1) {
+      page = await api(`jobs/${this.id}/log/?tail=${TAIL_LINES}&before=${this.first}`);
+      if (!page.lines.length && !page.left_out) break;
+      this.view.prepend([...leftOut(page), ...page.lines.map(lineText)]);
+      lines += page.lines.length;
+      this.first = new Cursor(`${page.attempt}:${page.from}`);
+    }
+    return page.from;
   }
 
   earlierShow(on) {

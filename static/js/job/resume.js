@@ -48,11 +48,21 @@ function picker(rows) {
   return box;
 }
 
+// Of a checkpoint whose weights alone are complete nothing else can be had: the box says so by itself.
+function weightsOnlySync(box, rows) {
+  const choice = document.querySelector("#dialog [data-dialog-choice] input");
+  const chosen = box.querySelector("input:checked");
+  const row = chosen && rows.find((one) => one.id === chosen.value);
+  const must = Boolean(row) && !row.can_resume;
+  if (must || choice.disabled) choice.checked = must;
+  choice.disabled = must;
+}
+
 /** Resolves to true once the next attempt is queued. */
 export async function resumeAsk(id) {
   const { results } = await api(`jobs/${id}/checkpoints/?page_size=${SHOWN}`);
   const box = picker(results);
-  return dialog({
+  const answer = dialog({
     title: text("resume_title", { id }),
     body: results.length ? text("resume_body") : text("resume_none"),
     ok: text("resume_ok"),
@@ -64,4 +74,7 @@ export async function resumeAsk(id) {
       return api(`jobs/${id}/resume/`, { method: "POST", body });
     },
   });
+  box.addEventListener("change", () => weightsOnlySync(box, results));
+  weightsOnlySync(box, results);
+  return answer;
 }
