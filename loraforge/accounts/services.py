@@ -163,11 +163,14 @@ def secret_put(*, actor: User, kind: str, value: str) -> Secret:
         )
         text = text % {"limit": SECRET_MAX}
         raise Invalid("accounts:bad_secret", text, fields={"value": [text]})
-    secret = Secret.objects.select_for_update().filter(owner=actor, kind=kind).first()
-    secret = secret or Secret(owner=actor, kind=kind)
-    secret.sealed = seal(value, purpose=secret.purpose)
-    secret.changed_at = timezone.now()
-    secret.save()
+    sealed = seal(value, purpose=Secret(owner=actor, kind=kind).purpose)
+    # Two that store the first one at once: the second finds the first one's.
+    secret, is_new = Secret.objects.select_for_update().get_or_create(
+        owner=actor, kind=kind, defaults={"sealed": sealed}
+    )
+    if not is_new:
+        secret.sealed, secret.changed_at = sealed, timezone.now()
+        secret.save()
     secret.refresh_from_db()
     return secret
 

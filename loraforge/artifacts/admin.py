@@ -1,4 +1,4 @@
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
@@ -16,8 +16,28 @@ from loraforge.artifacts.models import (
 )
 
 
+class OfAttempt(ReadOnlyModelAdmin):
+    """What belongs to an attempt: its links, and the search for its instance."""
+
+    search_fields: ClassVar[tuple[str, ...]] = ("=attempt__instance__id", "attempt__instance__name")
+    list_select_related: ClassVar[tuple[str, ...]] = ("attempt__instance", "attempt__node")
+
+    instance_shown = columns.linked("attempt.instance", _("instance"))
+    attempt_shown = columns.linked("attempt", _("attempt"))
+    node_shown = columns.linked("attempt.node", _("node"))
+
+
+class OfInstance(ReadOnlyModelAdmin):
+    """What belongs to an instance."""
+
+    search_fields: ClassVar[tuple[str, ...]] = ("=instance__id", "instance__name")
+    list_select_related: ClassVar[tuple[str, ...]] = ("instance",)
+
+    instance_shown = columns.linked("instance", _("instance"))
+
+
 @admin.register(OutputFile)
-class OutputFileAdmin(ReadOnlyModelAdmin):
+class OutputFileAdmin(OfAttempt):
     """What lies on the nodes, as their manifests say; only manifests change it."""
 
     list_display = (
@@ -33,8 +53,7 @@ class OutputFileAdmin(ReadOnlyModelAdmin):
         ("removed_at", columns.filter_titled(_("removed"), admin.EmptyFieldListFilter)),
         ("attempt__node", columns.filter_titled(_("node"))),
     )
-    search_fields = ("path", "attempt__instance__name", "=attempt__instance__id")
-    list_select_related = ("attempt__instance", "attempt__node")
+    search_fields = ("path", *OfAttempt.search_fields)
     date_hierarchy = "modified_at"
     ordering = ("-id",)
     shown = (
@@ -48,9 +67,6 @@ class OutputFileAdmin(ReadOnlyModelAdmin):
     )
 
     file = columns.plain("path", _("file"))
-    instance_shown = columns.linked("attempt.instance", _("instance"))
-    attempt_shown = columns.linked("attempt", _("attempt"))
-    node_shown = columns.linked("attempt.node", _("node"))
     size_shown = columns.size("size_bytes", _("size"))
     hash = columns.plain("sha256", "SHA-256")
     modified = columns.when("modified_at", _("changed"))
@@ -63,19 +79,15 @@ class OutputFileAdmin(ReadOnlyModelAdmin):
 
 
 @admin.register(BestCheckpoint)
-class BestCheckpointAdmin(ReadOnlyModelAdmin):
+class BestCheckpointAdmin(OfAttempt):
     """Which checkpoint each trainer holds for the best, as its node read it."""
 
     list_display = ("step_shown", "instance_shown", "attempt_shown", "value")
     list_filter = (("attempt__node", columns.filter_titled(_("node"))),)
-    search_fields = ("=attempt__instance__id", "attempt__instance__name")
-    list_select_related = ("attempt__instance",)
     ordering = ("-pk",)
     shown = ((None, list_display),)
 
     step_shown = columns.plain("step", _("step"))
-    instance_shown = columns.linked("attempt.instance", _("instance"))
-    attempt_shown = columns.linked("attempt", _("attempt"))
     value = columns.plain("metric", _("value"))
 
 
@@ -101,17 +113,14 @@ class ResultCopyAdmin(ReadOnlyModelAdmin):
 
 
 @admin.register(ResultSaving)
-class ResultSavingAdmin(ReadOnlyModelAdmin):
+class ResultSavingAdmin(OfInstance):
     """How far the saving of each ended job's results is."""
 
     list_display = ("instance_shown", "wanted", "next_step", "trouble_shown", "done")
     list_filter = (("trouble", columns.filter_titled(_("waits for"))),)
-    search_fields = ("=instance__id", "instance__name")
-    list_select_related = ("instance",)
     ordering = ("-wanted_at",)
     shown = ((None, (*list_display, "waits_shown")),)
 
-    instance_shown = columns.linked("instance", _("instance"))
     wanted = columns.when("wanted_at", _("wanted"))
     next_step = columns.when("next_at", _("next step"))
     trouble_shown = columns.plain("trouble", _("waits for"))
@@ -120,7 +129,7 @@ class ResultSavingAdmin(ReadOnlyModelAdmin):
 
 
 @admin.register(Removal)
-class RemovalAdmin(ReadOnlyModelAdmin):
+class RemovalAdmin(OfAttempt):
     """Files that were removed, and whether their node has confirmed it."""
 
     list_display = ("instance_shown", "attempt_shown", "node_shown", "size_shown", "begun", "done")
@@ -129,14 +138,9 @@ class RemovalAdmin(ReadOnlyModelAdmin):
         ("done_at", columns.filter_titled(_("confirmed"), admin.EmptyFieldListFilter)),
         ("attempt__node", columns.filter_titled(_("node"))),
     )
-    search_fields = ("=attempt__instance__id", "attempt__instance__name")
-    list_select_related = ("attempt__instance", "attempt__node")
     ordering = ("-id",)
     shown = ((None, (*list_display, "asked", "refusals")),)
 
-    instance_shown = columns.linked("attempt.instance", _("instance"))
-    attempt_shown = columns.linked("attempt", _("attempt"))
-    node_shown = columns.linked("attempt.node", _("node"))
     size_shown = columns.size("size_bytes", _("size"))
     begun = columns.when("begun_at", _("removed"))
     asked = columns.when("asked_at", _("node asked"))
@@ -145,33 +149,28 @@ class RemovalAdmin(ReadOnlyModelAdmin):
 
 
 @admin.register(RemovalNotice)
-class RemovalNoticeAdmin(ReadOnlyModelAdmin):
+class RemovalNoticeAdmin(OfInstance):
     """Who was told that files go soon."""
 
     list_display = ("instance_shown", "ended", "told")
     list_display_links = ("told",)
     list_filter = ("told_at",)
-    search_fields = ("=instance__id", "instance__name")
-    list_select_related = ("instance",)
     ordering = ("-id",)
     shown = ((None, list_display),)
 
-    instance_shown = columns.linked("instance", _("instance"))
     ended = columns.when("ended_at", _("ended"))
     told = columns.when("told_at", _("told"))
 
 
 @admin.register(FileLease)
-class FileLeaseAdmin(ReadOnlyModelAdmin):
+class FileLeaseAdmin(OfInstance):
     """Files that are being handed out and so are not removed."""
 
     list_display = ("by", "instance_shown", "expires")
     list_filter = ("expires_at",)
-    search_fields = ("holder", "=instance__id")
-    list_select_related = ("instance",)
+    search_fields = ("holder", *OfInstance.search_fields)
     ordering = ("-id",)
     shown = ((None, list_display),)
 
     by = columns.plain("holder", _("held by"))
-    instance_shown = columns.linked("instance", _("instance"))
     expires = columns.when("expires_at", _("until"))

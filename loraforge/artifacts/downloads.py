@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Iterator
+from itertools import count
 from typing import TYPE_CHECKING
 
 from django.core.files.storage import default_storage
@@ -12,6 +13,7 @@ from zipstream import ZIP_STORED, ZipStream
 from loraforge.artifacts.leases import Leased, lease_take
 from loraforge.artifacts.models import OutputFile, ResultCopy
 from loraforge.artifacts.selectors import Located
+from loraforge.core.errors import Gone
 from loraforge.datasets.streaming import (
     Streamed,
     Unsatisfiable,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 _PASSED_ON = ("Content-Length", "Content-Range", "Last-Modified")
 _PARTIAL = 206
 _UNSATISFIABLE = 416
+_UNSAFE = str.maketrans({"\\": "_", ":": "_"})
 
 _log = logging.getLogger(__name__)
 
@@ -70,8 +73,9 @@ def output_file_response(
     holder = _leased(located.attempt, user)
     kept = kept_open(listed) if listed is not None else None
     if listed is not None and kept is not None:
+        held = Leased(kept, instance_id=located.attempt.instance_id, holder=holder)
         return file_response(
-            request, kept, size=listed.size_bytes, etag=f'"{listed.sha256}"', filename=filename
+            request, held, size=listed.size_bytes, etag=f'"{listed.sha256}"', filename=filename
         )
     if listed is not None:
         early = _early_answer(request, listed)
@@ -115,9 +119,15 @@ def kept_log_response(
     kept = kept_open(file) if file is not None else None
     if file is None or kept is None:
         return None
+    try:
+        holder = _leased(attempt, str(request.user.pk))
+    except Gone:
+        kept.close()
+        return None
+    held = Leased(kept, instance_id=attempt.instance_id, holder=holder)
     filename = f"job-{attempt.instance_id}-a{attempt.number}-console.log"
     return file_response(
-        request, kept, size=file.size_bytes, etag=f'"{file.sha256}"', filename=filename
+        request, held, size=file.size_bytes, etag=f'"{file.sha256}"', filename=filename
     )
 
 
@@ -171,6 +181,25 @@ def _pieces(row: OutputFile, user_id: int) -> Iterator[bytes]:
             yield piece
 
 
+def zip_names(paths: Iterable[str]) -> list[str]:
+    """Names inside of a zip that mean the same everywhere, each once.
+
+    Windows takes ``\\`` for a folder and ``:`` for a drive, so such a name could lead out of the folder.
+    """
+    taken: dict[str, None] = {}
+    for path in paths:
+        plain = path.translate(_UNSAFE)
+        folder, slash, last = plain.rpartition("/")
+        stem, dot, ending = last.rpartition(".")
+        tries = count(2)
+        while plain in taken:
+            number = next(tries)
+            numbered = f"{stem} ({number}){dot}{ending}" if stem else f"{last} ({number})"
+            plain = f"{folder}{slash}{numbered}"
+        taken[plain] = None
+    return list(taken)
+
+
 class _ZipSource:
     """A zip as a source of `Streamed`; files are fetched one after another, each when its turn comes."""
 
@@ -202,9 +231,9 @@ def output_zip_response(
     is_final = all(row.attempt.ended_at is not None for row in rows)
     holder = _leased(rows[0].attempt, str(user_id))
     archive = ZipStream(compress_type=ZIP_STORED, sized=is_final)
-    for row in rows:
+    for row, name in zip(rows, zip_names(row.path for row in rows), strict=True):
         size = row.size_bytes if is_final else None
-        archive.add(_pieces(row, user_id), row.path, size=size)
+        archive.add(_pieces(row, user_id), name, size=size)
     source = Leased(_ZipSource(archive), instance_id=rows[0].attempt.instance_id, holder=holder)
     response = StreamingHttpResponse(Streamed(source), content_type="application/zip")
     if is_final:

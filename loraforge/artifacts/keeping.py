@@ -18,7 +18,13 @@ from django.db.models import F, Q, QuerySet, Sum
 from django.utils import timezone
 
 from loraforge.artifacts import resultspool
-from loraforge.artifacts.models import BestCheckpoint, OutputFile, ResultCopy, ResultSaving
+from loraforge.artifacts.models import (
+    BestCheckpoint,
+    FileLease,
+    OutputFile,
+    ResultCopy,
+    ResultSaving,
+)
 from loraforge.artifacts.results import Candidate, Folder, results_select
 from loraforge.artifacts.selectors import checkpoint_list
 from loraforge.artifacts.services import best_checkpoint_read
@@ -353,8 +359,14 @@ def _removal_begin(rows: QuerySet[ResultCopy], *, instance_id: int) -> None:
 
 
 def copies_remove(*, instance_id: int | None = None, limit: int = 200) -> int:
-    """Remove the bytes of copies that are to go, then their rows; returns how many went."""
-    rows = ResultCopy.objects.filter(state=ResultCopy.State.REMOVING)
+    """Remove the bytes of copies that are to go, then their rows; returns how many went.
+
+    Those of an instance whose files are being handed out wait until that is over.
+    """
+    leased = FileLease.objects.filter(expires_at__gt=timezone.now()).values("instance")
+    rows = ResultCopy.objects.filter(state=ResultCopy.State.REMOVING).exclude(
+        file__attempt__instance__in=leased
+    )
     if instance_id is not None:
         rows = rows.filter(file__attempt__instance=instance_id)
     gone = list(rows.select_related("file__attempt")[:limit])

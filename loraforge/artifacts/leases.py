@@ -82,6 +82,10 @@ class Leased:
             self._renew()
         return self._source.read(size)
 
+    def seek(self, position: int, /) -> None:
+        """For a source that can: go on from there."""
+        self._source.seek(position)  # type: ignore[attr-defined]
+
     def _renew(self) -> None:
         try:
             self._rows.update(expires_at=timezone.now() + HOLD)

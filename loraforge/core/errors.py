@@ -25,6 +25,10 @@ class LoraForgeError(Exception):
         }
 
 
+class BodyBroken(Exception):
+    """The rest of an answer that has begun cannot be had; the connection is cut, so that its reader sees it."""
+
+
 class Invalid(LoraForgeError):
     """The input is wrong."""
 

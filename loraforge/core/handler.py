@@ -6,9 +6,9 @@ for each.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import Any, cast
 
 import django
@@ -20,6 +20,10 @@ from django.db import close_old_connections
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
+
+from loraforge.core.errors import BodyBroken
+
+_log = logging.getLogger(__name__)
 
 # More than ever work at once: a thread also waits for an asynchronous view (a node's first bytes).
 THREADS = 32
@@ -61,8 +65,13 @@ class ThreadHandler(ASGIHandler):
 
     async def _respond(self, request: HttpRequest, send: Any) -> HttpResponseBase:
         response = await self.run_get_response(request)
-        with suppress(asyncio.CancelledError):  # its client went while it was sent
+        try:
             await self.send_response(response, send)
+        except asyncio.CancelledError:
+            pass  # its client went while it was sent
+        except BodyBroken as error:
+            # What was sent stands; a server that gets no end of it closes the connection.
+            _log.warning("the answer to %s broke off: %s", request.path, error)
         return response
 
     async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:

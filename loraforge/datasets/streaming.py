@@ -14,6 +14,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHt
 from django.utils.http import content_disposition_header
 from rest_framework.request import Request
 
+from loraforge.core.errors import BodyBroken, LoraForgeError
+
 PIECE_BYTES = 1024**2
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})", re.ASCII)
 _readers = ThreadPoolExecutor(max_workers=64, thread_name_prefix="stream")
@@ -44,12 +46,16 @@ class Streamed:
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
             while self._left is None or self._left > 0:
-                piece = await asyncio.wrap_future(self._reading or self._next())
+                try:
+                    piece = await asyncio.wrap_future(self._reading or self._next())
+                except (LoraForgeError, OSError) as error:
+                    self._reading = None
+                    raise BodyBroken(str(error)) from error
                 self._reading = None
                 if not piece and self._left is None:
                     break
                 if not piece:
-                    raise EOFError("the source ended before the announced length")
+                    raise BodyBroken("the source ended before the announced length")
                 if self._left is not None:
                     self._left -= len(piece)
                 if self._left is None or self._left > 0:

@@ -207,7 +207,7 @@ class Exchange:
             if offset is not None and offset != upload.offset_bytes:
                 raise _offset_differs(upload.offset_bytes)
             if length is not None and upload.offset_bytes + length > upload.size_bytes:
-                raise uploads.too_large()
+                raise uploads.body_too_long(upload)
             await Body(upload, token, checksum, self._receive).take()
         finally:
             await _in_db(uploads.lock_free)(upload_id=upload.pk, token=token)
@@ -289,7 +289,7 @@ class Body:
             if received > self._upload.size_bytes:
                 if writing is not None:
                     await writing
-                raise uploads.too_large()
+                raise uploads.body_too_long(self._upload)
             if data:
                 batch.append(data)
                 size += len(data)

@@ -46,6 +46,19 @@ def too_large() -> TooLarge:
     )
 
 
+def body_too_long(upload: Upload) -> TooLarge:
+    """More bytes are being sent than the upload has left."""
+    text = _(
+        "The body is longer than what is left: %(size)s bytes were announced and %(offset)s have arrived. "
+        "Send at most %(left)s bytes, or begin a new upload with the right length."
+    ) % {
+        "size": upload.size_bytes,
+        "offset": upload.offset_bytes,
+        "left": upload.size_bytes - upload.offset_bytes,
+    }
+    return TooLarge("datasets:body_too_long", text, fields={"Upload-Length": [text]})
+
+
 def disk_full() -> DiskFull:
     """The platform's disk is nearly full."""
     return DiskFull(

@@ -1,7 +1,6 @@
 """Answers that flow: the log as a download, and server-sent events."""
 
 import asyncio
-import re
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -14,6 +13,7 @@ from rest_framework.request import Request
 from loraforge.accounts.models import User
 from loraforge.core.errors import LoraForgeError
 from loraforge.core.threads import in_thread
+from loraforge.datasets.streaming import ByteRange, Unsatisfiable, range_parse
 from loraforge.instances.models import Attempt, Instance
 from loraforge.instances.selectors import instance_get
 from loraforge.telemetry import gaps, selectors
@@ -22,7 +22,6 @@ from loraforge.telemetry.policy import Cursor
 
 HEARTBEAT_S = 15.0
 RECHECK_S = 60.0
-_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
 # An app beside this one may have kept the whole file, where SQL has only its beginning or has gaps.
@@ -48,21 +47,21 @@ def log_kept_response(
 def log_response(*, attempt: Attempt, wanted: str) -> HttpResponseBase:
     """What is stored now of console.log; 206 for one range, 416 for one that lies outside."""
     size = selectors.log_end(attempt=attempt)
-    found = _range(wanted, size)
-    if found is None:
+    try:
+        part = range_parse(wanted, size)
+    except Unsatisfiable:
         return HttpResponse(status=416, headers={"Content-Range": f"bytes */{size}"})
-    start, stop = found
-    is_part = (start, stop) != (0, size)
+    sent = part or ByteRange(start=0, end=size, size=size)
     response = StreamingHttpResponse(
-        selectors.log_bytes_async(attempt=attempt, start=start, stop=stop),
+        selectors.log_bytes_async(attempt=attempt, start=sent.start, stop=sent.end),
         content_type="text/plain; charset=utf-8",
-        status=206 if is_part else 200,
+        status=200 if part is None else 206,
     )
-    response["Content-Length"] = str(stop - start)
+    response["Content-Length"] = str(sent.length)
     response["Accept-Ranges"] = "bytes"
     response["Content-Disposition"] = log_disposition(attempt)
-    if is_part:
-        response["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
+    if part is not None:
+        response["Content-Range"] = part.content_range
     return response
 
 
@@ -90,19 +89,6 @@ async def _rest(attempt: Attempt) -> AsyncGenerator[bytes, None]:
     stop = await in_thread(selectors.log_end)(attempt=attempt)
     async for piece in selectors.log_bytes_async(attempt=attempt, start=position, stop=stop):
         yield piece
-
-
-def _range(wanted: str, size: int) -> tuple[int, int] | None:
-    """[start, stop) of a Range header; the whole for none or one that we do not understand (RFC 9110)."""
-    found = _RANGE.fullmatch(wanted)
-    if found is None or found[0] == "bytes=-":
-        return 0, size
-    if not found[1]:
-        start, stop = max(0, size - int(found[2])), size
-    else:
-        start = int(found[1])
-        stop = min(size, int(found[2]) + 1) if found[2] else size
-    return (start, stop) if start < stop else None
 
 
 def events_response(

@@ -18,12 +18,13 @@ from rest_framework.test import APIClient
 from loraforge.accounts import sharing
 from loraforge.accounts.models import User
 from loraforge.artifacts import services
+from loraforge.artifacts.downloads import zip_names
 from loraforge.artifacts.models import BestCheckpoint, OutputFile
 from loraforge.artifacts.roles import checkpoint_of, role_of
 from loraforge.artifacts.services import best_checkpoint_read, manifest_store
 from loraforge.asgi import application
 from loraforge.core import events
-from loraforge.core.errors import NotFound, Unavailable
+from loraforge.core.errors import BodyBroken, NotFound, Unavailable
 from loraforge.core.models import OutboxMessage
 from loraforge.instances.models import Attempt
 from loraforge.nodelink import files as nodefiles
@@ -328,6 +329,43 @@ def test_a_folder_as_zip(client_of: ClientOf, alice: User, attempt: Attempt) -> 
         assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
     empty = client_of(alice).get(f"/api/v1/jobs/{attempt.instance_id}/artifacts.zip?prefix=nothing")
     assert empty.status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("paths", "wanted"),
+    [
+        (["output/a.txt", "模型/b"], ["output/a.txt", "模型/b"]),
+        (["..\\..\\evil.exe", "C:\\x", "a:b"], [".._.._evil.exe", "C__x", "a_b"]),
+        (["a_b.x", "a:b.x", "a\\b.x"], ["a_b.x", "a_b (2).x", "a_b (3).x"]),
+        (["f/.x:", "f/.x\\"], ["f/.x_", "f/.x_ (2)"]),
+    ],
+)
+def test_names_in_a_zip_mean_the_same_everywhere(paths: list[str], wanted: list[str]) -> None:
+    assert zip_names(paths) == wanted
+
+
+def test_a_zip_has_no_backslash(
+    client_of: ClientOf, alice: User, attempt: Attempt, workspace: Workspace
+) -> None:
+    odd = {"output/..\\..\\evil.exe": b"MZ", "output/fine.txt": b"x"}
+    put(workspace.job(attempt.instance_id, 1), odd)
+    manifest_store(attempt=attempt, files=manifest_of(odd), complete=True)
+    data = body_of(client_of(alice).get(f"/api/v1/jobs/{attempt.instance_id}/artifacts.zip"))
+    assert b"\\" not in data
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        assert {one.filename: archive.read(one) for one in archive.infolist()} == {
+            "output/.._.._evil.exe": b"MZ",
+            "output/fine.txt": b"x",
+        }
+
+
+def test_a_zip_of_which_a_file_vanishes_has_no_end(
+    client_of: ClientOf, alice: User, attempt: Attempt, workspace: Workspace
+) -> None:
+    answer = client_of(alice).get(f"/api/v1/jobs/{attempt.instance_id}/artifacts.zip")
+    (workspace.job(attempt.instance_id, 1).path / "output/args.json").unlink()
+    with pytest.raises(BodyBroken):
+        body_of(answer)
 
 
 # --- through the real web process ---

@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from loraforge.accounts.models import User
-from loraforge.artifacts import keeping, resultspool, selectors
-from loraforge.artifacts.models import OutputFile, ResultCopy, ResultSaving
+from loraforge.artifacts import keeping, removals, resultspool, selectors
+from loraforge.artifacts.models import FileLease, OutputFile, ResultCopy, ResultSaving
 from loraforge.artifacts.results import Candidate, results_select
 from loraforge.artifacts.services import manifest_store
 from loraforge.artifacts.tasks import results_save_task, results_sweep_task
@@ -398,3 +399,35 @@ def test_a_crash_leaves_no_bytes_for_ever(instance: Instance) -> None:
     os.utime(left, (1, 1))
     assert keeping.spool_sweep() == 1
     assert not left.exists()
+
+
+def test_the_copies_go_by_age_with_the_files_of_the_node(instance: Instance) -> None:
+    save(instance)
+    ended = timezone.now()
+    Instance.objects.filter(pk=instance.pk).update(ended_at=ended)
+    names = list(ResultCopy.objects.values_list("storage_name", flat=True))
+    assert names
+    assert all(default_storage.exists(name) for name in names)
+    for days, is_there in ((6, True), (7, False), (8, False)):
+        removals.retention_sweep(now=ended + timedelta(days=days))
+        keeping.copies_remove()
+        assert [default_storage.exists(name) for name in names] == [is_there] * len(names), days
+    assert not ResultCopy.objects.exists()
+
+
+def test_no_copy_goes_while_it_is_handed_out(
+    instance: Instance, alice: User, client_of: ClientOf
+) -> None:
+    save(instance)
+    kept = ResultCopy.objects.get(file__path=BIG).storage_name
+    Node.objects.update(file_url="http://127.0.0.1:9")
+    answer = client_of(alice).get(address(instance, BIG))
+    log = client_of(alice).get(f"/api/v1/jobs/{instance.pk}/log/download/")
+    assert FileLease.objects.get().holder == f"download:{alice.pk}"
+    events.emit(events.INSTANCE_DELETED, instance=instance, files=True)
+    assert keeping.copies_remove() == 0
+    assert default_storage.exists(kept)
+    assert (body_of(answer), body_of(log)) == (WHOLE[BIG], WHOLE["console.log"])
+    FileLease.objects.update(expires_at=timezone.now())
+    assert keeping.copies_remove() > 0
+    assert not default_storage.exists(kept)

@@ -1,5 +1,6 @@
 """The way of a request through the web process, and the built files beside it."""
 
+import asyncio
 import gzip
 import threading
 from collections.abc import AsyncIterator
@@ -14,8 +15,10 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.test import override_settings
 from django.urls import path
 
+from loraforge.core.errors import Unavailable
 from loraforge.core.handler import THREADS, ThreadHandler
 from loraforge.core.staticfiles import StaticFiles
+from loraforge.datasets.streaming import Streamed
 
 TEXT = b"body{color:red}" * 100
 
@@ -36,7 +39,31 @@ def _stream(_request: HttpRequest) -> StreamingHttpResponse:
     return StreamingHttpResponse(parts())
 
 
-urlpatterns = [path("sync", _sync), path("async", _async), path("stream", _stream)]
+class _Breaks:
+    """A file whose node goes away in the middle."""
+
+    def __init__(self) -> None:
+        self.pieces = [b"begun"]
+
+    def read(self, _size: int, /) -> bytes:
+        if not self.pieces:
+            raise Unavailable("nodelink:node_unreachable", "gone")
+        return self.pieces.pop()
+
+    def close(self) -> None:
+        pass
+
+
+def _broken(_request: HttpRequest) -> StreamingHttpResponse:
+    return StreamingHttpResponse(Streamed(_Breaks()))
+
+
+urlpatterns = [
+    path("sync", _sync),
+    path("async", _async),
+    path("stream", _stream),
+    path("broken", _broken),
+]
 
 
 async def _get(application: Any, address: str, **headers: str) -> httpx.Response:
@@ -82,6 +109,29 @@ async def test_a_request_begins_and_ends_once_and_in_threads_of_requests(address
     assert answer.status_code == 200
     assert [what for what, _thread in seen] == ["begun", "ended"]
     assert all(thread.startswith("request") for _what, thread in seen)
+
+
+@pytest.mark.django_db
+@override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=[])
+async def test_an_answer_that_breaks_off_is_one_line_of_the_log_and_has_no_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asked: list[Any] = [{"type": "http.request", "body": b"", "more_body": False}]
+
+    async def receive() -> Any:
+        return asked.pop() if asked else await asyncio.Event().wait()  # the reader stays
+
+    scope = {"type": "http", "method": "GET", "path": "/broken", "query_string": b"", "headers": []}
+    await ThreadHandler()(scope, receive, send)
+    assert [one.get("body") for one in sent] == [None, b"begun"]
+    assert sent[-1]["more_body"]
+    (said,) = [one for one in caplog.records if one.name == "loraforge.core.handler"]
+    assert (said.levelname, said.exc_info) == ("WARNING", None)
 
 
 @pytest.fixture

@@ -147,10 +147,15 @@ def test_a_patch_needs_its_content_type_and_offset(tus: TusClient) -> None:
 
 def test_more_bytes_than_announced_are_refused(tus: TusClient) -> None:
     address = tus.begun(10)
-    assert tus.send_bytes(address, 0, b"x" * 11).status_code == 413
-    assert (
-        tus.send_bytes(address, 0, iter([b"x" * 6, b"x" * 6])).status_code == 413
-    )  # without a length
+    for body in (b"x" * 11, iter([b"x" * 6, b"x" * 6])):  # with its length, and without one
+        refused = tus.send_bytes(address, 0, body)
+        assert refused.status_code == 413
+        error = refused.json()["error"]
+        assert (error["id"], list(error["fields"])) == (
+            "datasets:body_too_long",
+            ["Upload-Length"],
+        )
+        assert "at most 10 bytes" in error["message"]
     assert tus.offset(address) == 0
     assert tus.send_bytes(address, 0, b"x" * 4).status_code == 204
 
