@@ -133,7 +133,6 @@ auditlog.register(
         "template",
         "seed",
         "parent",
-        "weights",
         *("oom_recovery", "on_node_lost", "max_run_s", "save_every_s", "adjusted"),
     ],
 )

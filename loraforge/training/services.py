@@ -17,7 +17,7 @@ from loraforge.instances.models import Instance
 from loraforge.instances.states import RETRYABLE, State
 from loraforge.swift.models import model_name
 from loraforge.training.checks import NAME_MAX, Verdict, draft_check
-from loraforge.training.drafts import JobDraft, draft_of_job
+from loraforge.training.drafts import JobDraft, draft_of_job, weights_id
 from loraforge.training.findings import Findings
 from loraforge.training.freezing import frozen_columns, job_datasets_of
 from loraforge.training.launch import resume_of, resume_store
@@ -132,9 +132,13 @@ def _write(job: Job, verdict: Verdict, *, actor: User, seed_before: int | None) 
     """Freeze the verdict on the row and replace the job's datasets."""
     rows = job_datasets_of(job, verdict)
     columns = frozen_columns(verdict, rows=rows, seed_before=seed_before)
+    began_with = weights_id(job)
     for name, value in columns.items():
         setattr(job, name, value)
     job.save()
+    if began_with != (begins_with := weights_id(job)):
+        said = {"weights_from": [began_with, begins_with]}
+        audit.record(actor=actor, target=job.instance, what="training:weights", changes=said)
     before = _names_of(job.job_datasets.select_related("dataset"))
     job.job_datasets.all().delete()
     JobDataset.objects.bulk_create(rows)

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from auditlog.models import LogEntry
 from django.utils import timezone
 
 from loraforge.accounts.models import User
@@ -88,6 +89,8 @@ def test_it_begins_with_the_weights_and_a_schedule_of_its_own(
     assert (given.instance, given.attempt) == (source.pk, 1)
     assert draft_of_job(job).weights_from == f"{source.pk}:1:40"
     assert begun(alice, source, "1:20").weights["step"] == 20
+    entry = LogEntry.objects.filter(additional_data__what="training:weights").latest("pk")
+    assert entry.changes == {"weights_from": ["", f"{source.pk}:1:20"]}
 
 
 def test_its_own_checkpoint_goes_before_and_its_beginning_stays(
