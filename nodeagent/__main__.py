@@ -13,14 +13,10 @@ import signal
 import socket
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-import psutil
-
-import nodeagent
 from nodeagent.clock import AgreedClock
 from nodeagent.commands import Commands
 from nodeagent.config import ConfigError, Settings, settings_read
@@ -29,12 +25,15 @@ from nodeagent.contract.joining import JoinAnswer, JoinRequest
 from nodeagent.files import FileService
 from nodeagent.heartbeat import Heart
 from nodeagent.journal import Journal, JournalFault
-from nodeagent.probes.host import boot_id, host_sample, memory_total_bytes
-from nodeagent.probes.nvml import Nvml
+from nodeagent.machine import Node
+from nodeagent.probes.host import boot_id
 from nodeagent.reporter import Reporter, StreamKey
-from nodeagent.runtimes.choice import engine_choose, runtime_make
+from nodeagent.runtimes.base import Runtime
+from nodeagent.runtimes.choice import runtime_make
 from nodeagent.runtimes.preflight import EngineRefused
 from nodeagent.supervisor.fencing import Contact
+from nodeagent.supervisor.gpucheck import GpuChecks
+from nodeagent.supervisor.gpuwatch import GpuWatch
 from nodeagent.supervisor.lease import Lease
 from nodeagent.transfer.joining import JoinRefused, cluster_join
 from nodeagent.watch import Watch
@@ -44,7 +43,6 @@ log = logging.getLogger("nodeagent")
 
 Rewinds = queue.SimpleQueue[tuple[StreamKey, int]]
 
-SWIFT_LABEL = "lf.swift"  # of a training image: the version of ms-swift in it
 EX_CONFIG = 78  # sysexits.h; a keeper need not try again at once
 
 
@@ -108,71 +106,6 @@ def superseded_end() -> None:
     os._exit(EX_CONFIG)
 
 
-class Node:
-    """What this machine is, as the control plane is told."""
-
-    def __init__(self, settings: Settings, sock: socket.socket, agent_id: str) -> None:
-        self.settings = settings
-        self.sock = sock
-        self.agent_id = agent_id
-        self.nvml = Nvml()
-        self.slots = settings.slots(gpus=len(self.nvml.gpus))
-        self.engine = engine_choose(settings, has_gpus=bool(self.nvml.gpus))
-        port = sock.getsockname()[1]
-        host = settings.listen_host
-        if host in {"0.0.0.0", "::", ""}:  # noqa: S104 - compared, not bound
-            host = socket.getfqdn()
-        self.file_url = settings.advertise or f"http://{host}:{port}"
-
-    @property
-    def devices(self) -> set[str]:
-        return {gpu.uuid for gpu in self.nvml.gpus} | {f"cpu-{n}" for n in range(self.slots)}
-
-    @property
-    def warnings(self) -> list[str]:
-        if self.engine is None:
-            return ["Jobs run as plain processes with all that the agent's user may do."]
-        return self.engine.findings.warnings
-
-    @property
-    def swift_version(self) -> str:
-        if self.engine is None:
-            return swift_version(self.settings.swift_python)
-        return self.engine.image_label(self.settings.containers.images[0], SWIFT_LABEL)
-
-    def join_request(self) -> JoinRequest:
-        settings = self.settings
-        host = host_sample(settings.folder)
-        return JoinRequest(
-            node=settings.name,
-            boot_id=boot_id(),
-            agent_version=nodeagent.__version__,
-            runtime="docker" if self.engine else "process",
-            hostname=socket.gethostname(),
-            file_url=self.file_url,
-            clock=time.time(),
-            cpu_count=psutil.cpu_count() or 1,
-            memory_bytes=memory_total_bytes(),
-            disk_total_bytes=host.disk_total_bytes,
-            disk_free_bytes=host.disk_free_bytes,
-            gpus=self.nvml.gpus,
-            cpu_slots=self.slots,
-            model_roots=[str(root) for root in settings.model_roots],
-            driver_version=self.nvml.driver_version,
-            swift_version=self.swift_version,
-            engine_version=self.engine.findings.version if self.engine else "",
-            warnings=self.warnings,
-            agent_id=self.agent_id,
-        )
-
-
-def swift_version(python: Path) -> str:
-    """Version of ms-swift in the training environment, by its metadata; empty when it is not there."""
-    for folder in python.parent.parent.glob("lib/python3*/site-packages/ms_swift-*.dist-info"):
-        return folder.name.removeprefix("ms_swift-").removesuffix(".dist-info")
-    return ""
-
-
 def watch_make(node: Node, journal: Journal, *, boot: str, contact: Contact, cluster: str) -> Watch:
     """All that needs no control plane. cluster: whose trainings these are."""
     rewinds: Rewinds = queue.SimpleQueue()
@@ -184,6 +117,13 @@ def watch_make(node: Node, journal: Journal, *, boot: str, contact: Contact, clu
         on_superseded=superseded_end,
         on_heard=contact.heard,
     )
+    runtime = runtime_make(
+        node.settings,
+        engine=node.engine,
+        cluster=cluster,
+        devices=len(node.devices),
+        raw=node.raw,
+    )
     return Watch(
         settings=node.settings,
         journal=journal,
@@ -191,12 +131,24 @@ def watch_make(node: Node, journal: Journal, *, boot: str, contact: Contact, clu
         contact=contact,
         reporter=reporter,
         rewinds=rewinds,
-        runtime=runtime_make(
-            node.settings, engine=node.engine, cluster=cluster, devices=len(node.devices)
-        ),
+        runtime=runtime,
         devices=node.devices,
         cpu_slots=node.slots,
+        gpus=_gpus(node, runtime, journal),
     )
+
+
+def _gpus(node: Node, runtime: Runtime, journal: Journal) -> GpuWatch:
+    watch = GpuWatch(probe=node.nvml, owns=runtime.owns)
+    watch.checks = GpuChecks(
+        runtime=runtime,
+        journal=journal,
+        folder=node.settings.folder / "checks",
+        gpus=[gpu.uuid for gpu in node.nvml.gpus],
+        setting=node.checked_in,
+        is_busy=watch.is_busy,
+    )
+    return watch
 
 
 class Agent:
@@ -224,7 +176,8 @@ class Agent:
             heartbeat_s=answer.heartbeat_s,
             sample_s=answer.sample_s,
             reporter=watch.reporter,
-            nvml=node.nvml,
+            gpu_look=watch.gpus.look,
+            gpu_states=watch.gpus.states,
             held=watch.supervisor.held,
             unknown=lambda: watch.supervisor.unknown,
             jobs=watch.supervisor.job_samples,

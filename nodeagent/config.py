@@ -68,7 +68,7 @@ class ConfigError(ValueError):
 class Containers(msgspec.Struct, frozen=True, kw_only=True):
     """What the operator set about jobs' containers; None = made from what the machine has.
 
-    user: (uid, gid). memory_bytes and cpus are for each device of a job. gpus: auto, nvidia or cdi.
+    user: (uid, gid). memory_bytes and cpus are for each device of a job. gpus: auto, nvidia, cdi or raw.
     """
 
     images: tuple[str, ...] = (SWIFT_IMAGE,)
@@ -227,8 +227,8 @@ def _containers(env: Mapping[str, str]) -> Containers:
     allowed = given("LORAFORGE_IMAGE_ALLOW").replace(",", " ").split()
     user, memory, cpus = (given(f"LORAFORGE_JOB_{name}") for name in ("USER", "MEMORY", "CPUS"))
     gpus = given("LORAFORGE_GPU_MODE", "auto")
-    if gpus not in {"auto", "nvidia", "cdi"}:
-        raise ConfigError(f"LORAFORGE_GPU_MODE is auto, nvidia or cdi, not {gpus!r}.")
+    if gpus not in {"auto", "nvidia", "cdi", "raw"}:
+        raise ConfigError(f"LORAFORGE_GPU_MODE is auto, nvidia, cdi or raw, not {gpus!r}.")
     return Containers(
         images=tuple(dict.fromkeys([image, *allowed])),
         engine_url=given("DOCKER_HOST", Containers().engine_url),

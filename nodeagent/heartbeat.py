@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import nodeagent
-from nodeagent.contract.reports import Heartbeat, Held, JobSample, Report, Sample
+from nodeagent.contract.gpus import GpuState
+from nodeagent.contract.reports import GpuSample, Heartbeat, Held, JobSample, Report, Sample
 from nodeagent.probes.host import host_sample
-from nodeagent.probes.nvml import Nvml
 from nodeagent.reporter import Reporter
 
 log = logging.getLogger(__name__)
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 class Heart:
     """A thread for heartbeats and one for samples: reading a sick card or asking a hung engine may take long.
 
-    held, unknown, jobs, mark, left_out and cached are asked each time.
+    gpu_look, gpu_states, held, unknown, jobs, mark, left_out and cached are asked each time.
     """
 
     def __init__(
@@ -33,7 +33,8 @@ class Heart:
         heartbeat_s: float,
         sample_s: float,
         reporter: Reporter,
-        nvml: Nvml,
+        gpu_look: Callable[[], list[GpuSample]],
+        gpu_states: Callable[[], list[GpuState]],
         held: Callable[[], list[Held]],
         unknown: Callable[[], list[str]],
         jobs: Callable[[], list[JobSample]],
@@ -47,7 +48,8 @@ class Heart:
         self.file_url = file_url
         self._folder = folder
         self._reporter = reporter
-        self._nvml = nvml
+        self._gpu_look = gpu_look
+        self._gpu_states = gpu_states
         self._held = held
         self._unknown = unknown
         self._jobs = jobs
@@ -98,9 +100,10 @@ class Heart:
             disk_free_bytes=disk.free,
             disk_total_bytes=disk.total,
             cached=self._cached(),
+            gpus=self._gpu_states(),
         )
         return Report(node=self._node, stream="heartbeat", body=body, at=time.time())
 
     def _sample(self) -> Report:
-        body = Sample(host=host_sample(self._folder), gpus=self._nvml.sample(), jobs=self._jobs())
+        body = Sample(host=host_sample(self._folder), gpus=self._gpu_look(), jobs=self._jobs())
         return Report(node=self._node, stream="sample", body=body, at=time.time())

@@ -78,6 +78,7 @@ class Record(msgspec.Struct, kw_only=True):
     fetched: dict[str, str] = {}  # target of a fetch -> its folder in the cache
     removed: bool = False
     verdict: str = ""  # why the agent itself ended it
+    dirty: dict[str, str] = {}  # GPU -> why it was not free after the end
 
     @property
     def key(self) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from nodeagent.supervisor.caches import Caches
 from nodeagent.supervisor.closing import Manifests
 from nodeagent.supervisor.fencing import Contact
 from nodeagent.supervisor.fulldisk import FullDisk
+from nodeagent.supervisor.gpuwatch import GpuWatch
 from nodeagent.supervisor.hub import HubCache
 from nodeagent.supervisor.outbox import Outbox
 from nodeagent.supervisor.parts import Parts
@@ -69,7 +70,9 @@ class Watch:
         runtime: Runtime,
         devices: set[str],
         cpu_slots: int,
+        gpus: GpuWatch,
     ) -> None:
+        self.gpus = gpus
         self.reporter = reporter
         self.workspace = Workspace(settings.folder)
         self._stores = stores_make(settings, self.workspace, runtime)
@@ -90,6 +93,7 @@ class Watch:
                 outbox=Outbox(node=settings.name, journal=journal, reporter=reporter),
                 manifests=Manifests(),
                 pool=pool,
+                gpus=gpus,
                 model_roots=settings.model_roots,
                 cpu_slots=cpu_slots,
                 log_caps=self.caps,
@@ -104,7 +108,13 @@ class Watch:
         )
         self.caches = self._stores.caches
         self.caches.live = self.supervisor.live_records
+        gpus.held = self._held_devices
         self._has_stopped = False
+
+    def _held_devices(self) -> set[str]:
+        """Of attempts that have not ended."""
+        specs = [record.spec for record in self.supervisor.live_records()]
+        return {device for spec in specs if spec is not None for device in spec.devices}
 
     def start(self) -> None:
         """Alone: nothing new begins until `joined`."""
@@ -114,12 +124,14 @@ class Watch:
         """Everything goes on. The reporter was started."""
         self.supervisor.joined()
         self.caches.start()
+        self.gpus.start()
 
     def stop(self) -> None:
         """Trainings go on. A second time changes nothing."""
         if self._has_stopped:
             return
         self._has_stopped = True
+        self.gpus.stop()
         self.supervisor.stop()
         self.reporter.stop()
         self.caches.stop()

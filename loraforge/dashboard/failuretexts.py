@@ -258,6 +258,10 @@ FAILURES: dict[str, tuple[Promise, Promise]] = {
         gettext_lazy("The devices were still in use on the node."),
         gettext_lazy("Retry; if it fails again, tell an operator."),
     ),
+    "device:dirty": (
+        gettext_lazy("The memory of the GPUs was not free yet."),
+        gettext_lazy("Retry; if it fails again, tell an operator."),
+    ),
     "device:unknown": (
         gettext_lazy("The node does not have the devices any more."),
         gettext_lazy("Retry on another node and tell an operator."),

@@ -14,6 +14,7 @@ from loraforge.datasets.models import Dataset
 from loraforge.instances.models import Attempt, Instance
 from loraforge.instances.selectors import Holder, device_holders
 from loraforge.instances.states import ACTIVE, RESTING, TERMINAL, State
+from loraforge.nodes.gputexts import mark_label
 from loraforge.nodes.models import Device, DiskLevel, Node, NodeState
 from loraforge.nodes.selectors import node_list
 from loraforge.training.selectors import job_instances
@@ -49,10 +50,20 @@ def job_search(*, user: User, query: str, group: str, only_own: bool) -> QuerySe
 
 @dataclass(frozen=True)
 class Slot:
-    """One device of a node, and who holds it now (None = free)."""
+    """One device of a node, and who holds it now (None = nobody)."""
 
     device: Device
     holder: Holder | None
+
+    @property
+    def is_free(self) -> bool:
+        """A job could have it, as far as it goes by the device."""
+        return self.holder is None and not self.device.blocked
+
+    @property
+    def marks(self) -> list[dict[str, Any]]:
+        """What its node says of it, with a label each."""
+        return [{**mark, "label": mark_label(mark["kind"])} for mark in self.device.marks]
 
 
 @dataclass(frozen=True)
@@ -70,7 +81,7 @@ class NodeRow:
     @property
     def free(self) -> int:
         """Devices that a job could get now."""
-        return sum(slot.holder is None for slot in self.slots) if self.usable else 0
+        return sum(slot.is_free for slot in self.slots) if self.usable else 0
 
 
 def node_rows(*, user: User, nodes: Iterable[Node] | None = None) -> list[NodeRow]:

@@ -22,6 +22,7 @@ from loraforge.instances.frames import status_frame
 from loraforge.instances.models import Attempt, InstanceEvent
 from loraforge.instances.states import ACTIVE, State, is_allowed
 from loraforge.instances.transitions import instance_move
+from loraforge.nodes.gpus import devices_dirty
 from loraforge.telemetry import policy
 from loraforge.telemetry.models import LogChunk, TrainerEvent
 from loraforge.training import recovery
@@ -57,7 +58,9 @@ LAST_MOMENT = 4_102_444_800.0  # the year 2100
 @transaction.atomic
 def phase_apply(*, attempt: Attempt, change: PhaseChange, seq: int, at: float) -> None:
     """Take over a phase. seq: its number in the node's journal; an older word is dropped."""
-    attempt = Attempt.objects.select_for_update().select_related("instance").get(pk=attempt.pk)
+    attempt = (
+        Attempt.objects.select_for_update().select_related("instance", "node").get(pk=attempt.pk)
+    )
     if seq <= attempt.phase_seq:
         return
     change = structs.replace(
@@ -65,6 +68,7 @@ def phase_apply(*, attempt: Attempt, change: PhaseChange, seq: int, at: float) -
     )
     is_note = bool(change.reason) and change.phase == attempt.phase and not change.phase.is_final
     _attempt_store(attempt=attempt, change=change, seq=seq, at=at)
+    devices_dirty(node=attempt.node, dirty=change.dirty)
     if is_note:
         note_store(attempt=attempt, reason=change.reason, detail=change.detail)
         return

@@ -22,7 +22,10 @@ NODE_LOOKS = {
 
 class DeviceInline(ReadOnlyInline):
     model = Device
-    fields = ("index_shown", "kind_shown", "uuid_shown", "name_shown", "memory", "is_present")
+    fields = (
+        *("index_shown", "kind_shown", "uuid_shown", "name_shown", "memory", "is_present"),
+        "is_blocked",
+    )
 
     index_shown = columns.plain("index", gettext_lazy("number"))
     kind_shown = columns.plain("kind", gettext_lazy("kind"))
@@ -30,6 +33,7 @@ class DeviceInline(ReadOnlyInline):
     name_shown = columns.plain("name", gettext_lazy("name"))
     memory = columns.size("memory_bytes", gettext_lazy("memory"))
     is_present = columns.plain("present", gettext_lazy("present"), boolean=True)
+    is_blocked = columns.flag("blocked", gettext_lazy("kept from jobs"))
 
 
 @admin.register(Node)
@@ -61,7 +65,10 @@ class NodeAdmin(ReadOnlyModelAdmin):
         ),
         (
             gettext_lazy("Machine"),
-            ("host", "processors", "memory", "disk_total", "disk_free", "driver", "roots"),
+            (
+                *("host", "processors", "memory", "disk_total", "disk_free", "driver"),
+                *("gpus_by", "roots"),
+            ),
         ),
         (
             gettext_lazy("Node agent"),
@@ -77,6 +84,7 @@ class NodeAdmin(ReadOnlyModelAdmin):
     disk_total = columns.size("disk_total_bytes", gettext_lazy("disk"))
     disk_free = columns.size("disk_free_bytes", gettext_lazy("disk free"))
     driver = columns.plain("driver_version", gettext_lazy("GPU driver"))
+    gpus_by = columns.plain("gpu_mode", gettext_lazy("GPUs reach jobs by"))
     roots = columns.data("model_roots", gettext_lazy("model folders"))
     agent = columns.plain("agent_version", gettext_lazy("agent version"))
     swift = columns.plain("swift_version", gettext_lazy("SWIFT version"))
@@ -122,11 +130,15 @@ class NodeAdmin(ReadOnlyModelAdmin):
 class DeviceAdmin(ReadOnlyModelAdmin):
     """GPUs and CPU slots of all nodes."""
 
-    list_display = ("name_shown", "node_shown", "index_shown", "kind_shown", "memory", "is_present")
+    list_display = (
+        *("name_shown", "node_shown", "index_shown", "kind_shown", "memory", "is_present"),
+        "is_blocked",
+    )
     list_filter = (
         ("node", columns.filter_titled(gettext_lazy("node"))),
         ("kind", columns.filter_titled(gettext_lazy("kind"))),
         ("present", columns.filter_titled(gettext_lazy("present"))),
+        ("blocked", columns.filter_titled(gettext_lazy("kept from jobs"))),
     )
     search_fields = ("uuid", "name", "node__name")
     list_select_related = ("node",)
@@ -142,6 +154,9 @@ class DeviceAdmin(ReadOnlyModelAdmin):
                 "kind_shown",
                 "memory",
                 "is_present",
+                "is_blocked",
+                "marks_shown",
+                "check_shown",
             ),
         ),
     )
@@ -153,3 +168,6 @@ class DeviceAdmin(ReadOnlyModelAdmin):
     kind_shown = columns.plain("kind", gettext_lazy("kind"))
     memory = columns.size("memory_bytes", gettext_lazy("memory"))
     is_present = columns.plain("present", gettext_lazy("present"), boolean=True)
+    is_blocked = columns.flag("blocked", gettext_lazy("kept from jobs"))
+    marks_shown = columns.data("marks", gettext_lazy("what its node says of it"))
+    check_shown = columns.data("cuda_check", gettext_lazy("CUDA check"))

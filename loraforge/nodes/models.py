@@ -26,6 +26,15 @@ class DiskLevel(models.TextChoices):
     LOW = "low", _("Disk nearly full")
 
 
+class GpuMode(models.TextChoices):
+    """How jobs of a node get their GPUs; detected by its agent at joining."""
+
+    NVIDIA = "nvidia", _("NVIDIA container runtime")
+    CDI = "cdi", _("CDI (Container Device Interface)")
+    RAW = "raw", _("Device nodes and driver libraries")
+    PLAIN = "plain", _("Environment variable (plain process)")
+
+
 class Node(models.Model):
     """A machine that runs jobs. Its name is part of queue and stream names, so it never changes."""
 
@@ -48,6 +57,9 @@ class Node(models.Model):
     file_url = models.CharField(max_length=200, blank=True)
     swift_version = models.CharField(max_length=20, blank=True)
     driver_version = models.CharField(max_length=40, blank=True)
+    gpu_mode = models.CharField(
+        max_length=12, choices=GpuMode.choices, blank=True
+    )  # empty: it has no GPUs, or its agent does not tell
     cpu_count = models.PositiveIntegerField(default=0)
     memory_bytes = models.BigIntegerField(default=0)
     disk_total_bytes = models.BigIntegerField(default=0)
@@ -94,6 +106,10 @@ class Device(models.Model):
     name = models.CharField(max_length=100, blank=True)
     memory_bytes = models.BigIntegerField(default=0)
     present = models.BooleanField(default=True)  # False: it was there at an earlier join
+    # What its node says of it now: {"kind", "detail", "blocks"}, see `contract.gpus`
+    marks = models.JSONField(default=list, blank=True)
+    blocked = models.BooleanField(default=False)  # a mark keeps it from jobs
+    cuda_check = models.JSONField(default=dict, blank=True)  # see `gpus.check_plain`
 
     class Meta:
         verbose_name = _("device")

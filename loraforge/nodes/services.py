@@ -21,6 +21,7 @@ from loraforge.core.errors import Conflict, Denied, Invalid
 from loraforge.core.models import Setting
 from loraforge.core.texts import storable
 from loraforge.nodes import health
+from loraforge.nodes.gpus import PLACE_TASK, devices_tell, marks_plain
 from loraforge.nodes.joining import BYTES_MAX, description_check
 from loraforge.nodes.models import Device, DeviceKind, DiskLevel, Node, NodeState
 from loraforge.nodes.selectors import TOKEN_PREFIX
@@ -33,7 +34,6 @@ NAME_RULE = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 CLOCK_SKEW_LIMIT_S = 2.0
 SAME_NODE_HEARD_S = 20.0
 UNKNOWN_KEPT = 50
-PLACE_TASK = "scheduling.instances_place"
 REDIS_USERS_TASK = "nodelink.redis_users_review"
 
 _HEARING = "nodes.hearing"
@@ -123,6 +123,7 @@ def node_join(*, node: Node, request: JoinRequest) -> Node:
         file_url=request.file_url,
         swift_version=_told("swift_version", request.swift_version),
         driver_version=_told("driver_version", request.driver_version),
+        gpu_mode=_told("gpu_mode", request.gpu_mode),
         cpu_count=request.cpu_count,
         memory_bytes=request.memory_bytes,
         disk_total_bytes=request.disk_total_bytes,
@@ -184,6 +185,8 @@ def _devices_store(*, node: Node, request: JoinRequest) -> None:
             index=gpu.index,
             name=storable(gpu.name, length=100),
             memory_bytes=gpu.memory_bytes,
+            marks=marks_plain(gpu.marks),
+            blocked=any(mark.blocks for mark in gpu.marks),
         )
         for gpu in request.gpus
     ] or [
@@ -202,7 +205,7 @@ def _devices_store(*, node: Node, request: JoinRequest) -> None:
         found,
         update_conflicts=True,
         unique_fields=["node", "uuid"],
-        update_fields=["kind", "index", "name", "memory_bytes", "present"],
+        update_fields=["kind", "index", "name", "memory_bytes", "present", "marks", "blocked"],
     )
     Device.objects.filter(node=node).exclude(uuid__in=[device.uuid for device in found]).update(
         present=False
@@ -237,6 +240,8 @@ def node_seen(*, node: Node, heartbeat: Heartbeat) -> Node:
         return node
     node.refresh_from_db()
     _disk_judge(node)
+    if heartbeat.gpus:
+        devices_tell(node=node, states=heartbeat.gpus)
     if state != before:
         _state_tell(node=node, before=before)
         outbox.task_enqueue(PLACE_TASK)

@@ -12,7 +12,7 @@ from loraforge.core import live, outbox
 from loraforge.instances.frames import status_frame
 from loraforge.instances.models import Instance, InstanceEvent
 from loraforge.instances.states import State, ends_attempt
-from loraforge.nodes.models import DiskLevel, Node
+from loraforge.nodes.models import Device, DiskLevel, Node
 from loraforge.notifications.models import Notification
 from loraforge.notifications.selectors import notice_frame, notification_get, notification_list
 
@@ -50,6 +50,17 @@ def node_disk_changed(*, node: Node, before: DiskLevel) -> None:
             instance=None,
             what=f"node_disk_{level}",
             values={"node": node.name, "percent": free_percent},
+        )
+
+
+def node_gpu_sick(*, node: Node, device: Device, kind: str) -> None:
+    """Subscriber of events.NODE_GPU_SICK: operators are told once, when it begins."""
+    for person in User.objects.filter(is_active=True, role__in=OPERATING_ROLES):
+        _create(
+            user=person,
+            instance=None,
+            what="node_gpu_sick",
+            values={"node": node.name, "gpu": device.index, "kind": kind},
         )
 
 

@@ -5,6 +5,8 @@ from typing import Any
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from loraforge.nodes.gputexts import mark_label
+
 TITLES = {
     "running": gettext_lazy("Training started"),
     "succeeded": gettext_lazy("Training finished"),
@@ -15,6 +17,7 @@ TITLES = {
     "files_go_soon": gettext_lazy("Output files are removed tomorrow"),
     "node_disk_warning": gettext_lazy("A node's disk is filling up"),
     "node_disk_low": gettext_lazy("A node's disk is nearly full"),
+    "node_gpu_sick": gettext_lazy("A GPU is given to no job"),
 }
 
 _SENTENCES = {
@@ -30,6 +33,7 @@ _SENTENCES = {
     "node_disk_low": gettext_lazy(
         "%(percent)s %% of %(node)s's disk is free. It takes no new jobs until there is more room."
     ),
+    "node_gpu_sick": gettext_lazy("GPU %(gpu)s of %(node)s: %(why)s. Its node's page says more."),
 }
 
 
@@ -48,6 +52,8 @@ def body_of(what: str, values: dict[str, Any]) -> str:
         "retries": values.get("retries"),
         "date": values.get("date", ""),
         "percent": values.get("percent", ""),
+        "gpu": values.get("gpu", ""),
+        "why": mark_label(str(values.get("kind", ""))),
     }
     if what in _SENTENCES:
         return str(_SENTENCES[what]) % named

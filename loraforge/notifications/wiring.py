@@ -7,9 +7,11 @@ from loraforge.notifications.services import (
     files_go_soon,
     instance_moved,
     node_disk_changed,
+    node_gpu_sick,
 )
 
 register(Notification, Ownership(owner="user"))
 events.subscribe(events.INSTANCE_MOVED, instance_moved)
 events.subscribe(events.FILES_GO_SOON, files_go_soon)
 events.subscribe(events.NODE_DISK_CHANGED, node_disk_changed)
+events.subscribe(events.NODE_GPU_SICK, node_gpu_sick)

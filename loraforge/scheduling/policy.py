@@ -11,6 +11,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+BLOCKED_NAMED = 4  # of the devices that a reason names
+
 
 class Reason(StrEnum):
     """Why an instance waits."""
@@ -22,6 +24,7 @@ class Reason(StrEnum):
     NODE_CORDONED = "scheduling:node_cordoned"
     NODE_OFFLINE = "scheduling:node_offline"
     NODE_DISK_LOW = "scheduling:node_disk_low"
+    GPU_BLOCKED = "scheduling:gpu_blocked"
     NO_NODE = "scheduling:no_node"
     NEVER_FITS = "scheduling:never_fits"
 
@@ -50,11 +53,13 @@ class Want:
 
 @dataclass(frozen=True)
 class Slot:
-    """A device that is there now."""
+    """A device that is there now. blocked: why jobs may not have it although nobody holds it, a kind of mark."""
 
     uuid: str
     is_gpu: bool
     free: bool
+    number: int = 0
+    blocked: str = ""
 
 
 @dataclass(frozen=True)
@@ -250,5 +255,22 @@ def _fit(want: Want, board: _Board) -> Placed | Waits:
         devices = tuple(free[: want.count])
         board.take(place, devices)
         return Placed(id=want.id, node=place.id, devices=devices)
-    reason = Reason.RESERVED if most_free >= want.count else Reason.NO_FREE_DEVICE
-    return Waits(want.id, reason, {"needed": want.count, "free": most_free})
+    facts: dict[str, Any] = {"needed": want.count, "free": most_free}
+    if most_free >= want.count:
+        return Waits(want.id, Reason.RESERVED, facts)
+    blocked = _blocked_slots(want, board, places)
+    if blocked:
+        return Waits(want.id, Reason.GPU_BLOCKED, {**facts, "gpus": blocked})
+    return Waits(want.id, Reason.NO_FREE_DEVICE, facts)
+
+
+def _blocked_slots(want: Want, board: _Board, places: Sequence[Place]) -> list[list[Any]]:
+    """[node, number, why] of what would have let it start, were it not blocked; the first few of them."""
+    for place in places:
+        slots = [slot for slot in place.slots if slot.blocked]
+        if want.devices:
+            slots = [slot for slot in slots if slot.uuid in want.devices]
+        free = board.open_slots(want, place, beyond_reserved=False)
+        if slots and len(free) + len(slots) >= want.count:
+            return [[place.name, slot.number, slot.blocked] for slot in slots[:BLOCKED_NAMED]]
+    return []

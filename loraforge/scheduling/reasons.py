@@ -5,6 +5,7 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
+from loraforge.nodes.gputexts import mark_label
 from loraforge.scheduling.policy import Reason
 
 
@@ -17,9 +18,19 @@ def _texts() -> dict[str, str]:
         Reason.NODE_CORDONED: _("%(nodes)s takes no new jobs at the moment. Choose another node, or ask an operator."),
         Reason.NODE_OFFLINE: _("%(nodes)s is not reachable. Choose another node, or ask an operator."),
         Reason.NODE_DISK_LOW: _("The disk of %(nodes)s is nearly full. Choose another node, or ask an operator."),
+        Reason.GPU_BLOCKED: _("Waits for %(needed)s devices on one node (%(free)s free). Not given out: %(gpus)s."),
         Reason.NO_NODE: _("No node has joined yet. Ask an operator to add one."),
         Reason.NEVER_FITS: _("No node has %(needed)s such devices; the most is %(most)s. Ask for fewer, or others."),
     }  # fmt: skip
+
+
+def _gpus_text(gpus: Any) -> str:
+    """GPUs that are blocked, each with why."""
+    return "; ".join(
+        _("GPU %(number)s of %(node)s (%(why)s)")
+        % {"number": number, "node": node, "why": mark_label(kind)}
+        for node, number, kind in gpus
+    )
 
 
 def reason_text(*, reason: str, detail: Mapping[str, Any]) -> str:
@@ -27,6 +38,8 @@ def reason_text(*, reason: str, detail: Mapping[str, Any]) -> str:
     text = _texts().get(reason)
     if text is None:
         return reason
+    if "gpus" in detail:
+        detail = {**detail, "gpus": _gpus_text(detail["gpus"])}
     try:
         return text % detail
     except KeyError:  # stored by an older version with fewer values

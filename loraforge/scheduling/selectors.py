@@ -44,6 +44,11 @@ def want_of(instance: Instance) -> Want:
     )
 
 
+def _why_blocked(device: Device) -> str:
+    """The first of its marks that keeps it from jobs."""
+    return next((str(mark["kind"]) for mark in device.marks if mark["blocks"]), "")
+
+
 def places_now() -> list[Place]:
     """All nodes with the devices that are there; three queries."""
     held = set(DeviceLease.objects.filter(released_at=None).values_list("node_id", "device_uuid"))
@@ -52,7 +57,9 @@ def places_now() -> list[Place]:
         slot = Slot(
             uuid=device.uuid,
             is_gpu=device.kind == DeviceKind.GPU,
-            free=(device.node_id, device.uuid) not in held,
+            free=(device.node_id, device.uuid) not in held and not device.blocked,
+            number=device.index,
+            blocked=_why_blocked(device) if (device.node_id, device.uuid) not in held else "",
         )
         slots.setdefault(device.node_id, []).append(slot)
     return [

@@ -70,7 +70,7 @@ FAULTS: dict[str, Fault] = {
     **dict.fromkeys(
         (
             "node:gpu_communication", "node:killed", "node:interrupted", "node:rebooted",
-            "node:engine_restarted", "node:lost_attempt", NODE_LOST, NODE_FENCED, "device:busy",
+            "node:engine_restarted", "node:lost_attempt", NODE_LOST, NODE_FENCED, "device:busy", "device:dirty",
             "container:gone", "container:never_started", "process:lost", "process:exit_unknown",
             "node:prepare_timeout",
         ),

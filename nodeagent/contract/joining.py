@@ -3,15 +3,17 @@
 import msgspec
 
 from nodeagent.contract import VERSION
+from nodeagent.contract.gpus import GpuMark
 
 
 class Gpu(msgspec.Struct, frozen=True, kw_only=True):
-    """A GPU as NVML names it; uuid like ``GPU-8f6d...``."""
+    """A GPU as NVML names it; uuid like ``GPU-8f6d...``. marks: as by now, see `contract.gpus`."""
 
     uuid: str
     index: int
     name: str
     memory_bytes: int
+    marks: list[GpuMark] = []
 
 
 class JoinRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,7 +21,8 @@ class JoinRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     agent_id: made once in the agent's folder; tells two agents under one name apart. engine_version: of the
     Docker engine, empty for plain processes. warnings: what an operator should
-    know about how this node runs jobs, one line each.
+    know about how this node runs jobs, one line each. gpu_mode: how jobs get GPUs: ``nvidia``, ``cdi``,
+    ``raw``, ``plain``; empty without GPUs.
     """
 
     node: str
@@ -40,6 +43,7 @@ class JoinRequest(msgspec.Struct, frozen=True, kw_only=True):
     swift_version: str = ""
     engine_version: str = ""
     warnings: list[str] = []
+    gpu_mode: str = ""
     agent_id: str = ""
     v: int = VERSION
 

@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from nodeagent.contract import VERSION
+from nodeagent.contract.gpus import GpuState
 from nodeagent.contract.phases import Outcome, Phase
 
 Stream = Literal["log", "metric", "event", "phase", "result", "files", "heartbeat", "sample"]
@@ -55,7 +56,7 @@ class PhaseChange(msgspec.Struct, frozen=True, kw_only=True, tag="phase"):
     reason: ``area:what`` of contract error ids when it was refused or could not start, with detail as
     one line for people. sizes: at ENDED, the final size in bytes of each file stream, so that the
     receiver knows whether it has everything. killed_by: signal number, when a signal ended it. steps: of
-    getting ready, as they are by now.
+    getting ready, as they are by now. dirty: at ENDED, GPU -> why it is not free yet, one line.
     """
 
     phase: Phase
@@ -67,6 +68,7 @@ class PhaseChange(msgspec.Struct, frozen=True, kw_only=True, tag="phase"):
     pid: int | None = None
     sizes: dict[str, int] = {}
     steps: list[Step] = []
+    dirty: dict[str, str] = {}
 
 
 class CommandResult(msgspec.Struct, frozen=True, kw_only=True, tag="result"):
@@ -112,7 +114,11 @@ class HostSample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GpuSample(msgspec.Struct, frozen=True, kw_only=True):
-    """One GPU now, by NVML. None = the card does not tell."""
+    """One GPU now, by NVML. None = the card does not tell.
+
+    slowdown_c: where it begins to slow itself down. slowed_by: what keeps its clock down now, by NVML's names.
+    ecc_uncorrected: memory errors since the driver was loaded.
+    """
 
     uuid: str
     utilization_percent: float | None = None
@@ -120,6 +126,10 @@ class GpuSample(msgspec.Struct, frozen=True, kw_only=True):
     memory_total_bytes: int | None = None
     temperature_c: float | None = None
     power_w: float | None = None
+    slowdown_c: float | None = None
+    clock_mhz: float | None = None
+    slowed_by: list[str] = []
+    ecc_uncorrected: int | None = None
 
 
 class JobSample(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,6 +170,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
     mark: given back in the ack hash once this is stored; only the agent reads anything in it.
     dropped_lines: of logs, left out by the rate caps since the agent began. disk: the one that holds the
     jobs' folders; total 0 = not told. cached: SHA-256 of inputs in the cache, some of them now and then.
+    gpus: None = an agent that does not tell.
     """
 
     boot_id: str
@@ -173,6 +184,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
     disk_free_bytes: int = 0
     disk_total_bytes: int = 0
     cached: list[str] = []
+    gpus: list[GpuState] | None = None
 
 
 Body = Chunk | Gap | PhaseChange | CommandResult | Files | Sample | Heartbeat

@@ -50,10 +50,11 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Errand(msgspec.Struct, frozen=True, kw_only=True):
-    """A short program of ours with network: fetches into a folder, which it sees at `paths.FETCH`.
+    """A short program of ours; its folder is `paths.FETCH` to it, and takes its output as ``run/log.txt``.
 
     argv: behind the Python executable, with the paths of the contract. token: a file that it alone may
-    read, seen at `paths.FETCH_TOKEN`; None = it has none.
+    read, seen at `paths.FETCH_TOKEN`; None = it has none. devices: UUIDs of GPUs that it tries; without
+    any it has a network to fetch by, with some it has none.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Errand(msgspec.Struct, frozen=True, kw_only=True):
     argv: list[str]
     image: str = ""
     token: Path | None = None
+    devices: list[str] = []
 
 
 class Signal(StrEnum):
@@ -144,6 +146,10 @@ class Runtime(Protocol):
     @property
     def job_user(self) -> tuple[int, int] | None:
         """Whom jobs and errands run as, None = as the agent itself."""
+        ...
+
+    def owns(self, pid: int) -> bool | None:
+        """Whether this process is of a job or errand of this agent; None = it is not seen from here."""
         ...
 
     def errand_start(self, errand: Errand) -> None:

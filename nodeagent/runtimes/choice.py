@@ -14,8 +14,9 @@ from nodeagent.runtimes.base import Runtime
 from nodeagent.runtimes.container import GpuMode, Identity, Policy
 from nodeagent.runtimes.docker import DockerRuntime
 from nodeagent.runtimes.engine import Engine, engine_open
-from nodeagent.runtimes.preflight import EngineRefused
+from nodeagent.runtimes.preflight import EngineRefused, GpuWays
 from nodeagent.runtimes.process import ProcessRuntime
+from nodeagent.runtimes.rawgpus import RawGpus
 
 PROCESS_TEXT = (
     "To run jobs as plain processes instead, choose it: LORAFORGE_RUNTIME=process. A plain process is "
@@ -44,12 +45,18 @@ def machine_here(*, devices: int) -> Machine:
     )
 
 
-def engine_choose(settings: Settings, *, has_gpus: bool) -> Engine | None:
-    """The engine for jobs, None when plain processes were chosen. Raises EngineRefused."""
+def engine_choose(settings: Settings, *, has_gpus: bool, raw: RawGpus | None) -> Engine | None:
+    """The engine for jobs, None when plain processes were chosen. Raises EngineRefused.
+
+    raw: what this machine has to hand GPUs to containers without the engine's help.
+    """
     if settings.runtime == "process":
         return None
+    ways = GpuWays(wanted=settings.containers.gpus, has_raw=raw is not None)
     try:
-        engine = engine_open(url=settings.containers.engine_url, has_gpus=has_gpus)
+        engine = engine_open(
+            url=settings.containers.engine_url, gpu_ways=ways if has_gpus else None
+        )
         user_of(settings.containers, machine_here(devices=1))
     except EngineRefused as refused:
         raise EngineRefused(f"{refused}\n{PROCESS_TEXT}") from refused
@@ -65,7 +72,9 @@ def user_of(given: Containers, machine: Machine) -> tuple[int, int]:
     return machine.own_user
 
 
-def policy_make(given: Containers, machine: Machine, *, gpus: GpuMode) -> Policy:
+def policy_make(
+    given: Containers, machine: Machine, *, gpus: GpuMode, raw: RawGpus | None = None
+) -> Policy:
     """Memory is shared out by device, so that one job cannot take another's. CPUs go to whom wants them."""
     share = int(machine.memory_bytes * JOB_MEMORY_PART / machine.devices)
     spare = machine.cpus - 1 if machine.cpus > FEW_CPUS else machine.cpus
@@ -83,7 +92,8 @@ def policy_make(given: Containers, machine: Machine, *, gpus: GpuMode) -> Policy
         network=given.network,
         fetch_network=given.fetch_network,
         hub_env=given.hub_env,
-        gpus="cdi" if given.gpus == "cdi" else "nvidia" if given.gpus == "nvidia" else gpus,
+        gpus=gpus,
+        raw=raw if gpus == "raw" else None,
         proxies=given.proxies,
     )
 
@@ -109,7 +119,12 @@ def plugin_install(source: Path, into: Path) -> Path:
 
 
 def runtime_make(
-    settings: Settings, *, engine: Engine | None, cluster: str, devices: int
+    settings: Settings,
+    *,
+    engine: Engine | None,
+    cluster: str,
+    devices: int,
+    raw: RawGpus | None = None,
 ) -> Runtime:
     """The runtime over the engine that was chosen, or over none."""
     if engine is None:
@@ -124,7 +139,7 @@ def runtime_make(
     return DockerRuntime(
         engine=engine,
         identity=Identity(cluster=cluster, node=settings.name),
-        policy=policy_make(settings.containers, machine, gpus=engine.findings.gpus),
+        policy=policy_make(settings.containers, machine, gpus=engine.findings.gpus, raw=raw),
         plugin=plugin_install(settings.plugin_folder, settings.folder / "plugin"),
         url=settings.containers.engine_url,
     )

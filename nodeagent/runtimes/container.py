@@ -10,7 +10,9 @@ from typing import Any, Literal
 import msgspec
 
 from nodeagent.contract import paths
+from nodeagent.runtimes import rawgpus
 from nodeagent.runtimes.base import Errand, Launch, RuntimeFault
+from nodeagent.runtimes.rawgpus import RawGpus
 
 JOB = str(PurePosixPath(paths.OUTPUT).parent)
 HOME = "/lf/home"
@@ -35,7 +37,7 @@ MASTER_PORT = 29_500  # free for sure: each container has a network of its own
 # leaves no shell between init and the trainer, so that signals reach it.
 ENTRYPOINT = ["/bin/sh", "-c", f'exec "$@" >>{JOB}/{paths.CONSOLE_FILE} 2>&1', "sh"]
 
-GpuMode = Literal["none", "nvidia", "cdi"]
+GpuMode = Literal["none", "nvidia", "cdi", "raw"]
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +48,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     and HOME, each; in memory, within its limit.
     network: for jobs that say that they need one; "none", or the name of one that the operator made; all
     others have none. fetch_network: for what fetches models and datasets beforehand. hub_env: addresses
-    of model hubs, for that alone. gpus: how devices reach a container.
+    of model hubs, for that alone. gpus: how devices reach a container;
+    raw: what is given for it where that is "raw".
     python: the interpreter, as the image's PATH finds it.
     """
 
@@ -63,6 +66,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     fetch_network: str = "bridge"
     hub_env: dict[str, str] = {}
     gpus: GpuMode = "none"
+    raw: RawGpus | None = None
     python: str = "python"
     proxies: dict[str, str] = {}
 
@@ -152,11 +156,17 @@ def _environment(launch: Launch, policy: Policy) -> dict[str, str]:
         own["NPROC_PER_NODE"] = str(launch.processes)
         if network == "none":  # there is no name to find the interface by
             own |= {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
+    return {**own, **launch.env, **_gpu_environment(gpus, policy)}
+
+
+def _gpu_environment(gpus: list[str], policy: Policy) -> dict[str, str]:
     # an image may ask for all GPUs of the machine by this variable
     fixed = {"NVIDIA_VISIBLE_DEVICES": ",".join(gpus) or "void"}
     if not gpus:
-        fixed["CUDA_VISIBLE_DEVICES"] = ""
-    return {**own, **launch.env, **fixed}
+        return fixed | {"CUDA_VISIBLE_DEVICES": ""}
+    if policy.raw is not None:
+        fixed |= {"CUDA_VISIBLE_DEVICES": ",".join(gpus), "LD_LIBRARY_PATH": rawgpus.FOLDER}
+    return fixed
 
 
 def _host_config(launch: Launch, policy: Policy, plugin: Path) -> dict[str, Any]:
@@ -167,7 +177,7 @@ def _host_config(launch: Launch, policy: Policy, plugin: Path) -> dict[str, Any]
     if gpus_of(launch.devices):  # pinned memory
         ulimits.append({"Name": "memlock", "Soft": NO_LIMIT, "Hard": NO_LIMIT})
     return {
-        "Mounts": _mounts(launch, plugin),
+        "Mounts": _mounts(launch, plugin) + _binds(_libraries(gpus_of(launch.devices), policy)),
         "Tmpfs": _tmpfs(policy),
         "ReadonlyRootfs": True,
         "CapDrop": ["ALL"],
@@ -191,7 +201,7 @@ def _host_config(launch: Launch, policy: Policy, plugin: Path) -> dict[str, Any]
             "Type": "local",
             "Config": {"max-size": "1m", "max-file": "1", "compress": "false"},
         },
-        "DeviceRequests": _device_requests(gpus_of(launch.devices), policy),
+        **_gpu_access(gpus_of(launch.devices), policy),
     }
 
 
@@ -204,7 +214,7 @@ def errand_config(
     errand: Errand, *, policy: Policy, identity: Identity, plugin: Path, image: str
 ) -> dict[str, Any]:
     """The body of ContainerCreate for an errand: as hard as a job's, with a network and little else."""
-    if policy.fetch_network == "none":
+    if policy.fetch_network == "none" and not errand.devices:
         raise RuntimeFault(
             "node:no_fetch_network",
             "This node fetches nothing from model hubs (LORAFORGE_FETCH_NETWORK is none). Choose a "
@@ -218,10 +228,10 @@ def errand_config(
         "MODELSCOPE_CACHE": f"{temporary}/modelscope",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "PYTHONUNBUFFERED": "1",
-        "NVIDIA_VISIBLE_DEVICES": "void",
-        **policy.proxies,
-        **policy.hub_env,
+        **_gpu_environment(errand.devices, policy),
     }
+    if not errand.devices:
+        environment |= {**policy.proxies, **policy.hub_env}
     mounts: list[tuple[str, Path, bool]] = [
         (paths.FETCH, errand.folder, False),
         (paths.PLUGIN, plugin, True),
@@ -238,11 +248,12 @@ def errand_config(
         "Labels": {LABEL_ERRAND: errand_label(identity)},
         "Healthcheck": {"Test": ["NONE"]},
         "HostConfig": {
-            "Mounts": _binds(mounts),
+            "Mounts": _binds(mounts + _libraries(errand.devices, policy)),
             "ReadonlyRootfs": True,
             "CapDrop": ["ALL"],
             "SecurityOpt": ["no-new-privileges:true"],
-            "NetworkMode": policy.fetch_network,
+            "NetworkMode": "none" if errand.devices else policy.fetch_network,
+            **_gpu_access(errand.devices, policy),
             "Init": True,
             "PidsLimit": ERRAND_PIDS,
             "Memory": ERRAND_MEMORY_BYTES,
@@ -289,12 +300,28 @@ def _tmpfs(policy: Policy) -> dict[str, str]:
     }
 
 
-def _device_requests(gpus: list[str], policy: Policy) -> list[dict[str, Any]]:
+def _gpu_access(gpus: list[str], policy: Policy) -> dict[str, Any]:
     """By UUID, never by index: an index changes with a restart of the machine."""
     if not gpus:
-        return []
+        return {"DeviceRequests": []}
     if policy.gpus == "cdi":
-        return [{"Driver": "cdi", "DeviceIDs": [f"nvidia.com/gpu={gpu}" for gpu in gpus]}]
-    return [
-        {"Driver": "nvidia", "DeviceIDs": gpus, "Capabilities": [["gpu", "compute", "utility"]]}
-    ]
+        names = [f"nvidia.com/gpu={gpu}" for gpu in gpus]
+        return {"DeviceRequests": [{"Driver": "cdi", "DeviceIDs": names}]}
+    if policy.raw is not None:
+        nodes = [*(policy.raw.nodes[gpu] for gpu in gpus), *policy.raw.common]
+        return {"DeviceRequests": [], "Devices": [_device(node) for node in nodes]}
+    capabilities = [["gpu", "compute", "utility"]]
+    request = {"Driver": "nvidia", "DeviceIDs": gpus, "Capabilities": capabilities}
+    return {"DeviceRequests": [request]}
+
+
+def _device(node: str) -> dict[str, str]:
+    return {"PathOnHost": node, "PathInContainer": node, "CgroupPermissions": "rw"}
+
+
+def _libraries(gpus: list[str], policy: Policy) -> list[tuple[str, Path, bool]]:
+    """The driver's, where nothing else brings them."""
+    if not gpus or policy.raw is None:
+        return []
+    found = sorted(policy.raw.libraries.items())
+    return [(f"{rawgpus.FOLDER}/{name}", Path(file), True) for name, file in found]

@@ -5,6 +5,7 @@ agent and, with live-restore, the engine; an agent started later finds it by nam
 """
 
 import logging
+import re
 import shutil
 import threading
 import time
@@ -56,6 +57,7 @@ LOOK_EVERY_S = 2.0  # an event tells of an end at once; this is for events that 
 LOOK_BLIND_S = 0.25  # while no events come
 NAME_PATIENCE_S = 5.0
 NOT_FOUND, CONFLICT = 404, 409
+CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
 
 
 class DockerRuntime:
@@ -78,6 +80,7 @@ class DockerRuntime:
         self._seen: dict[str, tuple[float, State]] = {}
         self._told: set[str] = set()
         self._cpu: dict[str, tuple[float, float]] = {}
+        self._ours: dict[str, bool] = {}  # container -> whether it is of this node
         self._watch = Watch(lambda: Events(url), identity)
         self._watch.start()
 
@@ -263,6 +266,33 @@ class DockerRuntime:
     @property
     def job_user(self) -> tuple[int, int] | None:
         return self._policy.uid, self._policy.gid
+
+    def owns(self, pid: int) -> bool | None:
+        """By the container in its control group."""
+        try:
+            group = Path(f"/proc/{pid}/cgroup").read_text(encoding="ascii", errors="replace")
+        except OSError:
+            return None  # gone, or the agent is in a container and sees its own processes only
+        found = CONTAINER_ID.search(group)
+        if found is None:
+            return False
+        known = self._ours.get(found[0])
+        if known is None:
+            try:
+                known = self._is_of_this_node(found[0])
+            except RuntimeAway:
+                return None
+            self._ours[found[0]] = known
+        return known
+
+    def _is_of_this_node(self, container: str) -> bool:
+        with asking():
+            found = self._inspect(container)
+        if found is None:
+            return False
+        labels = found["Config"].get("Labels") or {}
+        errand = errand_label(self._identity)
+        return self._is_ours(found) or labels.get(LABEL_ERRAND) == errand
 
     def errand_start(self, errand: Errand) -> None:
         image = self._allowed(errand.image)

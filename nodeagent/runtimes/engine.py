@@ -11,7 +11,7 @@ import docker.types
 import requests
 
 from nodeagent.runtimes.base import RuntimeAway
-from nodeagent.runtimes.preflight import EngineRefused, Findings, engine_judge
+from nodeagent.runtimes.preflight import EngineRefused, Findings, GpuWays, engine_judge
 
 CALL_TIMEOUT_S = 60
 
@@ -45,8 +45,8 @@ class Engine:
         return str((found["Config"].get("Labels") or {}).get(label, ""))
 
 
-def engine_open(*, url: str, has_gpus: bool) -> Engine:
-    """Connect and judge. Raises EngineRefused."""
+def engine_open(*, url: str, gpu_ways: GpuWays | None) -> Engine:
+    """Connect and judge. gpu_ways: None where the node offers no GPUs. Raises EngineRefused."""
     if not url.startswith("unix://"):
         raise EngineRefused(
             f"DOCKER_HOST is {url}: only a unix socket is used, since whoever reaches an engine is root."
@@ -59,7 +59,7 @@ def engine_open(*, url: str, has_gpus: bool) -> Engine:
             f"No Docker engine answers at {url} ({error}). Start it, and let the agent's user into "
             "the group docker."
         ) from error
-    findings = engine_judge(version=version, info=info, has_gpus=has_gpus, disk=_disk(info))
+    findings = engine_judge(version=version, info=info, gpu_ways=gpu_ways, disk=_disk(info))
     return Engine(client, findings)
 
 

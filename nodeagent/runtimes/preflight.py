@@ -26,28 +26,30 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     warnings: list[str] = []
 
 
+class GpuWays(msgspec.Struct, frozen=True, kw_only=True):
+    """A node with GPUs. wanted: the operator's setting. has_raw: device nodes and libraries are there."""
+
+    wanted: str = "auto"
+    has_raw: bool = False
+
+
 def engine_judge(
     *,
     version: Mapping[str, Any],
     info: Mapping[str, Any],
-    has_gpus: bool,
+    gpu_ways: GpuWays | None,
     disk: tuple[int, int] | None,
 ) -> Findings:
     """Judge GET /version and GET /info. Raises EngineRefused.
 
-    has_gpus: this node offers GPUs. disk: (free, total) bytes where the engine keeps its data, None
-    when that cannot be seen from here.
+    gpu_ways: None where this node offers no GPUs. disk: (free, total) bytes where the engine keeps its
+    data, None when that cannot be seen from here.
     """
     _refuse_unfit(version, info)
-    gpus = _gpu_mode(info)
-    if has_gpus and gpus == "none":
-        raise EngineRefused(
-            "This machine has GPUs, but its Docker engine cannot hand them to containers. Install "
-            "nvidia-container-toolkit and run `nvidia-ctk runtime configure --runtime=docker`."
-        )
+    gpus = "none" if gpu_ways is None else _gpu_mode(info, gpu_ways)
     return Findings(
         version=str(version.get("Version", "")),
-        gpus=gpus if has_gpus else "none",
+        gpus=gpus,
         warnings=[*_warnings(info), *_disk_warnings(disk)],
     )
 
@@ -69,18 +71,39 @@ def _refuse_unfit(version: Mapping[str, Any], info: Mapping[str, Any]) -> None:
             )
 
 
-def _gpu_mode(info: Mapping[str, Any]) -> GpuMode:
-    if "nvidia" in (info.get("Runtimes") or {}):
-        return "nvidia"
+def _gpu_mode(info: Mapping[str, Any], ways: GpuWays) -> GpuMode:
+    """What the operator set, if it is there; else the first that is there."""
+    there: dict[GpuMode, bool] = {
+        "nvidia": "nvidia" in (info.get("Runtimes") or {}),
+        "cdi": _has_cdi(info),
+        "raw": ways.has_raw,
+    }
+    found = [mode for mode, is_there in there.items() if is_there]
+    if ways.wanted != "auto":
+        if ways.wanted not in found:
+            raise EngineRefused(
+                f"LORAFORGE_GPU_MODE is {ways.wanted}, which this machine does not have; there is: "
+                f"{', '.join(found) or 'none'}."
+            )
+        return next(mode for mode in found if mode == ways.wanted)
+    if not found:
+        raise EngineRefused(
+            "This machine has GPUs, but its Docker engine cannot hand them to containers. Install "
+            "nvidia-container-toolkit and run `nvidia-ctk runtime configure --runtime=docker`."
+        )
+    return found[0]
+
+
+def _has_cdi(info: Mapping[str, Any]) -> bool:
     listed = [str(one.get("ID", "")) for one in info.get("DiscoveredDevices") or []]
     if any(one.startswith(CDI_GPU) for one in listed):
-        return "cdi"
+        return True
     # engines before 28.3 do not list the devices
     for folder in info.get("CDISpecDirs") or []:
         for spec in Path(folder).glob("*.[jy]*"):
             if CDI_GPU in spec.read_text(encoding="utf-8", errors="replace"):
-                return "cdi"
-    return "none"
+                return True
+    return False
 
 
 def _warnings(info: Mapping[str, Any]) -> list[str]:

@@ -269,6 +269,23 @@ class ProcessRuntime:
             if marker in environment.split(b"\0") and process_started(pid):
                 yield pid
 
+    def owns(self, pid: int) -> bool | None:
+        """By the markers in its environment, or in that of whoever started it: a program may clear its own."""
+        if not process_started(pid):
+            return None  # it ends, or is not seen from here
+        marks = (f"{MARKER}={self._cache.parent}/", f"{ERRAND_MARKER}={self._cache}\0")
+        try:
+            process: psutil.Process | None = psutil.Process(pid)
+            while process is not None and process.pid > 1:
+                found = b"\0" + Path(f"/proc/{process.pid}/environ").read_bytes() + b"\0"
+                if any(f"\0{mark}".encode() in found for mark in marks):
+                    return True
+                process = process.parent()
+        except (psutil.Error, OSError):
+            # another user's, which is not ours; or it has just ended
+            return False if process_started(pid) else None
+        return False
+
     # -- telling
 
     def signal(self, handle: Handle, folder: JobFolder, signal: Signal) -> None:
@@ -312,6 +329,8 @@ class ProcessRuntime:
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "PYTHONUNBUFFERED": "1",
         }
+        if errand.devices:
+            own["CUDA_VISIBLE_DEVICES"] = ",".join(errand.devices)
         with (errand.folder / "run" / "log.txt").open("ab") as log:
             self._errands[errand.name] = subprocess.Popen(
                 [str(self._python), *(real_paths(item, folders) for item in errand.argv)],

@@ -1,7 +1,8 @@
 """Whether a start may go ahead, and where what it wants lies on this node."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from nodeagent.contract.commands import Start
 from nodeagent.journal import Record
@@ -36,13 +37,22 @@ def mounts_resolve(start: Start, roots: Iterable[Path]) -> dict[str, Path]:
     return found
 
 
-def devices_check(start: Start, *, offered: set[str], others: Iterable[Record]) -> None:
-    """Raises Refusal unless all devices exist and no other live attempt holds one of them."""
+def devices_check(
+    start: Start,
+    *,
+    offered: set[str],
+    others: Iterable[Record],
+    dirty: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Raises Refusal unless all devices exist, are clean, and no other live attempt holds one of them."""
     if not start.devices:
         raise Refusal("device:none", "The start names no device.")
     unknown = sorted(set(start.devices) - offered)
     if unknown:
         raise Refusal("device:unknown", f"This node has no {', '.join(unknown)}.")
+    for device in start.devices:
+        if device in dirty:
+            raise Refusal("device:dirty", f"{device} is not free yet: {dirty[device]}")
     for other in others:
         if not other.is_live or other.spec is None:
             continue

@@ -232,7 +232,9 @@ class Supervisor:
     def _admit(self, start: Start) -> None:
         records = [run.record for run in self._runs.values()]
         order_check(start, [one for one in records if one.instance == start.instance])
-        devices_check(start, offered=self._devices, others=records)
+        gpus = self._parts.gpus
+        dirty = gpus.dirty() if gpus is not None else {}
+        devices_check(start, offered=self._devices, others=records, dirty=dirty)
         mounts_resolve(start, self._parts.model_roots)
 
     def _add(self, record: Record) -> None:

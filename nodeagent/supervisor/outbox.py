@@ -37,6 +37,7 @@ class Outbox:
             pid=record.handle.trainer_pid if record.handle else None,
             sizes=dict(record.sizes) if record.phase is Phase.ENDED else {},
             steps=list(record.steps.values()),
+            dirty=dict(record.dirty) if record.phase is Phase.ENDED else {},
         )
         self._send("phase", body, record.instance, record.attempt, save=record)
 

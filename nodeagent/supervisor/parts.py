@@ -13,6 +13,7 @@ from nodeagent.runtimes.base import Runtime
 from nodeagent.supervisor.closing import Manifests
 from nodeagent.supervisor.fencing import Contact
 from nodeagent.supervisor.fulldisk import FullDisk
+from nodeagent.supervisor.gpuwatch import GpuWatch
 from nodeagent.supervisor.hub import HubCache
 from nodeagent.supervisor.outbox import Outbox
 from nodeagent.transfer.inputs import Fetcher
@@ -32,6 +33,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     manifests: Manifests
     hub: HubCache
     pool: Executor
+    gpus: GpuWatch | None = None  # None: this node has no GPUs
     model_roots: tuple[Path, ...]
     cpu_slots: int = 0
     log_caps: LogCaps = msgspec.field(default_factory=LogCaps)

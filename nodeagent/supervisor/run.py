@@ -34,10 +34,11 @@ _BEFORE_RUNNING = frozenset({Phase.ACCEPTED, Phase.PREPARING, Phase.STARTING})
 
 
 class Closing(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found out after the end."""
+    """What was found out after the end. dirty: GPU -> why it is not free."""
 
     outcome: Outcome
     files: Files
+    dirty: dict[str, str]
 
 
 class Run:
@@ -240,6 +241,7 @@ class Run:
         if self._closing.done():
             closing = self._closing.result()
             self._parts.outbox.files(self.record, closing.files)
+            self.record.dirty = closing.dirty
             self._phase(Phase.ENDED, outcome=closing.outcome)
             log.info("%s: ended with %s", self.name, self.record.exit_code)
 
@@ -264,10 +266,15 @@ class Run:
     def _close(self) -> Closing:
         """In the pool: hash what the job left; its training data goes."""
         self.folder.inputs_clear()
-        return Closing(
-            outcome=outcome_read(self.folder),
-            files=self._parts.manifests.make(self.folder, complete=True),
-        )
+        files = self._parts.manifests.make(self.folder, complete=True)
+        return Closing(outcome=outcome_read(self.folder), files=files, dirty=self._gpus_wait())
+
+    def _gpus_wait(self) -> dict[str, str]:
+        """In the pool. The end is told, and the GPUs given back, only once their memory is free."""
+        spec = self.record.spec
+        if self._parts.gpus is None or spec is None:
+            return {}
+        return self._parts.gpus.free_wait(spec.devices)
 
     def _settle(self, now: float) -> None:
         """Files go on being sent until the control plane has all of them."""

@@ -8,13 +8,14 @@ import msgspec
 import pytest
 
 from nodeagent.config import ConfigError, Containers, settings_read, size_bytes
-from nodeagent.runtimes.base import Launch, RuntimeFault, State, Usage
+from nodeagent.runtimes.base import Errand, Launch, RuntimeFault, State, Usage
 from nodeagent.runtimes.choice import Machine, plugin_install, policy_make, user_of
-from nodeagent.runtimes.container import GIB, Identity, Policy, container_config
+from nodeagent.runtimes.container import GIB, Identity, Policy, container_config, errand_config
 from nodeagent.runtimes.ending import state_judge
 from nodeagent.runtimes.ownership import unreadable_find
-from nodeagent.runtimes.preflight import EngineRefused, engine_judge
+from nodeagent.runtimes.preflight import EngineRefused, GpuWays, engine_judge
 from nodeagent.runtimes.progress import PullProgress
+from nodeagent.runtimes.rawgpus import RawGpus, raw_find
 from nodeagent.runtimes.stats import usage_judge
 from nodeagent.workspace import JobFolder
 
@@ -142,7 +143,7 @@ INFO: dict[str, Any] = {
 
 
 def test_a_good_engine_has_no_warning() -> None:
-    found = engine_judge(version=VERSION, info=INFO, has_gpus=False, disk=(50 * GIB, 100 * GIB))
+    found = engine_judge(version=VERSION, info=INFO, gpu_ways=None, disk=(50 * GIB, 100 * GIB))
     assert (found.version, found.gpus, found.warnings) == ("24.0", "none", [])
 
 
@@ -157,13 +158,13 @@ def test_a_good_engine_has_no_warning() -> None:
     ],
 )
 def test_what_is_worth_a_warning(change: dict[str, Any], text: str) -> None:
-    found = engine_judge(version=VERSION, info=INFO | change, has_gpus=False, disk=None)
+    found = engine_judge(version=VERSION, info=INFO | change, gpu_ways=None, disk=None)
     assert len(found.warnings) == 1
     assert text in found.warnings[0]
 
 
 def test_little_disk_is_worth_a_warning() -> None:
-    found = engine_judge(version=VERSION, info=INFO, has_gpus=False, disk=(5 * GIB, 40 * GIB))
+    found = engine_judge(version=VERSION, info=INFO, gpu_ways=None, disk=(5 * GIB, 40 * GIB))
     assert "5.0 of 40 GiB" in found.warnings[0]
 
 
@@ -178,19 +179,98 @@ def test_little_disk_is_worth_a_warning() -> None:
 )
 def test_unfit_engines(version: dict[str, str], change: dict[str, Any], text: str) -> None:
     with pytest.raises(EngineRefused, match=text):
-        engine_judge(version=version, info=INFO | change, has_gpus=False, disk=None)
+        engine_judge(version=version, info=INFO | change, gpu_ways=None, disk=None)
 
 
 def test_how_gpus_reach_containers(tmp_path: Path) -> None:
-    def mode(change: dict[str, Any]) -> str:
-        return engine_judge(version=VERSION, info=INFO | change, has_gpus=True, disk=None).gpus
+    def mode(change: dict[str, Any], *, wanted: str = "auto", has_raw: bool = False) -> str:
+        ways = GpuWays(wanted=wanted, has_raw=has_raw)
+        return engine_judge(version=VERSION, info=INFO | change, gpu_ways=ways, disk=None).gpus
 
-    assert mode({"Runtimes": {"runc": {}, "nvidia": {}}}) == "nvidia"
+    nvidia: dict[str, Any] = {"Runtimes": {"runc": {}, "nvidia": {}}}
+    assert mode(nvidia) == "nvidia"
     assert mode({"DiscoveredDevices": [{"Source": "cdi", "ID": "nvidia.com/gpu=0"}]}) == "cdi"
     (tmp_path / "nvidia.yaml").write_text("kind: nvidia.com/gpu")
     assert mode({"CDISpecDirs": [str(tmp_path)]}) == "cdi"
+    assert mode({}, has_raw=True) == "raw", "where the engine has neither"
+    assert mode(nvidia, has_raw=True, wanted="raw") == "raw"
     with pytest.raises(EngineRefused, match="nvidia-container-toolkit"):
         mode({})
+    with pytest.raises(EngineRefused, match="LORAFORGE_GPU_MODE is cdi, which"):
+        mode(nvidia, has_raw=True, wanted="cdi")
+
+
+# -- raw device nodes
+
+
+def driver_here(folder: Path, *, without: str = "") -> RawGpus | None:
+    """What is found of a driver whose nodes and libraries lie in this folder."""
+    names = [
+        "nvidia3",
+        "nvidia5",
+        "nvidiactl",
+        "nvidia-uvm",
+        "libcuda.so.580",
+        "libnvidia-ml.so.580",
+    ]
+    for name in names:
+        if name != without:
+            (folder / name).touch()
+    (folder / "libcuda.so.1").symlink_to("libcuda.so.580")
+    listing = f"""120 libs found in cache `/etc/ld.so.cache'
+\tlibz.so.1 (libc6,x86-64) => /lib/libz.so.1
+\tlibcuda.so.1 (libc6) => /lib32/libcuda.so.1
+\tlibcuda.so.1 (libc6,x86-64) => {folder}/libcuda.so.1
+\tlibcuda.so.1 (libc6,x86-64) => /another/libcuda.so.1
+\tlibcuda.so (libc6,x86-64) => {folder}/libcuda.so.1
+\tlibnvidia-ml.so.1 (libc6,x86-64, OS ABI: Linux 2.3.99) => {folder}/libnvidia-ml.so.580
+\tlibnvidia-nvvm.so.4 (libc6,x86-64) => {folder}/gone.so"""
+    minors = dict(zip(GPUS, (3, 5), strict=True))
+    return raw_find(GPUS, minor=minors.__getitem__, dev=folder, listing=lambda: listing)
+
+
+def test_a_container_gets_the_nodes_of_its_gpus_and_the_drivers_libraries(tmp_path: Path) -> None:
+    raw = driver_here(tmp_path)
+    assert raw is not None
+    policy = policy_make(Containers(), BIG, gpus="raw", raw=raw)
+    made = config(policy=policy, devices=GPUS[1:])
+    nodes = [device["PathOnHost"] for device in made["HostConfig"]["Devices"]]
+    assert nodes == [f"{tmp_path}/{name}" for name in ("nvidia5", "nvidiactl", "nvidia-uvm")]
+    assert made["HostConfig"]["DeviceRequests"] == []
+    driver = {
+        mount["Target"]: (mount["Source"], mount["ReadOnly"])
+        for mount in made["HostConfig"]["Mounts"]
+        if mount["Target"].startswith("/lf/driver/")
+    }
+    assert driver == {
+        "/lf/driver/libcuda.so.1": (f"{tmp_path}/libcuda.so.580", True),
+        "/lf/driver/libnvidia-ml.so.1": (f"{tmp_path}/libnvidia-ml.so.580", True),
+    }
+    assert f"CUDA_VISIBLE_DEVICES={GPUS[1]}" in made["Env"]
+    assert "LD_LIBRARY_PATH=/lf/driver" in made["Env"]
+    slot = config(policy=policy, devices=["cpu-0"])
+    assert "Devices" not in slot["HostConfig"]
+    assert not any("/lf/driver" in one for one in slot["Env"])
+
+
+@pytest.mark.parametrize("missing", ["nvidia5", "nvidiactl", "nvidia-uvm", "libcuda.so.580"])
+def test_half_a_driver_is_no_driver(tmp_path: Path, missing: str) -> None:
+    assert driver_here(tmp_path, without=missing) is None
+
+
+def test_the_cuda_check_has_one_gpu_and_no_network(tmp_path: Path) -> None:
+    errand = Errand(name="lf-check-1", folder=tmp_path, argv=["x"], devices=GPUS[:1])
+    closed = msgspec.structs.replace(POLICY, fetch_network="none")
+    made = errand_config(
+        errand,
+        policy=closed,
+        identity=Identity(cluster="c", node="n1"),
+        plugin=tmp_path,
+        image="swift",
+    )
+    assert made["HostConfig"]["NetworkMode"] == "none"
+    assert made["HostConfig"]["DeviceRequests"][0]["DeviceIDs"] == GPUS[:1]
+    assert f"NVIDIA_VISIBLE_DEVICES={GPUS[0]}" in made["Env"]
 
 
 # -- endings
@@ -308,7 +388,7 @@ def test_settings_of_containers() -> None:
         ("LORAFORGE_JOB_USER", "root"),
         ("LORAFORGE_JOB_MEMORY", "lots"),
         ("LORAFORGE_JOB_CPUS", "-1"),
-        ("LORAFORGE_GPU_MODE", "raw"),
+        ("LORAFORGE_GPU_MODE", "vfio"),
     ],
 )
 def test_wrong_settings_are_named(name: str, value: str) -> None:

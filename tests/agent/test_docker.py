@@ -295,7 +295,7 @@ class ShellBench(Bench):
     def make_runtime(self) -> DockerRuntime:
         policy = policy_make(self.settings.containers, machine_here(devices=2), gpus="none")
         return DockerRuntime(
-            engine=engine_open(url=self._engine.url, has_gpus=False),
+            engine=engine_open(url=self._engine.url, gpu_ways=None),
             identity=Identity(cluster=self.cluster, node="n1"),
             policy=msgspec.structs.replace(policy, images=("sh:1",), python="sh"),
             plugin=self.job.inputs,

@@ -50,7 +50,7 @@ def test_cards_are_those_that_the_driver_has() -> None:
 
 def test_each_card_tells_how_it_is() -> None:
     probe = Nvml()
-    samples = probe.sample()
+    samples = [reading.sample for reading in probe.read()]
     assert [sample.uuid for sample in samples] == [gpu.uuid for gpu in probe.gpus] != []
     for sample in samples:
         assert sample.utilization_percent is not None

@@ -71,7 +71,7 @@ class Bench:
         return self.runtimes[-1]
 
     def make_runtime(self) -> Runtime:
-        engine = engine_choose(self.settings, has_gpus=False)
+        engine = engine_choose(self.settings, has_gpus=False, raw=None)
         return runtime_make(self.settings, engine=engine, cluster=self.cluster, devices=2)
 
     def launch(self, script: str, *arguments: str, **more: Any) -> Launch:

@@ -27,6 +27,7 @@ from nodeagent.contract.commands import (
     command_load,
     command_parse,
 )
+from nodeagent.contract.gpus import GpuCheck, GpuMark, GpuState
 from nodeagent.contract.phases import Outcome, Phase
 
 GOLDEN = Path(__file__).parent / "golden" / "v1"
@@ -226,6 +227,48 @@ BODIES: dict[str, tuple[reports.Stream, reports.Body]] = {
             cached=["ab" * 32],
         ),
     ),
+    "heartbeat_gpus": (
+        "heartbeat",
+        reports.Heartbeat(
+            boot_id="b-1",
+            agent_version="0.1.0",
+            gpus=[
+                GpuState(
+                    uuid=GPU,
+                    marks=[
+                        GpuMark(kind="gpu:foreign", detail="python (pid 7, 3.0 GiB)"),
+                        GpuMark(kind="gpu:hot", detail="86 °C", blocks=False),
+                    ],
+                    check=GpuCheck(ok=True, torch="2.13.0", tflops=400.5, at=1700000000.5),
+                )
+            ],
+        ),
+    ),
+    "phase_dirty": (
+        "phase",
+        reports.PhaseChange(phase=Phase.ENDED, exit_code=0, dirty={GPU: "9.0 GiB are not free."}),
+    ),
+    "sample_gpu": (
+        "sample",
+        reports.Sample(
+            host=reports.HostSample(
+                cpu_percent=12.5,
+                memory_used_bytes=1,
+                memory_total_bytes=2,
+                disk_free_bytes=3,
+                disk_total_bytes=4,
+            ),
+            gpus=[
+                reports.GpuSample(
+                    uuid=GPU,
+                    slowdown_c=89.0,
+                    clock_mhz=1980.0,
+                    slowed_by=["sw_power_cap"],
+                    ecc_uncorrected=0,
+                )
+            ],
+        ),
+    ),
 }
 REPORTS: dict[str, Any] = {
     f"report_{name}": reports.Report(
@@ -258,6 +301,29 @@ JOINS: dict[str, Any] = {
         model_roots=["/models"],
         driver_version="580.1",
         swift_version="4.6.0",
+    ),
+    "join_request_gpus": joining.JoinRequest(
+        node="n1",
+        boot_id="b-1",
+        agent_version="0.1.0",
+        runtime="docker",
+        hostname="host",
+        file_url="http://10.0.0.5:7000",
+        clock=1700000000.25,
+        cpu_count=2,
+        memory_bytes=3,
+        disk_total_bytes=4,
+        disk_free_bytes=5,
+        gpus=[
+            joining.Gpu(
+                uuid=GPU,
+                index=0,
+                name="H200",
+                memory_bytes=6,
+                marks=[GpuMark(kind="gpu:unchecked", detail="To come.")],
+            )
+        ],
+        gpu_mode="raw",
     ),
     "join_answer": joining.JoinAnswer(
         cluster="c-1",

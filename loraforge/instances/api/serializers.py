@@ -67,20 +67,49 @@ class HolderSerializer(serializers.Serializer[Holder]):
     owner = serializers.CharField(read_only=True, allow_null=True)
 
 
+class MarkSerializer(serializers.Serializer[dict[str, Any]]):
+    """Something that its node says of a GPU."""
+
+    kind = serializers.CharField(read_only=True, help_text="`gpu:lost`, `gpu:foreign` and others")
+    detail = serializers.CharField(read_only=True)
+    blocks = serializers.BooleanField(read_only=True, help_text="no job gets it meanwhile")
+
+
+class CheckSerializer(serializers.Serializer[dict[str, Any]]):
+    """What a short computation on a GPU gave, in the training environment."""
+
+    ok = serializers.BooleanField(read_only=True)
+    detail = serializers.CharField(read_only=True)
+    torch = serializers.CharField(read_only=True)
+    tflops = serializers.FloatField(read_only=True)
+
+
 class DeviceSerializer(serializers.ModelSerializer[Device]):
     """A GPU or CPU slot; the context's ``holders`` tells who has it."""
 
     holder = serializers.SerializerMethodField()
     busy = serializers.SerializerMethodField()
+    blocked = serializers.BooleanField(
+        read_only=True, help_text="its node keeps it from jobs; `marks` say why"
+    )
+    marks = MarkSerializer(many=True, read_only=True)
+    cuda_check = serializers.SerializerMethodField()
 
     class Meta:
         model = Device
-        fields = ("uuid", "kind", "index", "name", "memory_bytes", "busy", "holder")
+        fields = (
+            "uuid", "kind", "index", "name", "memory_bytes", "busy", "holder", "blocked", "marks",
+            "cuda_check",
+        )  # fmt: skip
         read_only_fields = fields
 
     def _holder(self, device: Device) -> Holder | None:
         found: Holder | None = self.context["holders"].get((device.node_id, device.uuid))
         return found
+
+    @extend_schema_field(CheckSerializer(allow_null=True))
+    def get_cuda_check(self, device: Device) -> Any:
+        return CheckSerializer(device.cuda_check).data if device.cuda_check else None
 
     def get_busy(self, device: Device) -> bool:
         return self._holder(device) is not None
@@ -103,7 +132,7 @@ class NodeSerializer(serializers.ModelSerializer[Node]):
         model = Node
         fields = (
             "name", "state", "cordoned", "runtime", "is_process_runtime", "agent_version", "swift_version",
-            "driver_version", "cpu_count", "memory_bytes", "disk_total_bytes", "disk_free_bytes",
+            "driver_version", "gpu_mode", "cpu_count", "memory_bytes", "disk_total_bytes", "disk_free_bytes",
             "disk_level", "model_roots", "seen_at", "devices",
         )  # fmt: skip
         read_only_fields = fields

@@ -92,6 +92,24 @@ def test_reasons_that_no_ending_job_takes_away() -> None:
     assert reasons(run([want(1)], [place(1, free=1, cordoned=True)])) == {1: Reason.NODE_CORDONED}
 
 
+def test_blocked_devices_are_left_out_and_named() -> None:
+    slots = (
+        Slot("a", True, False, number=0, blocked="gpu:foreign"),
+        Slot("b", True, True, number=1),
+        Slot("c", True, False, number=2),  # held
+    )
+    place_of_three = Place(1, "n1", True, False, slots)
+    decision = run([want(1, gpus=2), want(2)], [place_of_three])
+    assert [(placed.id, placed.devices) for placed in decision.placed] == [(2, ("b",))]
+    assert reasons(decision) == {1: Reason.GPU_BLOCKED}, "and it holds nothing back for itself"
+    facts = {"needed": 2, "free": 1, "gpus": [["n1", 0, "gpu:foreign"]], "position": 1}
+    assert decision.waits[0].detail == facts
+    three = run([want(1, gpus=3)], [place_of_three])
+    assert reasons(three) == {1: Reason.NO_FREE_DEVICE}, "it waits for the third one anyway"
+    named = run([want(1, devices=("a",)), want(2, devices=("c",))], [place_of_three])
+    assert reasons(named) == {1: Reason.GPU_BLOCKED, 2: Reason.NO_FREE_DEVICE}
+
+
 def test_named_devices_imply_the_node() -> None:
     decision = run([want(1, devices=("g2-1",))], [place(1, free=2), place(2, free=2)])
     assert (decision.placed[0].node, decision.placed[0].devices) == (2, ("g2-1",))
