@@ -4,6 +4,7 @@ Of a list's request Django spends more on writing SQL than the database on runni
 are meant is written for each request; counting them, and reading the columns of a page, is put around it.
 """
 
+import time
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from typing import Any
@@ -15,6 +16,13 @@ from django.db.models.expressions import RawSQL
 
 _ORDER = " ORDER BY "
 _KEYS = "SELECT 'the keys of the page'"
+
+# The number of rows of a long list is remembered: counting is the one part that grows with them. Below it, a total
+# is counted each time, so that whoever adds a job sees one more.
+LONG = 1000
+REMEMBERED_S = 10
+_REMEMBERED_MOST = 1000  # lists in one process
+_totals: dict[tuple[str, tuple[Any, ...]], tuple[float, int]] = {}
 
 
 class ColumnRows:
@@ -41,14 +49,23 @@ class ColumnRows:
         return keys, order_by + order, tuple(params)
 
     def count(self) -> int:
-        """How many rows there are in all."""
+        """How many rows there are in all; of `LONG` lists, how many there were up to `REMEMBERED_S` ago."""
         try:
             keys, _order, params = self._chosen
         except EmptyResultSet:
             return 0
-        with connection.cursor() as cursor:
+        now = time.monotonic()
+        until, total = _totals.get((keys, params), (0.0, 0))
+        if now < until:
+            return total
+        with _cursor() as cursor:
             cursor.execute(f"SELECT COUNT(*) FROM ({keys}) AS listed", params)  # noqa: S608 - SQL that Django wrote
-            return int(cursor.fetchone()[0])
+            total = int(cursor.fetchone()[0])
+        if total >= LONG:
+            if len(_totals) >= _REMEMBERED_MOST:
+                _totals.clear()
+            _totals[keys, params] = (now + REMEMBERED_S, total)
+        return total
 
     def __getitem__(self, part: slice) -> list[Sequence[Any]]:
         try:
@@ -60,10 +77,16 @@ class ColumnRows:
         order_by = tuple(self._rows.query.order_by)
         sql, compiler, converters = _outside(model, self._columns, order_by)
         page = f"{keys}{order} LIMIT {int(end - first)} OFFSET {int(first)}"
-        with connection.cursor() as cursor:
+        with _cursor() as cursor:
             cursor.execute(sql.replace(_KEYS, page), params)
             found = cursor.fetchall()
         return list(compiler.apply_converters(found, converters)) if converters else found
+
+
+def _cursor() -> Any:
+    """One that plans a statement once, where the database's driver has such (SQLite's always does)."""
+    prepared = getattr(connection, "prepared_cursor", connection.cursor)
+    return prepared()
 
 
 @lru_cache(maxsize=200)

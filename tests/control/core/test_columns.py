@@ -3,6 +3,7 @@
 import pytest
 
 from loraforge.accounts.models import User
+from loraforge.core import columns
 from loraforge.core.columns import ColumnRows
 from loraforge.instances.models import Instance
 from loraforge.training.selectors import job_instances
@@ -48,3 +49,26 @@ def test_what_is_empty_needs_no_database(alice: User, django_assert_num_queries:
 def test_rows_without_an_order_are_refused() -> None:
     with pytest.raises(ValueError, match="ordered"):
         ColumnRows(Instance.objects.order_by(), COLUMNS).count()
+
+
+def test_the_total_of_a_long_list_is_remembered_for_a_while(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = job_instances(user=alice)
+    monkeypatch.setattr(columns, "LONG", 5)
+    monkeypatch.setattr(columns, "_totals", {})
+    assert ColumnRows(rows, COLUMNS).count() == 5
+    JobFactory.create(owner=alice)
+    assert ColumnRows(rows, COLUMNS).count() == 5
+    assert ColumnRows(rows.filter(name="another"), COLUMNS).count() == 0
+    monkeypatch.setattr(columns, "REMEMBERED_S", 0)
+    columns._totals.clear()
+    assert [ColumnRows(rows, COLUMNS).count() for _again in range(2)] == [6, 6]
+    JobFactory.create(owner=alice)
+    assert ColumnRows(rows, COLUMNS).count() == 7
+
+
+def test_the_total_of_a_short_list_is_counted_each_time(alice: User) -> None:
+    assert ColumnRows(job_instances(user=alice), COLUMNS).count() == 5
+    JobFactory.create(owner=alice)
+    assert ColumnRows(job_instances(user=alice), COLUMNS).count() == 6
