@@ -1,11 +1,12 @@
 """Django's backend for PostgreSQL, with cheaper looks at connections and statements that are planned once.
 
-Whether a pooled connection still lives is seen on its socket, not asked. Asking (CONN_HEALTH_CHECKS) costs every request a round trip. A server that ended a connection, or died, has said
-so on the socket by then; one that vanished without a word would leave the question unanswered as well.
+Whether a pooled connection still lives is seen on its socket, not asked. Asking (CONN_HEALTH_CHECKS) costs every
+request a round trip. A server that ended a connection, or died, has said so on the socket by then; one that
+vanished without a word would leave the question unanswered as well.
 """
 
 import select
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 from django.db.backends.postgresql import base
@@ -25,9 +26,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
         For long SQL that comes again and again with other values; Django's own may not be typed well enough.
         """
         self.ensure_connection()
-        django: Any = self  # its stubs know neither
         cursor: Any = base.ServerBindingCursor
-        return django._prepare_cursor(cursor(self.connection))
+        django = cast("Any", self)
+        return django._prepare_cursor(cursor(self.connection))  # noqa: SLF001 - as its own cursors are made
 
     def get_new_connection(self, conn_params: Any) -> Any:
         """One that lives. Raises PoolTimeout (an OperationalError) when none comes in time."""
