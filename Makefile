@@ -157,13 +157,17 @@ PYTEST := $(PY) -m pytest -p tools.spread $(if $(filter true,$(CI)),-p tools.no_
 GPU := $(wildcard /proc/driver/nvidia/version)
 GPU_FILES = $(shell grep --recursive --files-with-matches --include='*.py' 'mark\.gpu' tests)
 
-.PHONY: test gpu-tests long faults bench screenshots
+.PHONY: test gpu-tests gpu-check long faults bench screenshots
 test: setup $(if $(GPU),,gpu-tests) ## every test that this machine can run; with CI=true none may be skipped
 	@$(PYTEST) -n $(WORKERS) --dist loadscope -m "not long and not faults$(if $(GPU),, and not gpu)" $(ARGS)
 
 gpu-tests: setup-tools ## the tests that need an NVIDIA GPU, by name
 	@echo "==> tests that need an NVIDIA GPU$(if $(GPU),, (there is none here: left out))"
 	@$(PYTEST) --collect-only --quiet -m gpu -p no:warnings $(GPU_FILES) | sed '/^$$/d; s/^/    /'
+
+gpu-check: setup ## real trainings on this machine's NVIDIA GPUs, with figures (ARGS="offered two timed")
+	@$(PYTEST) -n 0 -m gpu
+	@$(PY) -m tests.benchmarks.gpu $(ARGS)
 
 long: setup ## the tests that take too long for every change
 	@$(PYTEST) -m long $(ARGS)

@@ -1,5 +1,7 @@
 """What an end means, and why it failed: tables."""
 
+from pathlib import Path
+
 import pytest
 
 from loraforge.gateway.ending import Ending, judge
@@ -89,3 +91,11 @@ def test_failure_find(ending: Ending, lines: list[str], reason: str, detail: str
 def test_what_was_survived_long_ago_is_not_the_cause() -> None:
     lines = ["CUDA out of memory", *["step"] * 500, "KeyError: 1"]
     assert failure_find(ending=Ending(exit_code=1), lines=lines).reason == "code:exit"
+
+
+def test_a_real_training_that_ran_out_of_memory() -> None:
+    """The last lines of ms-swift 4.6.0 with torch 2.11 on an H100, as `make gpu-check` made them."""
+    path = Path(__file__).parent / "real" / "out_of_memory.log"
+    found = failure_find(ending=Ending(exit_code=1), lines=path.read_text().splitlines())
+    assert found.reason == "user:gpu_out_of_memory"
+    assert "Tried to allocate 10.04 GiB" in found.detail
