@@ -1,6 +1,6 @@
 """The node's file service: files of jobs over HTTP, each with a token for exactly that path.
 
-Nothing is buffered: a megabyte is read in a thread, sent, and the next is read when the reader has it.
+Nothing is buffered: the kernel moves the bytes when the reader has room for them (`nodeagent.sending`).
 What a job wrote is always handed out as bytes to be saved, never as a page.
 """
 
@@ -11,7 +11,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -19,15 +19,15 @@ import anyio.to_thread
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from nodeagent.contract.filetokens import TokenError, token_verify
+from nodeagent.sending import FileBody, with_outlet
 from nodeagent.workspace import UnsafePath, Workspace
 
 log = logging.getLogger(__name__)
 
-BLOCK_BYTES = 1024 * 1024
 # What a job leaves; its inputs and what shim and agent tell each other are nobody's to fetch.
 _PATH = re.compile(
     r"/jobs/(\d{1,18})/a(\d{1,18})/(output/.+|console\.log|events\.jsonl)\Z", re.ASCII | re.DOTALL
@@ -65,20 +65,6 @@ def range_parse(header: str, size: int) -> Span | None:
     return span
 
 
-async def _body(descriptor: int, span: Span) -> AsyncIterator[bytes]:
-    try:
-        position = span.start
-        while position < span.end:
-            wanted = min(BLOCK_BYTES, span.end - position)
-            block = await anyio.to_thread.run_sync(os.pread, descriptor, wanted, position)
-            if not block:
-                raise OSError("the file became shorter while it was sent")
-            position += len(block)
-            yield block
-    finally:
-        os.close(descriptor)
-
-
 class FileService:
     """`/jobs/{instance}/a{attempt}/{path}` for GET and HEAD; see the module's text.
 
@@ -101,7 +87,8 @@ class FileService:
             routes=[Route("/jobs/{path:path}", self._serve, methods=["GET", "HEAD"])]
         )
         config = uvicorn.Config(
-            self.app,
+            with_outlet(self.app),
+            http="h11",  # `nodeagent.sending` knows this one; a file is one request
             log_config=None,
             access_log=False,  # it would hold the tokens; `_serve` writes its own line without
             lifespan="off",
@@ -190,7 +177,7 @@ class FileService:
         if request.method == "HEAD":
             os.close(descriptor)
             return Response(status_code=status, headers=headers)
-        return StreamingResponse(_body(descriptor, span), status_code=status, headers=headers)
+        return FileBody(descriptor, span.start, span.end, status_code=status, headers=headers)
 
 
 def _token_of(request: Request) -> str:

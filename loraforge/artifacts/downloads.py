@@ -15,6 +15,7 @@ from loraforge.artifacts.models import OutputFile, ResultCopy
 from loraforge.artifacts.selectors import Located
 from loraforge.core.errors import Gone
 from loraforge.datasets.streaming import (
+    FileAnswer,
     Streamed,
     Unsatisfiable,
     file_headers,
@@ -145,14 +146,8 @@ def _answer(
     has_body = request.method != "HEAD" and file.status in {200, _PARTIAL}
     response: HttpResponseBase
     if has_body:
-        response = StreamingHttpResponse(
-            Streamed(
-                Leased(file, instance_id=located.attempt.instance_id, holder=holder),
-                length=file.length,
-            ),
-            status=file.status,
-            content_type="application/octet-stream",
-        )
+        leased = Leased(file, instance_id=located.attempt.instance_id, holder=holder)
+        response = FileAnswer(Streamed(leased, length=file.length), status=file.status)
     else:
         file.close()
         response = HttpResponse(status=file.status, content_type="application/octet-stream")

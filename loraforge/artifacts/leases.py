@@ -15,7 +15,8 @@ from django.utils.translation import gettext as _
 from loraforge.artifacts.models import FileLease, Removal
 from loraforge.artifacts.retention import Place
 from loraforge.core.errors import Gone
-from loraforge.datasets.streaming import Source
+from loraforge.core.outlet import Pour
+from loraforge.datasets.streaming import Source, pouring
 from loraforge.instances.models import Attempt, Instance
 
 HOLD = timedelta(minutes=10)
@@ -77,14 +78,29 @@ class Leased:
 
     def read(self, size: int, /) -> bytes:
         """See `Source.read`."""
-        if time.monotonic() - self._renewed_at >= RENEW_S:
-            self._renewed_at = time.monotonic()
-            self._renew()
+        self._keep()
         return self._source.read(size)
+
+    def pouring(self) -> Pour | None:
+        """See `datasets.streaming.pouring`."""
+        pour = pouring(self._source)
+        if pour is None:
+            return None
+
+        def kept(target: int, size: int, /) -> int:
+            self._keep()
+            return pour(target, size)
+
+        return kept
 
     def seek(self, position: int, /) -> None:
         """For a source that can: go on from there."""
         self._source.seek(position)  # type: ignore[attr-defined]
+
+    def _keep(self) -> None:
+        if time.monotonic() - self._renewed_at >= RENEW_S:
+            self._renewed_at = time.monotonic()
+            self._renew()
 
     def _renew(self) -> None:
         try:

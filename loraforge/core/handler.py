@@ -22,6 +22,7 @@ from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 
 from loraforge.core.errors import BodyBroken
+from loraforge.core.outlet import outlet_of
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +32,9 @@ THREADS = 32
 
 class ThreadHandler(ASGIHandler):
     """Signals, middleware and views in a thread of a bounded pool; bodies are streamed by the event loop."""
+
+    # Django cuts what is streamed into 64 KiB, each with its own way through the server
+    chunk_size = 1024**2
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,6 +69,9 @@ class ThreadHandler(ASGIHandler):
 
     async def _respond(self, request: HttpRequest, send: Any) -> HttpResponseBase:
         response = await self.run_get_response(request)
+        body = getattr(response, "poured", None)
+        if body is not None and not response.has_header("Content-Encoding"):
+            body.outlet = outlet_of(send)
         try:
             await self.send_response(response, send)
         except asyncio.CancelledError:

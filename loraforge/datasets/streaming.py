@@ -1,22 +1,26 @@
 """Large bodies to the browser, piece by piece: Django's FileResponse under ASGI would load them whole.
 
-Reading happens in threads of their own, one piece ahead of what is being sent.
+Reading happens in threads of their own, one piece ahead of what is being sent; where source and client are
+both sockets or files of the system, the kernel moves the bytes and Python only counts them (`core.outlet`).
 """
 
 import asyncio
+import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.utils.http import content_disposition_header
 from rest_framework.request import Request
 
 from loraforge.core.errors import BodyBroken, LoraForgeError
+from loraforge.core.outlet import Outlet, Pour
 
 PIECE_BYTES = 1024**2
+_SENDFILE_BYTES = 8 * 1024**2
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})", re.ASCII)
 _readers = ThreadPoolExecutor(max_workers=64, thread_name_prefix="stream")
 
@@ -36,15 +40,17 @@ class Streamed:
         """length: how many bytes to send; None = until the source ends."""
         self._source = source
         self._left = length
-        self._reading: Future[bytes] | None = None
+        self._reading: Future[Any] | None = None
+        # set by the handler once it knows the client's socket
+        self.outlet: Outlet | None = None
 
     def _next(self) -> "Future[bytes]":
         size = PIECE_BYTES if self._left is None else min(PIECE_BYTES, self._left)
-        self._reading = _readers.submit(self._source.read, size)
-        return self._reading
+        return self._submit(self._source.read, size)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
+            await self._pour()
             while self._left is None or self._left > 0:
                 try:
                     piece = await asyncio.wrap_future(self._reading or self._next())
@@ -64,12 +70,59 @@ class Streamed:
         finally:
             self.close()
 
+    async def _pour(self) -> None:
+        """All of it at once where that can be; then `__aiter__` has no piece left to give."""
+        pour = pouring(self._source) if self.outlet is not None and self._left else None
+        if pour is None or self.outlet is None or self._left is None:
+            return
+        length, self._left = self._left, 0
+        try:
+            await self.outlet.pour(pour, length, submit=self._submit)
+        except (LoraForgeError, OSError) as error:
+            raise BodyBroken(str(error)) from error
+
+    def _submit(self, work: Callable[..., Any], *args: Any) -> "Future[Any]":
+        self._reading = _readers.submit(work, *args)
+        return self._reading
+
     def close(self) -> None:
         """Close the source, after the read that may be going on in a thread."""
         if self._reading is not None:
             self._reading.add_done_callback(lambda _done: self._source.close())
         else:
             self._source.close()
+
+
+class FileAnswer(StreamingHttpResponse):
+    """A body of a length that is known, which the handler may send by `core.outlet`."""
+
+    def __init__(self, body: Streamed, *, status: int = 200) -> None:
+        super().__init__(body, status=status, content_type="application/octet-stream")
+        self.poured = body
+
+
+def pouring(source: Source) -> Pour | None:
+    """How the kernel moves what is left of a source; None = it cannot, so it must be read.
+
+    A source of others says so itself, by its method `pouring`; else it must be a file of the system.
+    """
+    of_its_own = getattr(source, "pouring", None)
+    if of_its_own is not None:
+        found: Pour | None = of_its_own()
+        return found
+    try:
+        descriptor = source.fileno()  # type: ignore[attr-defined]
+        position = source.tell()  # type: ignore[attr-defined]
+    except (AttributeError, OSError):
+        return None  # a storage elsewhere
+
+    def pour(target: int, size: int, /) -> int:
+        nonlocal position
+        count = os.sendfile(target, descriptor, position, min(size, _SENDFILE_BYTES))
+        position += count
+        return count
+
+    return pour
 
 
 @dataclass(frozen=True)
@@ -170,8 +223,6 @@ def file_response(
 
 def _body(source: Source, part: ByteRange) -> StreamingHttpResponse:
     source.seek(part.start)  # type: ignore[attr-defined]
-    response = StreamingHttpResponse(
-        Streamed(source, length=part.length), content_type="application/octet-stream"
-    )
+    response = FileAnswer(Streamed(source, length=part.length))
     response["Content-Length"] = str(part.length)
     return response

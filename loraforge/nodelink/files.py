@@ -8,6 +8,7 @@ it is when it joined.
 """
 
 import http.client
+import os
 import ssl
 from collections.abc import Mapping
 from types import TracebackType
@@ -17,12 +18,12 @@ from urllib.parse import quote, urlsplit
 from django.utils.translation import gettext as _
 
 from loraforge.core.errors import NotFound, Unavailable
+from loraforge.nodelink.relay import READ_TIMEOUT_S, Relay
 from loraforge.nodelink.tokens import file_token
 from loraforge.nodes.models import Node
 
 PIECE_BYTES = 1024**2
 CONNECT_TIMEOUT_S = 3.0
-READ_TIMEOUT_S = 20.0
 _FORWARDED = frozenset({"range", "if-range", "if-none-match"})
 
 _OK = 200
@@ -70,6 +71,7 @@ class NodeFile:
         self._connection = connection
         self._response = response
         self._left = self.length
+        self._relay: Relay | None = None
         self.status = response.status
 
     def header(self, name: str) -> str:
@@ -94,8 +96,19 @@ class NodeFile:
                 raise _unreachable(self._node)
         return piece
 
+    def pouring(self) -> "Relay | None":
+        """The rest from socket to socket; None where Python must look at it (TLS, chunks, no splice)."""
+        is_plain = not isinstance(self._connection, http.client.HTTPSConnection)
+        if not is_plain or not self._left or not hasattr(os, "splice"):
+            return None
+        if self._relay is None:
+            self._relay = Relay(self._response, self._left, lambda: _unreachable(self._node))
+        return self._relay
+
     def close(self) -> None:
         """End the fetch and the connection to the node."""
+        if self._relay is not None:
+            self._relay.close()
         self._response.close()
         self._connection.close()
 

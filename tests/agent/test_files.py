@@ -1,5 +1,6 @@
 """The file service over HTTP: tokens, ranges, and what it never hands out."""
 
+import contextlib
 import logging
 import os
 import socket
@@ -192,3 +193,52 @@ def test_the_log_holds_no_token(service: str, caplog: pytest.LogCaptureFixture) 
     ours = [line for line in caplog.records if not line.name.startswith(("httpx", "httpcore"))]
     assert any("200" in line.getMessage() for line in ours)
     assert not any(token[-20:] in line.getMessage() for line in ours)
+
+
+def _open_files() -> set[str]:
+    names = set()
+    for one in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            names.add(str(one.readlink()))
+    return names
+
+
+def test_a_slow_reader_gets_all_and_one_that_goes_away_leaves_nothing_open(
+    service: str, tmp_path: Path
+) -> None:
+    big = Workspace(tmp_path).job(7, 1).output / "big.bin"
+    content = os.urandom(1024) * (32 * 1024)
+    big.write_bytes(content)
+    address, params = (
+        f"{service}/jobs/7/a1/output/big.bin",
+        {"token": sign("/jobs/7/a1/output/big.bin")},
+    )
+    with httpx.Client() as client:
+        with client.stream("GET", address, params=params) as answer:
+            pieces = answer.iter_raw(1024**2)
+            got = [next(pieces)]
+            time.sleep(0.1)  # longer than a thread waits
+            got.extend(pieces)
+        assert b"".join(got) == content
+        os.truncate(big, 1024**3)  # more than all buffers hold
+        with client.stream("GET", address, params=params) as answer:
+            pieces = answer.iter_raw(1000)
+            next(pieces)
+            assert str(big) in _open_files()
+    wait_for(lambda: str(big) not in _open_files())
+    assert fetch(service, PATH, Range="bytes=7-9").content == CONTENT[7:10]
+
+
+async def test_behind_another_server_a_file_is_read(tmp_path: Path) -> None:
+    job = Workspace(tmp_path).job(7, 1)
+    job.create()
+    (job.output / "a.bin").write_bytes(CONTENT)
+    listener = socket.create_server(("127.0.0.1", 0))
+    app = FileService(workspace=Workspace(tmp_path), key=KEY, sock=listener).app
+    path = "/jobs/7/a1/output/a.bin"
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=app), base_url="http://node"
+    ) as client:
+        answer = await client.get(path, params={"token": sign(path)}, headers={"Range": "bytes=3-"})
+    listener.close()
+    assert (answer.status_code, answer.content) == (206, CONTENT[3:])

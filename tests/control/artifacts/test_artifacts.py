@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import io
 import os
+import time
 import zipfile
 from collections import deque
 from collections.abc import Callable
@@ -30,6 +31,7 @@ from loraforge.instances.models import Attempt
 from loraforge.nodelink import files as nodefiles
 from loraforge.nodelink.files import file_path
 from loraforge.nodes.models import Node
+from nodeagent.contract.reports import File
 from nodeagent.workspace import Workspace
 from tests.control.artifacts.conftest import FILES, manifest_of, put
 from tests.control.webserver import served, wait_until
@@ -382,7 +384,7 @@ def test_a_browser_that_goes_away_closes_the_fetch_at_the_node(
     close = nodefiles.NodeFile.close
 
     def noted(self: nodefiles.NodeFile) -> None:
-        closed.append(self._left or 0)
+        closed.append(self._relay.left if self._relay else self._left or 0)
         close(self)
 
     monkeypatch.setattr(nodefiles.NodeFile, "close", noted)
@@ -401,3 +403,45 @@ def test_a_browser_that_goes_away_closes_the_fetch_at_the_node(
         assert (
             hashlib.sha256(whole.content).digest() == hashlib.sha256(big["output/big.bin"]).digest()
         )
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("is_kept_from_pipes", [False, True])
+def test_a_file_that_shrinks_is_no_whole_file_for_a_slow_browser_either(
+    alice: User,
+    attempt: Attempt,
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_kept_from_pipes: bool,
+) -> None:
+    begin, size = (
+        os.urandom(1024) * 16 * 1024,
+        1024**3,
+    )  # more than all buffers hold; a hole after 16 MiB
+    put(workspace.job(attempt.instance_id, 1), {"output/big.bin": begin})
+    path = workspace.job(attempt.instance_id, 1).path / "output/big.bin"
+    os.truncate(path, size)
+    listed = File(path="output/big.bin", size_bytes=size, sha256="0" * 64, modified_at=1.7e9)
+    manifest_store(attempt=attempt, files=[listed], complete=True)
+    if is_kept_from_pipes:
+        monkeypatch.setattr(nodefiles.NodeFile, "pouring", lambda _self: None)
+    ApiTokenFactory.create(owner=alice, text="lfp_of-alice")
+    headers = {"Authorization": "Bearer lfp_of-alice", "Range": "bytes=5-"}
+    with (
+        served(application) as url,
+        httpx.Client(base_url=url, headers=headers, trust_env=False) as client,
+        client.stream("GET", address(attempt, "output/big.bin")) as answer,
+    ):
+        pieces = answer.iter_raw(1024**2)
+        got = next(pieces)
+        time.sleep(0.1)  # all of the way's buffers are full now, and the threads have gone on
+        os.truncate(path, len(begin) // 2 + 1)
+        rest: list[bytes] = []
+        with pytest.raises(httpx.RemoteProtocolError):
+            rest.extend(pieces)
+    assert answer.status_code == 206
+    got += b"".join(rest)
+    assert len(got) < size - 5
+    kept = len(begin) // 2 + 1 - 5  # of what was cut off the kernel may have sent zeros
+    assert got[:kept] == begin[5 : 5 + min(kept, len(got))]
