@@ -11,6 +11,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("loraforge.modelhub.api.urls")),
     path("", include("loraforge.instances.api.urls")),
     path("", include("loraforge.artifacts.api.urls")),
+    path("", include("loraforge.billing.api.urls")),
     path("", include("loraforge.training.api.urls")),
     path("", include("loraforge.gateway.api.urls")),
     path("", include("loraforge.telemetry.api.urls")),

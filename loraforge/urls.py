@@ -10,6 +10,7 @@ from loraforge.core.schema import SchemaView
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("loraforge.dashboard.urls")),
     path("", include("loraforge.accounts.urls")),
+    path("usage/", include("loraforge.billing.urls")),
     path("datasets/", include("loraforge.datasets.urls")),
     path("", include("loraforge.monitoring.urls")),  # before the admin: its sign-in is ours
     path("admin/", admin.site.urls),

@@ -16,7 +16,7 @@ from unfold.widgets import UnfoldAdminSelectWidget
 
 from loraforge.accounts import admin_columns as columns
 from loraforge.accounts import services
-from loraforge.accounts.admin_base import ReadOnlyModelAdmin, person
+from loraforge.accounts.admin_base import AdministeredModelAdmin, ReadOnlyModelAdmin, person
 from loraforge.accounts.models import ApiToken, Role, Secret, User
 
 ROLE_LOOKS = {Role.ADMIN: "danger", Role.OPERATOR: "warning", Role.RESEARCHER: "info"}
@@ -63,7 +63,10 @@ class UserAdmin(DjangoUserAdmin, ReadOnlyModelAdmin):  # type: ignore[misc, type
         *("username", "full_name", "role_shown", "is_active", "last_login", "date_joined"),
         *("jobs", "datasets"),
     )
-    list_filter = ("role", "is_active", "last_login")
+    list_filter = (
+        *("role", "is_active", "last_login"),
+        ("groups", columns.filter_titled(gettext_lazy("group"))),
+    )
     search_fields = ("username", "first_name", "last_name", "email")
     date_hierarchy = "date_joined"
     ordering = ("username",)
@@ -73,7 +76,10 @@ class UserAdmin(DjangoUserAdmin, ReadOnlyModelAdmin):  # type: ignore[misc, type
     )
     fieldsets = (
         (None, {"fields": ("username", "password", "role", "is_active")}),
-        (gettext_lazy("Person"), {"fields": ("first_name", "last_name", "email", "language")}),
+        (
+            gettext_lazy("Person"),
+            {"fields": ("first_name", "last_name", "email", "language", "groups")},
+        ),
         (gettext_lazy("Dates and links"), {"fields": readonly_fields}),
     )
     add_fieldsets: Any = (
@@ -199,4 +205,21 @@ class SecretAdmin(ReadOnlyModelAdmin):
 
 
 if admin.site.is_registered(Group):
-    admin.site.unregister(Group)  # roles say what one may do; groups would only confuse
+    admin.site.unregister(Group)
+
+
+@admin.register(Group)
+class GroupAdmin(AdministeredModelAdmin):
+    """Who belongs together: for shared budgets and statements. What one may do, roles say; never a group."""
+
+    list_display = ("name", "members")
+    search_fields = ("name",)
+    fields = ("name", "members", "audited")
+    readonly_fields = ("members", "audited")
+
+    members = columns.elsewhere("accounts", "user", "groups__id__exact", gettext_lazy("members"))
+    audited = columns.audited()
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Its statements stay."""
+        return False

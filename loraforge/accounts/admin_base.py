@@ -107,3 +107,20 @@ class ReadOnlyInline(_Seen, TabularInline):  # type: ignore[misc]
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """All of them: an inline's columns are functions of `admin_columns`."""
         return self.fields or ()
+
+
+class AdministeredModelAdmin(_Seen, ModelAdmin):  # type: ignore[misc]
+    """For rows that administrators add, change and delete; operators see them."""
+
+    list_per_page = 50
+    show_full_result_count = False
+    list_filter_submit = False
+
+    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return access.may(request.user, Action.ADMINISTER)
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return access.may(request.user, Action.ADMINISTER)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return access.may(request.user, Action.ADMINISTER)

@@ -1,7 +1,7 @@
 import hashlib
 
 from auditlog.registry import auditlog
-from django.contrib.auth.models import AbstractUser
+from django.contrib.auth.models import AbstractUser, Group
 from django.db import models
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
@@ -91,6 +91,7 @@ class Secret(models.Model):
         return f"{self.owner_id}:{self.kind}"
 
 
-auditlog.register(User, exclude_fields=["password", "last_login"])
+auditlog.register(User, exclude_fields=["password", "last_login"], m2m_fields={"groups"})
+auditlog.register(Group)
 auditlog.register(ApiToken, exclude_fields=["digest", "last_used_at"])
 auditlog.register(Secret, include_fields=["owner", "kind", "changed_at"])

@@ -73,6 +73,7 @@ app.autodiscover_tasks(
         "loraforge.datasets",
         "loraforge.artifacts",
         "loraforge.telemetry",
+        "loraforge.billing",
         "loraforge.training",
     ]
 )

@@ -17,6 +17,8 @@ INSTANCE_DELETED = "instance.deleted"  # instance=Instance, files=bool
 FILES_GO_SOON = "files.go_soon"  # instance=Instance, at=datetime: when its files are removed
 NODE_DISK_CHANGED = "node.disk_changed"  # node=Node, before=DiskLevel
 NODE_GPU_SICK = "node.gpu_sick"  # node=Node, device=Device, kind=str: of the mark that is new
+# people=list[User], budget, level, limit=str, percent=int: a month's budget is nearly, or all, used up
+BUDGET_REACHED = "budget.reached"
 NODE_STATE_CHANGED = "node.state_changed"  # node=Node, before=NodeState
 
 

@@ -182,6 +182,12 @@ FAILURES: dict[str, tuple[Promise, Promise]] = {
             "It was stopped and saved. Ask an operator for a longer run time, or make the training shorter."
         ),
     ),
+    "user:budget_used_up": (
+        gettext_lazy("This month's budget was used up."),
+        gettext_lazy(
+            "It was stopped and saved. Resume it next month, or ask an administrator to raise the budget."
+        ),
+    ),
     "user:hub_token_missing": (
         gettext_lazy("The model hub wants to know who you are."),
         gettext_lazy("Store your token for the hub with your account, then start again."),

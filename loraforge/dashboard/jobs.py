@@ -13,6 +13,7 @@ from loraforge.accounts.access import Action
 from loraforge.accounts.models import User
 from loraforge.artifacts.lifetimes import Retention, retention_get
 from loraforge.artifacts.selectors import checkpoint_list
+from loraforge.billing.selectors import Cost, cost_get
 from loraforge.core.redaction import redact
 from loraforge.dashboard.explain import (
     Diagnosis,
@@ -245,6 +246,7 @@ class JobView:
     tried: str
     files: Retention
     left_out: int  # lines of its log
+    cost: Cost | None
 
     @property
     def is_deaf(self) -> bool:
@@ -310,4 +312,5 @@ def job_view(*, user: User, job: Job) -> JobView:
         tried=tried_text(job),
         files=files,
         left_out=log_left_out(instance=instance),
+        cost=cost_get(instance=instance),
     )

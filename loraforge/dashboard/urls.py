@@ -14,6 +14,7 @@ urlpatterns = [
     path("jobs/new/placement/", views.JobPlacementPartial.as_view(), name="job_placement"),
     path("jobs/<int:instance_id>/", views.JobPage.as_view(), name="job"),
     path("jobs/<int:instance_id>/header/", views.JobHeaderPartial.as_view(), name="job_header"),
+    path("jobs/<int:instance_id>/cost/", views.JobCostPartial.as_view(), name="job_cost"),
     path("jobs/<int:instance_id>/results/", views.JobResultsPartial.as_view(), name="job_results"),
     path("jobs/<int:instance_id>/tab/<slug:tab>/", views.JobTabPartial.as_view(), name="job_tab"),
     path("nodes/", views.NodeListPage.as_view(), name="node_list"),

@@ -13,6 +13,7 @@ from loraforge.accounts.access import Action
 from loraforge.accounts.entrypoints import Page
 from loraforge.accounts.models import User
 from loraforge.artifacts.selectors import results_get
+from loraforge.billing.selectors import cost_get
 from loraforge.core.columns import ColumnRows
 from loraforge.core.errors import NotFound
 from loraforge.core.texts import number_read
@@ -183,6 +184,17 @@ class JobHeaderPartial(JobBase):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return super().get_context_data(view=self.view_data(), **kwargs)
+
+
+class JobCostPartial(JobBase):
+    """What the job has cost so far; asks for itself again while it runs."""
+
+    template_name = "dashboard/partials/_job_cost.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        job = job_get(user=self.person, job_id=self.kwargs["instance_id"])
+        cost = cost_get(instance=job.instance)
+        return super().get_context_data(instance=job.instance, cost=cost, **kwargs)
 
 
 class JobResultsPartial(JobBase):

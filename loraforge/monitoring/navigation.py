@@ -18,6 +18,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
         _group(_("People"), _people()),
         _group(_("Work"), _work()),
         _group(_("Machines"), _machines()),
+        _group(_("Costs"), _costs()),
         _group(_("What arrived"), _arrived()),
         _group(_("Platform"), _platform()),
         _group(_("Audit"), [_item(_("Audit log"), "history", "auditlog_logentry")]),
@@ -35,6 +36,7 @@ def _item(title: str, icon: str, model: str) -> dict[str, Any]:
 def _people() -> list[dict[str, Any]]:
     return [
         _item(_("Users"), "person", "accounts_user"),
+        _item(_("Groups"), "groups", "auth_group"),
         _item(_("API tokens"), "key", "accounts_apitoken"),
         _item(_("Secrets"), "lock", "accounts_secret"),
         _item(_("Failed sign-ins"), "lock", "axes_accessattempt"),
@@ -56,6 +58,16 @@ def _work() -> list[dict[str, Any]]:
         _item(_("Notices of removals"), "schedule", "artifacts_removalnotice"),
         _item(_("Leases of files"), "lock", "artifacts_filelease"),
         _item(_("Notices"), "notifications", "notifications_notification"),
+    ]
+
+
+def _costs() -> list[dict[str, Any]]:
+    return [
+        _item(_("Prices"), "payments", "billing_price"),
+        _item(_("Budgets"), "savings", "billing_budget"),
+        _item(_("Ledger"), "receipt_long", "billing_ledgerline"),
+        _item(_("Positions of the meter"), "speed", "billing_metering"),
+        _item(_("Notices of budgets"), "notifications", "billing_budgetnotice"),
     ]
 
 

@@ -40,6 +40,8 @@ def notification_url(row: Notification) -> str:
     """The page that it is about; the address of a job's page is part of the interface."""
     if row.instance_id:
         return f"/jobs/{row.instance_id}/"
+    if row.what.startswith("budget_"):
+        return "/usage/"
     return f"/nodes/{row.values['node']}/" if row.values.get("node") else "/"
 
 

@@ -1,5 +1,6 @@
 """Writes of notifications."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -61,6 +62,19 @@ def node_gpu_sick(*, node: Node, device: Device, kind: str) -> None:
             instance=None,
             what="node_gpu_sick",
             values={"node": node.name, "gpu": device.index, "kind": kind},
+        )
+
+
+def budget_reached(
+    *, people: Sequence[User], budget: str, level: str, percent: int, limit: str
+) -> None:
+    """Subscriber of events.BUDGET_REACHED: each of whose jobs the budget is about."""
+    for person in people:
+        _create(
+            user=person,
+            instance=None,
+            what=f"budget_{level}",
+            values={"budget": budget, "percent": percent, "limit": limit},
         )
 
 

@@ -15,6 +15,8 @@ TITLES = {
     "lost": gettext_lazy("Training lost"),
     "retried": gettext_lazy("Training is tried again"),
     "files_go_soon": gettext_lazy("Output files are removed tomorrow"),
+    "budget_warning": gettext_lazy("A budget is nearly used up"),
+    "budget_full": gettext_lazy("A budget is used up"),
     "node_disk_warning": gettext_lazy("A node's disk is filling up"),
     "node_disk_low": gettext_lazy("A node's disk is nearly full"),
     "node_gpu_sick": gettext_lazy("A GPU is given to no job"),
@@ -26,6 +28,12 @@ _SENTENCES = {
     "files_go_soon": gettext_lazy(
         "The output files of #%(number)s %(name)s are removed on %(date)s. "
         "Download what you need, or press Keep on its page."
+    ),
+    "budget_warning": gettext_lazy(
+        "%(percent)s %% of this month's budget of %(budget)s (%(limit)s) is used up."
+    ),
+    "budget_full": gettext_lazy(
+        "This month's budget of %(budget)s (%(limit)s) is used up. The page Usage says what follows."
     ),
     "node_disk_warning": gettext_lazy(
         "%(percent)s %% of %(node)s's disk is free. Below 10 %% it takes no new jobs."
@@ -54,6 +62,8 @@ def body_of(what: str, values: dict[str, Any]) -> str:
         "percent": values.get("percent", ""),
         "gpu": values.get("gpu", ""),
         "why": mark_label(str(values.get("kind", ""))),
+        "budget": values.get("budget", ""),
+        "limit": values.get("limit", ""),
     }
     if what in _SENTENCES:
         return str(_SENTENCES[what]) % named

@@ -4,6 +4,7 @@ from loraforge.accounts.ownership import Ownership, register
 from loraforge.core import events
 from loraforge.notifications.models import Notification
 from loraforge.notifications.services import (
+    budget_reached,
     files_go_soon,
     instance_moved,
     node_disk_changed,
@@ -15,3 +16,4 @@ events.subscribe(events.INSTANCE_MOVED, instance_moved)
 events.subscribe(events.FILES_GO_SOON, files_go_soon)
 events.subscribe(events.NODE_DISK_CHANGED, node_disk_changed)
 events.subscribe(events.NODE_GPU_SICK, node_gpu_sick)
+events.subscribe(events.BUDGET_REACHED, budget_reached)

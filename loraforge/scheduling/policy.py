@@ -19,6 +19,7 @@ class Reason(StrEnum):
 
     USER_CAP = "scheduling:user_cap"
     GLOBAL_CAP = "scheduling:global_cap"
+    BUDGET = "scheduling:budget"
     NO_FREE_DEVICE = "scheduling:no_free_device"
     RESERVED = "scheduling:reserved"
     NODE_CORDONED = "scheduling:node_cordoned"
@@ -34,6 +35,7 @@ class Want:
     """An instance that waits. devices: named ones, which replace the number; node: id or None = any.
 
     avoids: node id -> True: only if no other could take it, False: only if no other is free.
+    budget_blocked: values of the reason's text when a budget that is used up keeps it from starting.
     """
 
     id: int
@@ -44,6 +46,7 @@ class Want:
     node: int | None = None
     devices: tuple[str, ...] = ()
     avoids: Mapping[int, bool] = field(default_factory=dict)
+    budget_blocked: Mapping[str, Any] | None = None
 
     @property
     def count(self) -> int:
@@ -205,6 +208,8 @@ def _one(*, want: Want, board: _Board, running: Mapping[int, int], caps: Caps) -
     blocked = _blocked(want, board)
     if blocked is not None:
         return blocked
+    if want.budget_blocked is not None:
+        return Waits(want.id, Reason.BUDGET, dict(want.budget_blocked))
     total = sum(running.values())
     own = running.get(want.owner, 0)
     if own >= caps.per_owner:

@@ -13,6 +13,7 @@ def _texts() -> dict[str, str]:
     return {
         Reason.USER_CAP: _("You have %(running)s running; %(cap)s at a time is the limit."),
         Reason.GLOBAL_CAP: _("%(running)s jobs are running on the platform; %(cap)s is the limit."),
+        Reason.BUDGET: _("The month's budget of %(budget)s (%(limit)s) is used up. Wait, or ask for more."),
         Reason.NO_FREE_DEVICE: _("Waits for %(needed)s free devices on one node; %(free)s are free now."),
         Reason.RESERVED: _("Free devices are held back for a larger job that has waited longer."),
         Reason.NODE_CORDONED: _("%(nodes)s takes no new jobs at the moment. Choose another node, or ask an operator."),

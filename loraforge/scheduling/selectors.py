@@ -1,7 +1,7 @@
 """Where a job would go, and what the queue looks like from one's place in it."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -11,6 +11,7 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from loraforge.accounts.models import User
+from loraforge.billing.budgets import budgets_blocking
 from loraforge.instances.models import DeviceLease, Instance
 from loraforge.instances.states import ACTIVE, State
 from loraforge.nodes.models import Device, DeviceKind, DiskLevel, Node, NodeState
@@ -27,7 +28,14 @@ def waiting_list() -> QuerySet[Instance]:
     return Instance.objects.filter(state=State.QUEUED, deleted_at=None).exclude(queued_at=None)
 
 
-def want_of(instance: Instance) -> Want:
+def wants_of(instances: Iterable[Instance]) -> list[Want]:
+    """What the policy needs to know of what waits, with the budgets that keep it from starting."""
+    rows = list(instances)
+    blocked = budgets_blocking(owners={row.owner_id for row in rows})
+    return [want_of(row, budget_blocked=blocked.get(row.owner_id)) for row in rows]
+
+
+def want_of(instance: Instance, *, budget_blocked: Mapping[str, Any] | None = None) -> Want:
     """What the policy needs to know of an instance."""
     if instance.queued_at is None:
         message = f"{instance} is queued since never"
@@ -41,6 +49,7 @@ def want_of(instance: Instance) -> Want:
         node=instance.wanted_node_id,
         devices=tuple(instance.wanted_devices),
         avoids={int(node): bool(strictly) for node, strictly in instance.avoided_nodes.items()},
+        budget_blocked=budget_blocked,
     )
 
 
@@ -117,10 +126,11 @@ def placement_preview(
         gpus=gpus,
         node=wanted_node.pk if wanted_node else None,
         devices=tuple(dict.fromkeys(wanted_devices)),
+        budget_blocked=budgets_blocking(owners=[user.pk]).get(user.pk),
     )
     places = places_now()
     decision = decide(
-        wants=[*(want_of(row) for row in waiting_list()), want],
+        wants=[*wants_of(waiting_list()), want],
         places=places,
         active=active_by_owner(),
         caps=caps_now(),

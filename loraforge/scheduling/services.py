@@ -31,7 +31,7 @@ def instances_place() -> int:
         Setting.objects.select_for_update().get(name=_LOCK)
         waiting = {row.pk: row for row in selectors.waiting_list()}
         decision = decide(
-            wants=[selectors.want_of(row) for row in waiting.values()],
+            wants=selectors.wants_of(waiting.values()),
             places=selectors.places_now(),
             active=selectors.active_by_owner(),
             caps=selectors.caps_now(),

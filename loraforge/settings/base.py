@@ -6,7 +6,7 @@ from pathlib import Path
 from django.core.exceptions import ImproperlyConfigured
 
 from loraforge.settings.admin import UNFOLD  # noqa: F401 - a setting like the others here
-from loraforge.settings.env import BASE_DIR, data_folder, env, secret_key
+from loraforge.settings.env import BASE_DIR, currency, data_folder, env, secret_key, time_zone
 
 DATA = data_folder()
 SECRET_KEY = secret_key(DATA)
@@ -50,6 +50,7 @@ INSTALLED_APPS = [
     "loraforge.instances",
     "loraforge.artifacts",
     "loraforge.telemetry",
+    "loraforge.billing",
     "loraforge.scheduling",
     "loraforge.training",
     "loraforge.gateway",
@@ -272,6 +273,9 @@ MAX_RUN_S = {
     role: env.int(f"LORAFORGE_MAX_RUN_{role.upper()}_S", default=0)
     for role in ("researcher", "operator", "admin")
 }
+# What prices and costs are in, and by whose calendar they change and months end. Not the pages' own time.
+CURRENCY = currency(env.str("LORAFORGE_CURRENCY", default="CNY"))
+BILLING_TIME_ZONE = time_zone(env.str("LORAFORGE_BILLING_TIME_ZONE", default="UTC"))
 # Seconds of silence after which a node gets each state, and of patience after the control plane was deaf.
 NODE_SUSPECT_S = env.int("LORAFORGE_NODE_SUSPECT_S", default=20)
 NODE_OFFLINE_S = env.int("LORAFORGE_NODE_OFFLINE_S", default=45)

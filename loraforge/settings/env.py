@@ -1,10 +1,13 @@
 """The environment, read in one place. Every setting has a default that works on one machine."""
 
 import os
+import re
 import secrets
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import environ
+from django.core.exceptions import ImproperlyConfigured
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
 
@@ -32,3 +35,24 @@ def secret_key(folder: Path) -> str:
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
         file.write(key)
     return key
+
+
+def currency(given: str) -> str:
+    """`LORAFORGE_CURRENCY`: three capital letters of ISO 4217. Raises ImproperlyConfigured."""
+    if not re.fullmatch(r"[A-Z]{3}", given):
+        raise ImproperlyConfigured(
+            f"LORAFORGE_CURRENCY is three capital letters such as EUR or CNY, not {given!r}"
+        )
+    return given
+
+
+def time_zone(given: str) -> str:
+    """`LORAFORGE_BILLING_TIME_ZONE`: a name of the tz database. Raises ImproperlyConfigured."""
+    try:
+        ZoneInfo(given)
+    except (OSError, ValueError) as error:
+        raise ImproperlyConfigured(
+            "LORAFORGE_BILLING_TIME_ZONE is a name of the tz database such as Asia/Shanghai "
+            f"or Europe/Berlin, not {given!r}"
+        ) from error
+    return given

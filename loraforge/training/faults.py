@@ -8,6 +8,8 @@ A reason is ``area:what``. Those of the control plane's own reading of a log hav
 from dataclasses import dataclass
 from enum import StrEnum
 
+from loraforge.billing.policy import BUDGET_USED_UP
+
 
 class Owner(StrEnum):
     """To whom a failure belongs."""
@@ -53,6 +55,7 @@ NODE_FENCED = "node:fenced"
 FAULTS: dict[str, Fault] = {
     GPU_OUT_OF_MEMORY: Fault(Owner.USER, Again.SMALLER),
     RUN_TIME_EXCEEDED: _USER,
+    BUDGET_USED_UP: _USER,
     **dict.fromkeys(
         (
             "user:unknown_argument", "user:bad_argument", "user:model_not_found",

@@ -12,10 +12,11 @@ from django.utils.translation import gettext as _
 from loraforge.accounts import access
 from loraforge.accounts.models import User
 from loraforge.artifacts.models import OutputFile
+from loraforge.billing.selectors import Estimate, estimate_get
 from loraforge.core.errors import NotFound
 from loraforge.instances.models import Instance, InstanceEvent, Kind
 from loraforge.swift.compiler import accumulation_default, compile_argv, compile_yaml
-from loraforge.training.checks import draft_check
+from loraforge.training.checks import Verdict, draft_check
 from loraforge.training.drafts import JobDraft
 from loraforge.training.findings import Finding
 from loraforge.training.freezing import (
@@ -79,6 +80,7 @@ class Preview:
     argv: what follows the Python executable, without device flags; command_line: the same, to read
     and to copy; config_yaml, config_json: files to keep and to import elsewhere. problems: empty when the
     job could start. effective_batch_size: rows per optimizer step.
+    estimate: what it would cost; None where nothing has a price.
     """
 
     argv: list[str] = field(default_factory=list)
@@ -90,6 +92,7 @@ class Preview:
     model_type: str
     template: str
     effective_batch_size: int
+    estimate: Estimate | None
 
 
 def command_line(argv: Sequence[str]) -> str:
@@ -110,6 +113,14 @@ def _number(value: object, otherwise: int) -> int:
     return value if isinstance(value, int) else otherwise
 
 
+def _estimate(verdict: Verdict) -> Estimate | None:
+    return estimate_get(
+        devices=[device for found in verdict.room.devices.values() for device in found],
+        gpus=max(1, verdict.draft.devices_wanted),
+        run_s=verdict.run_limit_s,
+    )
+
+
 def job_preview(*, user: User, draft: JobDraft) -> Preview:
     """Judge a draft and show what would run. Right arguments are compiled even when others are wrong."""
     verdict = draft_check(user=user, draft=draft)
@@ -125,6 +136,7 @@ def job_preview(*, user: User, draft: JobDraft) -> Preview:
         "model_type": verdict.model_type,
         "template": verdict.template,
         "effective_batch_size": per_device * accumulation * world,
+        "estimate": _estimate(verdict),
     }
     if draft.command not in Command.values:
         return Preview(**shared)  # type: ignore[arg-type]

@@ -132,6 +132,11 @@ function summaryShow(draft) {
   put("changed", String(marks.show() + Object.keys(all.values).length + (method === "lora" ? 0 : 1)));
 }
 
+function costShow(estimate) {
+  for (const part of form.querySelectorAll("[data-cost]")) part.hidden = !estimate;
+  if (estimate) find('[data-sum="cost"]').textContent = estimate.text;
+}
+
 function storeNow(draft) {
   if (!sent) window.localStorage.setItem(key, JSON.stringify({ ...draft, from: data.source ? data.source.source : null }));
 }
@@ -150,6 +155,7 @@ const preview = debounce(async (draft) => {
     const answer = await api("swift/preview/", { method: "POST", body: draft });
     if (mine !== asked) return;
     code.textContent = draft.model ? answer.command_line : text("preview_wait");
+    costShow(answer.estimate);
     model.followed({ modelType: answer.model_type, template: answer.template });
     findings.show(answer.problems.filter((one) => worthSaying(one, draft)), answer.warnings, !answer.problems.length);
   } catch (error) {

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from django.core.management import call_command
 from rest_framework.test import APIClient
 
 from loraforge.accounts.permissions import SignedIn
+from loraforge.billing.models import LedgerLine, Price
 from loraforge.instances.states import State
 from tests.architecture.addresses import views
 from tests.factories.accounts import UserFactory
@@ -25,6 +26,7 @@ from tests.factories.training import JobFactory, OnlineNodeFactory, ReadyDataset
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent
 LINES_OF_FILE = 400
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 LINES_OF_FUNCTION = 60
 VAGUE = {"utils", "common", "helpers", "misc"}
 
@@ -132,6 +134,10 @@ UNAUDITED = {
     "artifacts.ResultSaving": "written by the platform",
     "artifacts.Removal": "artifacts.removals writes an entry for its instance",
     "artifacts.RemovalNotice": "written by the platform",
+    "billing.BudgetNotice": "written by the platform",
+    "billing.LedgerLine": "only added; billing.services writes an entry for a correction",
+    "billing.LedgerShare": "written with its line",
+    "billing.Metering": "written by the platform",
     "core.OutboxMessage": "written by the platform",
     "core.Setting": "written by the platform",
     "datasets.Upload": "becomes a dataset, which is audited, or goes",
@@ -200,6 +206,11 @@ LISTS = {
     "page of jobs": "/jobs/",
     "page of a job": "/jobs/{job}/",
     "home": "/",
+    "usage": "/api/v1/usage/",
+    "usage lines": "/api/v1/usage/lines/",
+    "usage budgets": "/api/v1/usage/budgets/",
+    "page of usage": "/usage/?month=2026-11",
+    "page of all usage": "/usage/all/?month=2026-11",
     "page of nodes": "/nodes/",
     "page of datasets": "/datasets/",
 }
@@ -213,7 +224,12 @@ def fill(count: int, owner: Any) -> int:
         job = JobFactory.create(
             owner=owner, state=State.FAILED, instance__attempt=1, instance__node=node
         )
-        job.instance.attempts.create(number=1, node=node, devices=[])
+        attempt = job.instance.attempts.create(number=1, node=node, devices=[])
+        LedgerLine.objects.create(
+            attempt=attempt, owner=owner, month="2026-11", node_name=node.name, gpus=1, gpu_seconds=60,
+            began=NOON, ended=NOON + timedelta(minutes=1), per_hour=6, amount="0.10", currency="CNY",
+        )  # fmt: skip
+        Price.objects.create(node=node, per_hour=6, first_day=NOON.date(), currency="CNY")
         job.instance.events.create(source="draft", target="queued", actor=owner)
         ReadyDatasetFactory.create(owner=owner)
     return int(job.pk)

@@ -17,7 +17,7 @@ from loraforge.telemetry.models import MetricRow, Sample
 from loraforge.telemetry.pieces import Piece
 from loraforge.telemetry.services import chunk_store, chunks_store
 from loraforge.training.models import Command, Job, JobDataset
-from tools.showroom import curves
+from tools.showroom import costs, curves
 
 GIB = 2**30
 BEST_STEP = 600
@@ -55,6 +55,13 @@ def fill(*, password: str) -> None:
     _datasets(show)
     _jobs(show)
     _samples(show)
+    costs.fill(
+        now=show.now,
+        person=show.people["alice"],
+        cards={
+            card.name for node in show.nodes.values() for card in node.devices.all() if card.name
+        },
+    )
 
 
 def _people(show: Show, password: str) -> None:

@@ -8,6 +8,7 @@ from loraforge.accounts import access
 from loraforge.accounts.access import Action
 from loraforge.accounts.models import User
 from loraforge.artifacts.lifetimes import retention_get
+from loraforge.billing.selectors import cost_get
 from loraforge.instances.models import Instance, progress_of, state_labels
 from loraforge.scheduling.reasons import reason_text
 from loraforge.telemetry.gaps import log_left_out
@@ -82,6 +83,19 @@ def failure_plain(reason: str) -> dict[str, str] | None:
     return {"reason": reason, "owner": str(fault.owner), "retry": str(fault.again)}
 
 
+def cost_plain(instance: Instance) -> dict[str, Any] | None:
+    """What it has cost so far; None where nothing has a price."""
+    cost = cost_get(instance=instance)
+    if cost is None:
+        return None
+    return {
+        "amount": f"{cost.amount:f}",
+        "currency": cost.currency,
+        "gpu_seconds": cost.gpu_seconds,
+        "per_hour": f"{cost.per_hour:f}" if cost.per_hour is not None else None,
+    }
+
+
 def job_detail(job: Job, *, user: User) -> dict[str, Any]:
     """A job of `selectors.job_get` with everything that was frozen; `datasets` still as rows."""
     instance = job.instance
@@ -121,5 +135,6 @@ def job_detail(job: Job, *, user: User) -> dict[str, Any]:
         "catalogue_version": job.catalogue_version,
         "image": job.image,
         "argv": job.argv,
+        "cost": cost_plain(instance),
         "allowed": [str(action) for action in _ACTIONS if access.allowed(user, action, job)],
     }

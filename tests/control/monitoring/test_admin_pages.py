@@ -8,6 +8,7 @@ import pytest
 from auditlog.models import LogEntry
 from axes.models import AccessAttempt
 from django.contrib import admin
+from django.contrib.auth.models import Group
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -24,6 +25,14 @@ from loraforge.artifacts.models import (
     RemovalNotice,
     ResultCopy,
     ResultSaving,
+)
+from loraforge.billing.models import (
+    Budget,
+    BudgetNotice,
+    LedgerLine,
+    LedgerShare,
+    Metering,
+    Price,
 )
 from loraforge.core import audit
 from loraforge.core.models import OutboxMessage, Setting
@@ -107,7 +116,26 @@ def fill(count: int) -> Job:
         )
         IdempotencyKey.objects.create(owner=owner, key=HOSTILE, request_hash="0" * 64, job=job)
         Setting.objects.create(name=f"fact-{job.pk}", value=HOSTILE)
+        fill_costs(attempt)
     return job
+
+
+def fill_costs(attempt: Attempt) -> None:
+    """What billing keeps."""
+    owner, now = attempt.instance.owner, timezone.now()
+    group = Group.objects.create(name=f"{HOSTILE}{attempt.pk}")
+    price = Price.objects.create(
+        gpu_model=f"{HOSTILE}{attempt.pk}", per_hour=1, currency="CNY", first_day=now.date()
+    )
+    line = LedgerLine.objects.create(
+        attempt=attempt, owner=owner, month="2026-11", node_name=HOSTILE, gpu_model=HOSTILE,
+        began=now - timedelta(hours=1), ended=now, gpus=1, gpu_seconds=3600, per_hour=1, amount=1,
+        currency="CNY", note=HOSTILE,
+    )  # fmt: skip
+    LedgerShare.objects.create(line=line, group=group)
+    Metering.objects.create(attempt=attempt, final=True)
+    budget = Budget.objects.create(group=group, money=price.per_hour)
+    BudgetNotice.objects.create(budget=budget, month="2026-11", level="full")
 
 
 def fill_arrived(attempt: Attempt) -> None:
@@ -148,7 +176,7 @@ def test_lists_can_be_searched_and_filtered_and_rows_read(model: Any) -> None:
     browser = browser_of(UserFactory.create(operator=True))
     fill(1)
     page = admin.site._registry[model]
-    assert page.list_filter or model in {JournalPosition, Setting}
+    assert page.list_filter or model in {JournalPosition, Setting, Group}
     for word in ("1", "zebra", "' \" \\ %", "9" * 30):
         assert browser.get(address(model, "changelist"), {"q": word}).status_code == 200
     row = model._default_manager.order_by("-pk").first()
@@ -171,7 +199,7 @@ def test_a_date_hierarchy_opens(model: Any) -> None:
 
 
 # Forms of people's rows and the one row that an operator clears away; the rest only services write.
-CHANGED, DELETED = {User}, {DeadLetter}
+CHANGED, DELETED = {User, Group, Price, Budget}, {DeadLetter, Price, Budget}
 
 
 def test_what_only_services_write_can_be_neither_changed_nor_deleted() -> None:
@@ -364,7 +392,7 @@ def test_the_sidebar_leads_everywhere() -> None:
     browser = browser_of(UserFactory.create(operator=True))
     groups = browser.get("/admin/").context["sidebar_navigation"]
     titles = [str(group["title"]) for group in groups]
-    assert titles == ["People", "Work", "Machines", "What arrived", "Platform", "Audit"]
+    assert titles == ["People", "Work", "Machines", "Costs", "What arrived", "Platform", "Audit"]
     items = [item for group in groups for item in group["items"]]
     listed = {address(model, "changelist") for model in MODELS}
     assert listed <= {item["link"] for item in items}
