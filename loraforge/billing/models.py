@@ -54,6 +54,7 @@ class Price(models.Model):
                 condition=models.Q(node__isnull=False, gpu_model="")
                 | (models.Q(node__isnull=True) & ~models.Q(gpu_model="")),
                 name="billing_price_of_one_thing",
+                violation_error_message=_("Give either a node or a GPU model, not both."),
             ),
             models.CheckConstraint(
                 condition=models.Q(per_hour__gte=0), name="billing_price_not_negative"
@@ -62,6 +63,7 @@ class Price(models.Model):
                 condition=models.Q(last_day__isnull=True)
                 | models.Q(last_day__gte=models.F("first_day")),
                 name="billing_price_days_in_order",
+                violation_error_message=_("The last day comes before the first."),
             ),
         ]
 
@@ -240,12 +242,14 @@ class Budget(models.Model):
                 condition=models.Q(user__isnull=False, group__isnull=True)
                 | models.Q(user__isnull=True, group__isnull=False),
                 name="billing_budget_of_one",
+                violation_error_message=_("Choose either a person or a group."),
             ),
             models.CheckConstraint(
                 condition=(models.Q(money__isnull=False) | models.Q(gpu_hours__isnull=False))
                 & (models.Q(money__isnull=True) | models.Q(money__gt=0))
                 & (models.Q(gpu_hours__isnull=True) | models.Q(gpu_hours__gt=0)),
                 name="billing_budget_limits_something",
+                violation_error_message=_("Set a limit above 0, of money or of GPU-hours."),
             ),
             models.CheckConstraint(
                 condition=models.Q(warn_percent__gte=1, warn_percent__lte=100),

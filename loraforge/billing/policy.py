@@ -171,19 +171,27 @@ def _month_starts(began: datetime, ended: datetime, zone: tzinfo) -> Iterator[da
 
 
 def _pieces(
-    leases: Iterable[Lease], *, rates: Sequence[Rate], node: int, zone: tzinfo
+    leases: Iterable[Lease],
+    *,
+    rates: Sequence[Rate],
+    node: int,
+    zone: tzinfo,
+    until: datetime | None,
 ) -> Iterator[Line]:
     for model, began, ended, gpus in _stretches(leases):
         own = [rate for rate in rates if rate.concerns(node=node, gpu_model=model)]
         days = {*_days_of_change(own), *_month_starts(began, ended, zone)}
-        cuts = sorted({_whole(midnight_of(day, zone)) for day in days})
+        cuts = sorted(
+            {*(_whole(midnight_of(day, zone)) for day in days), *([until] if until else [])}
+        )
         moments = [began, *(cut for cut in cuts if began < cut < ended), ended]
         last: Line | None = None
         for start, end in pairwise(moments):
             day = start.astimezone(zone).date()
             rate = rate_on(day, rates=own, node=node, gpu_model=model)
             piece = Line(model, start, end, gpus, f"{day:%Y-%m}", rate)
-            if last is not None and (last.rate, last.month) == (piece.rate, piece.month):
+            alike = last is not None and (last.rate, last.month) == (piece.rate, piece.month)
+            if last is not None and alike and start != until:
                 last = replace(last, ended=end)
                 continue
             if last is not None:
@@ -194,14 +202,21 @@ def _pieces(
 
 
 def lines_of(
-    *, leases: Iterable[Lease], rates: Sequence[Rate], node: int, zone: tzinfo, digits: int
+    *,
+    leases: Iterable[Lease],
+    rates: Sequence[Rate],
+    node: int,
+    zone: tzinfo,
+    digits: int,
+    until: datetime | None = None,
 ) -> list[Line]:
     """The lines of one attempt, by their beginning; the sum of the amounts is the attempt's rounded cost.
 
-    Lines that lie before a month's end are the same whether the attempt has ended or goes on.
+    Lines that lie before a month's end are the same whether the attempt has ended or goes on. until: a line ends
+    there in any case, since all before it was written earlier, perhaps by another calendar.
     """
     pieces = sorted(
-        _pieces(leases, rates=rates, node=node, zone=zone),
+        _pieces(leases, rates=rates, node=node, zone=zone, until=until),
         key=lambda piece: (piece.began, piece.gpu_model),
     )
     found: list[Line] = []

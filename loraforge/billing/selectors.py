@@ -93,6 +93,7 @@ def metered(
     for attempt_id, own in by_attempt.items():
         attempt = own[0].attempt
         metering = getattr(attempt, "metering", None)
+        until = metering.until if metering is not None else None
         lines = policy.lines_of(
             leases=[
                 Lease(names[one.node_id, one.device_uuid], one.leased_at, one.released_at or now)
@@ -103,12 +104,9 @@ def metered(
             node=attempt.node_id,
             zone=zone(),
             digits=currency_digits(),
+            until=until,
         )
-        found[attempt_id] = Metered(
-            lines=lines,
-            owner=attempt.instance.owner_id,
-            until=metering.until if metering is not None else None,
-        )
+        found[attempt_id] = Metered(lines=lines, owner=attempt.instance.owner_id, until=until)
     return found
 
 

@@ -3,8 +3,9 @@ from typing import Any
 from rest_framework import serializers
 
 from loraforge.billing.models import AT_LIMIT, LedgerLine
+from loraforge.billing.selectors import Estimate
+from loraforge.billing.texts import estimate_said
 
-AMOUNT: dict[str, Any] = {"max_digits": 18, "decimal_places": 3, "coerce_to_string": True}
 BY = (("user", "user"), ("group", "group"))
 
 
@@ -68,3 +69,30 @@ class BudgetOutput(serializers.Serializer[Any]):
     used_money = serializers.CharField(source="money_used")
     used_gpu_seconds = serializers.IntegerField(source="used.gpu_seconds")
     percent = serializers.IntegerField()
+
+
+class EstimateOutput(serializers.Serializer[Any]):
+    """Least and most, over the devices that it may get. Amounts are decimal numbers."""
+
+    currency = serializers.CharField()
+    per_hour_least = serializers.CharField()
+    per_hour_most = serializers.CharField()
+    run_s = serializers.IntegerField(help_text="Its longest run in seconds; 0 = without limit.")
+    total_least = serializers.CharField(allow_null=True, help_text="null without a longest run.")
+    total_most = serializers.CharField(allow_null=True)
+    text = serializers.SerializerMethodField()
+
+    def get_text(self, estimate: Estimate) -> str:
+        """In the reader's language."""
+        return estimate_said(estimate)
+
+
+class CostOutput(serializers.Serializer[Any]):
+    """So far, over all attempts; what runs is counted until now. Amounts are decimal numbers."""
+
+    amount = serializers.CharField()
+    currency = serializers.CharField()
+    gpu_seconds = serializers.IntegerField()
+    per_hour = serializers.CharField(
+        allow_null=True, help_text="What it costs now; null: nothing runs."
+    )

@@ -6,8 +6,7 @@ from django.core.validators import MaxLengthValidator
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from loraforge.billing.selectors import Estimate
-from loraforge.billing.texts import estimate_said
+from loraforge.billing.api.serializers import CostOutput, EstimateOutput
 from loraforge.core.api import BoundedListField, WholeField
 from loraforge.datasets.models import Dataset
 from loraforge.instances.api.serializers import StageSerializer
@@ -207,17 +206,6 @@ class FailureOutput(serializers.Serializer[Any]):
     )
 
 
-class CostOutput(serializers.Serializer[Any]):
-    """So far, over all attempts; what runs is counted until now. Amounts are decimal numbers."""
-
-    amount = serializers.CharField()
-    currency = serializers.CharField()
-    gpu_seconds = serializers.IntegerField()
-    per_hour = serializers.CharField(
-        allow_null=True, help_text="What it costs now; null: nothing runs."
-    )
-
-
 class JobOutput(JobRow):
     """A job with everything that was frozen."""
 
@@ -363,22 +351,6 @@ class ShareOutput(serializers.Serializer[Any]):
 class FindingOutput(serializers.Serializer[Any]):
     field = serializers.CharField()
     text = serializers.CharField()
-
-
-class EstimateOutput(serializers.Serializer[Any]):
-    """Least and most, over the devices that it may get. Amounts are decimal numbers."""
-
-    currency = serializers.CharField()
-    per_hour_least = serializers.CharField()
-    per_hour_most = serializers.CharField()
-    run_s = serializers.IntegerField(help_text="Its longest run in seconds; 0 = without limit.")
-    total_least = serializers.CharField(allow_null=True, help_text="null without a longest run.")
-    total_most = serializers.CharField(allow_null=True)
-    text = serializers.SerializerMethodField()
-
-    def get_text(self, estimate: Estimate) -> str:
-        """In the reader's language."""
-        return estimate_said(estimate)
 
 
 class PreviewOutput(serializers.Serializer[Any]):

@@ -109,6 +109,17 @@ def test_a_month_ends_at_local_midnight_and_is_written_while_the_job_goes_on(
     assert sum(amounts()) == Decimal(25)
 
 
+def test_another_calendar_loses_no_second(alice: User, ran: RanJob, settings: Any) -> None:
+    price_of("10")
+    attempt = ran(alice, began=datetime(2026, 11, 30, 12, tzinfo=UTC), seconds=None)
+    settings.BILLING_TIME_ZONE = "UTC"
+    ledger_fill(now=datetime(2026, 12, 1, 1, tzinfo=UTC))
+    settings.BILLING_TIME_ZONE = "Asia/Shanghai"
+    attempt.leases.update(released_at=datetime(2026, 12, 1, 2, tzinfo=UTC))
+    ledger_fill()
+    assert amounts() == [Decimal(120), Decimal(20)]
+
+
 def test_cpu_slots_are_not_metered(alice: User, node: Node, ran: RanJob) -> None:
     attempt = ran(alice, began=NOON, seconds=100)
     attempt.leases.update(device_uuid="cpu-0")
