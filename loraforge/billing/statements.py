@@ -32,7 +32,7 @@ def month_check(month: str) -> str:
     except ValueError as error:
         text = _("Give a month like 2026-11.")
         raise Invalid("billing:bad_month", text, fields={"month": [text]}) from error
-    return f"{first:%Y-%m}"
+    return first.isoformat()[:7]
 
 
 def line_list(

@@ -37,8 +37,8 @@ class UsageBase(Page):
         now = selectors.month_now()
         return {
             "month": self.month,
-            "before": f"{before:%Y-%m}",
-            "after": f"{following:%Y-%m}" if self.month < now else "",
+            "before": before.isoformat()[:7],
+            "after": following.isoformat()[:7] if self.month < now else "",
         }
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:

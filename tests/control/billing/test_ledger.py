@@ -241,8 +241,8 @@ def test_a_statement_is_the_ledger_to_the_cent(
     alice: User, bob: User, olga: User, ran: RanJob, client_of: ClientOf
 ) -> None:
     price_of("11.37")
-    group = Group.objects.create(name="nlp")
-    bob.groups.add(group)
+    for name in ("nlp", "cv"):
+        bob.groups.add(Group.objects.create(name=name))
     fill([alice, bob], ran, 14)
     client = client_of(olga)
     rows = client.get("/api/v1/usage/").json()["results"]
@@ -262,8 +262,10 @@ def test_a_statement_is_the_ledger_to_the_cent(
         assert row["gpu_seconds"] == sum(line.gpu_seconds for line in own)
     shared = client.get("/api/v1/usage/", {"by": "group"}).json()["results"]
     of_bob = LedgerLine.objects.filter(owner=bob).aggregate(total=Sum("amount"))["total"]
-    assert sum(Decimal(row["amount"]) for row in shared) == of_bob
-    assert {row["group"] for row in shared} == {"nlp"}
+    for name in ("nlp", "cv"):  # of both groups all, though the person is one
+        rows = client.get("/api/v1/usage/", {"by": "group", "group": name}).json()["results"]
+        assert sum(Decimal(row["amount"]) for row in rows) == of_bob
+        assert [row for row in shared if row["group"] == name] == rows
 
 
 def test_people_see_their_own_lines_and_operators_all(
@@ -316,6 +318,8 @@ def test_pages_of_usage(alice: User, olga: User, ran: RanJob, client: Any) -> No
     page = client.get("/usage/", {"month": "2026-10"}).content.decode()
     assert "40.00 CNY" in page
     assert client.get("/usage/", {"user": "olga"}).status_code == 200
+    for month, status in (("0001-01", 200), ("9999-12", 400), ("x", 400)):
+        assert client.get("/usage/", {"month": month}).status_code == status
     assert client.get("/usage/all/").status_code == 403
     client.force_login(olga)
     assert "alice" in client.get("/usage/all/", {"month": "2026-10"}).content.decode()
