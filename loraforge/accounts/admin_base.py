@@ -116,6 +116,11 @@ class AdministeredModelAdmin(_Seen, ModelAdmin):  # type: ignore[misc]
     show_full_result_count = False
     list_filter_submit = False
 
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """What is only to read says nothing of a row that is not there yet."""
+        read = set(self.get_readonly_fields(request, obj)) if obj is None else set()
+        return [name for name in super().get_fields(request, obj) if name not in read]
+
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return access.may(request.user, Action.ADMINISTER)
 

@@ -107,6 +107,11 @@ class BudgetAdmin(AdministeredModelAdmin):
     def of(self, budget: Budget) -> str:
         return str(budget)
 
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Its notices, which nobody deletes by themselves, go with it."""
+        shown, counts, _forbidden, protected = super().get_deleted_objects(objs, request)
+        return shown, counts, set(), protected
+
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:  # noqa: FBT001
         services.budget_save(actor=person(request), budget=obj)
 
@@ -123,8 +128,8 @@ class LedgerLineAdmin(ReadOnlyModelAdmin):
     """The ledger. A line is taken back by a new one."""
 
     list_display = (
-        *("number", "month_shown", "owner_shown", "attempt_shown", "node_shown", "model_shown"),
-        *("began_shown", "ended_shown", "gpus_shown", "price_shown", "amount_shown", "coin"),
+        *("number", "month_shown", "owner_shown", "attempt_shown", "model_shown", "began_shown"),
+        *("gpus_shown", "amount_shown", "coin"),
     )
     list_filter = (
         ("month", columns.filter_titled(gettext_lazy("month"))),

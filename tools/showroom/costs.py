@@ -27,7 +27,7 @@ def fill(*, now: datetime, person: User, cards: Iterable[str]) -> None:
             currency=settings.CURRENCY,
             first_day=(now - timedelta(days=400)).date(),
         )
-    Budget.objects.create(user=person, money=Decimal(120), gpu_hours=Decimal(200))
+    Budget.objects.create(user=person, money=Decimal(140), gpu_hours=Decimal(200))
     Budget.objects.create(group=group, money=Decimal(50), at_limit=AtLimit.STOP)
     for attempt in Attempt.objects.exclude(ended_at=None):
         for uuid in attempt.devices:
