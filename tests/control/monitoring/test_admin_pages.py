@@ -134,8 +134,9 @@ def fill_costs(attempt: Attempt) -> None:
     )  # fmt: skip
     LedgerShare.objects.create(line=line, group=group)
     Metering.objects.create(attempt=attempt, final=True)
-    budget = Budget.objects.create(group=group, money=price.per_hour)
-    BudgetNotice.objects.create(budget=budget, month="2026-11", level="full")
+    for of in ({"user": owner}, {"group": group}):
+        budget = Budget.objects.create(**of, money=price.per_hour)
+        BudgetNotice.objects.create(budget=budget, month="2026-11", level="full")
 
 
 def fill_arrived(attempt: Attempt) -> None:
