@@ -134,7 +134,8 @@ def fill_costs(attempt: Attempt) -> None:
     )  # fmt: skip
     LedgerShare.objects.create(line=line, group=group)
     Metering.objects.create(attempt=attempt, final=True)
-    for of in ({"user": owner}, {"group": group}):
+    people: list[dict[str, Any]] = [{"user": owner}, {"group": group}]
+    for of in people:
         budget = Budget.objects.create(**of, money=price.per_hour)
         BudgetNotice.objects.create(budget=budget, month="2026-11", level="full")
 
