@@ -139,8 +139,7 @@ class Store:
         if not entries:
             return None
         log.warning(
-            "%d journalled reports have a hole before them that stays; taken as they are",
-            len(entries),
+            "%d reports have a hole before them that stays; taken as they are", len(entries)
         )
         with transaction.atomic():
             batch = _Batch(
@@ -350,7 +349,16 @@ class _Batch:
         # when it was sent, by our clock: a node's own may be off by hours
         at = timezone.now() - timedelta(seconds=max(entry.age_s, 0.0))
         sample = cast("Sample", entry.report.body)
-        self.outcome.frames.extend(telemetry.sample_store(node=entry.node, sample=sample, at=at))
+        keys = sorted({(job.instance, job.attempt) for job in sample.jobs})
+        if unknown := {
+            instance for instance, number in keys if (instance, number) not in self._given
+        }:
+            rows = Attempt.objects.filter(node=entry.node, instance_id__in=unknown)
+            self._given.update({(row.instance_id, row.number): row for row in rows})
+        known = (self._given.get(key) for key in keys)  # what devices it was given never changes
+        mine = [one for one in known if one is not None and one.node_id == entry.node.pk]
+        frames = telemetry.sample_store(node=entry.node, sample=sample, at=at, attempts=mine)
+        self.outcome.frames.extend(frames)
 
     def _heartbeat(self, entry: Entry) -> None:
         if entry.age_s > STALE_HEARTBEAT_S:
@@ -369,9 +377,8 @@ class _Batch:
     def _clock_look(self, entry: Entry) -> None:
         """A node's clock that went wrong after it joined harms no job, but somebody should set it."""
         off_s = entry.report.at - (time.time() - entry.age_s)
-        if abs(off_s) > CLOCK_OFF_S and self._memory.is_due(
-            "clock", entry.node.pk, CLOCK_SAY_EVERY_S
-        ):
+        due = self._memory.is_due
+        if abs(off_s) > CLOCK_OFF_S and due("clock", entry.node.pk, CLOCK_SAY_EVERY_S):
             log.warning(
                 "the clock of %s is off by %+.0f s; set up NTP there (chrony, for instance)",
                 entry.node, off_s,

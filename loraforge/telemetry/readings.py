@@ -19,13 +19,15 @@ def sample_of_node(*, node: str, at: datetime, values: dict[str, Any]) -> dict[s
     return {"node": node, "at": at.isoformat(), "host": values["host"], "gpus": values["gpus"]}
 
 
-def sample_of_attempt(*, attempt: Attempt, at: datetime, values: dict[str, Any]) -> dict[str, Any]:
-    """A row of a gpu frame for one job: its own cards, and what its processes use."""
+def sample_of_attempt(
+    *, attempt: Attempt, node: str, at: datetime, values: dict[str, Any]
+) -> dict[str, Any]:
+    """A row of a gpu frame for one job on that node: its own cards, and what its processes use."""
     mine = [
         job for job in values["jobs"]
         if (job["instance"], job["attempt"]) == (attempt.instance_id, attempt.number)
     ]  # fmt: skip
-    row = sample_of_node(node=attempt.node.name, at=at, values=values)
+    row = sample_of_node(node=node, at=at, values=values)
     row["gpus"] = [gpu for gpu in values["gpus"] if gpu["uuid"] in attempt.devices]
     return {**row, "attempt": attempt.number, "job": mine[0] if mine else None}
 
@@ -48,7 +50,8 @@ def sample_list(
         rows = rows.filter(at__lte=attempt.ended_at)
     newest = list(rows.order_by("-at").values_list("at", "values")[:limit])
     return [
-        sample_of_attempt(attempt=attempt, at=at, values=values) for at, values in reversed(newest)
+        sample_of_attempt(attempt=attempt, node=attempt.node.name, at=at, values=values)
+        for at, values in reversed(newest)
     ]
 
 

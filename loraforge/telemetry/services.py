@@ -1,7 +1,7 @@
 """Writes of logs, metrics, events and samples. Called by ingest inside its transaction; returns frames to
 publish after the commit."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -310,19 +310,20 @@ _WRITERS = {"log": _log_write, "metric": _metric_write, "event": _event_write}
 # --- samples --------------------------------------------------------------------------------------------
 
 
-def sample_store(*, node: Node, sample: reports.Sample, at: datetime) -> Frames:
-    """Keep a node's reading; frames for the node pages, and for each of its running jobs that job's part."""
+def sample_store(
+    *, node: Node, sample: reports.Sample, at: datetime, attempts: Iterable[Attempt]
+) -> Frames:
+    """Keep a node's reading; frames for the node pages, and for each of its running jobs that job's part.
+
+    attempts: those that the reading speaks of and that this node was given.
+    """
     values = msgspec.to_builtins(sample)
     Sample.objects.create(node=node, at=at, values=values)
     row = readings.sample_of_node(node=node.name, at=at, values=values)
     frames: Frames = [(live.TOPIC_NODES, {"type": "gpu", "rows": [row]})]
-    running = {(job.instance, job.attempt) for job in sample.jobs}
-    # `node=node`: a node speaks for its own jobs only.
-    attempts = Attempt.objects.filter(node=node, instance__in={pair[0] for pair in running})
-    for attempt in attempts.select_related("node"):
-        if (attempt.instance_id, attempt.number) in running:
-            part = readings.sample_of_attempt(attempt=attempt, at=at, values=values)
-            frames.append((live.topic_job(attempt.instance_id), {"type": "gpu", "rows": [part]}))
+    for attempt in attempts:
+        part = readings.sample_of_attempt(attempt=attempt, node=node.name, at=at, values=values)
+        frames.append((live.topic_job(attempt.instance_id), {"type": "gpu", "rows": [part]}))
     return frames
 
 

