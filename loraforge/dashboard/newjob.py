@@ -5,12 +5,15 @@ choices and default. What is not named here stands under "All arguments".
 """
 
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 from django.conf import settings
+from django.template.loader import render_to_string
 from django.utils.functional import Promise
+from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import get_language, gettext_lazy
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 
 from loraforge.accounts import access
 from loraforge.accounts.access import Action
@@ -21,8 +24,9 @@ from loraforge.dashboard.jobs import job_remedy
 from loraforge.datasets.models import Dataset
 from loraforge.datasets.selectors import dataset_list
 from loraforge.scheduling.selectors import placement_preview
-from loraforge.swift.catalogue import DEFAULT_VERSION, catalogue_load
+from loraforge.swift.catalogue import DEFAULT_VERSION, Command, catalogue_load
 from loraforge.swift.models import models_load
+from loraforge.swift.reserved import reserved_reason
 from loraforge.training.drafts import draft_of_job
 from loraforge.training.models import Job
 from loraforge.training.options import role_limit_s
@@ -31,6 +35,7 @@ from loraforge.training.recovery import batch_of
 from loraforge.training.weights import weights_may
 
 DATASETS_SHOWN = 200
+FIELD_TEMPLATE = "dashboard/partials/_field.html"
 WEIGHTS_MAX = 40  # characters of <attempt>:<step>
 
 
@@ -169,14 +174,50 @@ MORE_FIELDS = (
         minimum="1",
     ),
 )
+FIELDS = {
+    "data": DATA_FIELDS,
+    "training": TRAINING_FIELDS,
+    "lora": LORA_FIELDS,
+    "more": MORE_FIELDS,
+}
 # Arguments that the form sets by other controls.
 CONTROLLED = ("tuner_type", "quant_method", "quant_bits", "system", "model_type", "template")
 
 
 def own_arguments() -> list[str]:
     """Arguments that are no part of "All arguments", since they have a place of their own."""
-    fields = (*DATA_FIELDS, *TRAINING_FIELDS, *LORA_FIELDS, *MORE_FIELDS)
-    return [*(field.argument for field in fields), *CONTROLLED, "model", "dataset", "val_dataset"]
+    named = [field.argument for fields in FIELDS.values() for field in fields]
+    return [*named, *CONTROLLED, "model", "dataset", "val_dataset"]
+
+
+@cache
+def _fields_html(_language: str | None) -> dict[str, SafeString]:
+    """The fields as they stand in the page. Nothing but the language changes them: made once, not for each page."""
+    return {
+        name: mark_safe("".join(render_to_string(FIELD_TEMPLATE, {"field": one}) for one in fields))  # noqa: S308 - of our own template
+        for name, fields in FIELDS.items()
+    }
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many arguments a command has: in all, with a field of their own, set by the platform alone."""
+
+    total: int
+    fields: int
+    reserved: int
+
+    @property
+    def listed(self) -> int:
+        """Those under "All arguments"."""
+        return self.total - self.fields - self.reserved
+
+
+def argument_counts(command: Command) -> Counts:
+    """As static/js/form/arguments.js takes them apart."""
+    reserved = {name for name in command.arguments if reserved_reason(name)}
+    own = set(own_arguments()) & command.arguments.keys()
+    return Counts(len(command.arguments), len(own - reserved), len(reserved))
 
 
 def _dataset_plain(dataset: Dataset) -> dict[str, Any]:
@@ -282,15 +323,12 @@ def form_context(*, user: User, source: Source | None) -> dict[str, Any]:
         "role_limit_s": limit_s,
         "role_limit_hours": f"{limit_s / 3600:g}",
         "source": source,
-        "data_fields": DATA_FIELDS,
-        "training_fields": TRAINING_FIELDS,
-        "lora_fields": LORA_FIELDS,
-        "more_fields": MORE_FIELDS,
+        "fields": _fields_html(get_language()),
         "may_qlora": "bnb" in quantisers,
         "preview": preview,
         "nodes": nodes,
         "most_devices": max((len(row.slots) for row in nodes), default=1),
-        "argument_count": len(command.arguments),
+        "counts": argument_counts(command),
         "form_data": {
             "datasets": [_dataset_plain(row) for row in datasets],
             "nodes": [_node_plain(row) for row in nodes],

@@ -32,6 +32,13 @@ export function debounce(fn, waitMs) {
   };
 }
 
+/** Calls fn once the page has loaded and been painted: for what nobody needs before. */
+export function afterLoad(fn) {
+  const soon = () => window.setTimeout(fn, 0);
+  if (document.readyState === "complete") soon();
+  else window.addEventListener("load", soon, { once: true });
+}
+
 export async function copyText(value) {
   if (navigator.clipboard && window.isSecureContext) {
     await navigator.clipboard.writeText(value);

@@ -2,8 +2,14 @@
 import { text } from "./texts.js";
 
 const LOCALE = document.documentElement.lang || "en";
-const FULL = new Intl.DateTimeFormat(LOCALE, { dateStyle: "medium", timeStyle: "medium" });
-const AGO = new Intl.RelativeTimeFormat(LOCALE, { numeric: "auto", style: "narrow" });
+// A formatter takes the browser milliseconds to make; each is made when it is first needed.
+const once = (make) => {
+  let made = null;
+  return () => (made = made || make());
+};
+const full = once(() => new Intl.DateTimeFormat(LOCALE, { dateStyle: "medium", timeStyle: "medium" }));
+const relative = once(() => new Intl.RelativeTimeFormat(LOCALE, { numeric: "auto", style: "narrow" }));
+const grouped = once(() => new Intl.NumberFormat(LOCALE));
 const STEPS = [
   [60, 1, "second"],
   [3600, 60, "minute"],
@@ -33,7 +39,7 @@ export function ago(date) {
   const size = Math.abs(seconds);
   if (size < 5) return text("just_now");
   const step = STEPS.find(([limit]) => size < limit);
-  return step ? AGO.format(Math.round(seconds / step[1]), step[2]) : day(date);
+  return step ? relative().format(Math.round(seconds / step[1]), step[2]) : day(date);
 }
 
 function momentText(date, style) {
@@ -55,7 +61,7 @@ export function timesLocalise(root = document) {
     const date = new Date(element.dateTime);
     const shown = momentText(date, element.dataset.time);
     if (element.textContent !== shown) element.textContent = shown;
-    element.title = FULL.format(date);
+    element.title = full().format(date);
   }
 }
 
@@ -106,5 +112,6 @@ export function percent(value) {
 }
 
 export function integer(value) {
-  return new Intl.NumberFormat(LOCALE).format(value);
+  const plain = Number.isInteger(value) && value >= 0 && value < 1000; // nothing to group
+  return plain ? String(value) : grouped().format(value);
 }

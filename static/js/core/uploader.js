@@ -1,6 +1,6 @@
 // Uploads by tus: progress, pause, going on after a reload, and the verdict of the row check.
 import { api } from "./api.js";
-import { element, icon } from "./dom.js";
+import { afterLoad, element, icon } from "./dom.js";
 import { bytes, integer } from "./format.js";
 import { text } from "./texts.js";
 
@@ -133,7 +133,7 @@ class Uploader {
     this.list = root.querySelector("[data-upload-list]");
     this.onDataset = onDataset;
     this.listen();
-    this.unfinished();
+    afterLoad(() => this.unfinished());
   }
 
   listen() {

@@ -8,6 +8,7 @@ export class AllArguments {
   constructor(form, own, onChange) {
     this.root = form.querySelector("#all-arguments");
     this.box = this.root.querySelector("[data-all]");
+    this.none = this.root.querySelector("[data-all-none]");
     this.count = this.root.querySelector("[data-all-count]");
     this.changedBadge = this.root.querySelector("[data-all-changed]");
     this.search = this.root.querySelector("#argument-search");
@@ -130,6 +131,8 @@ export class AllArguments {
     }
     for (const group of this.box.children) group.hidden = ![...group.querySelectorAll(".lf-argument")].some((row) => !row.hidden);
     this.count.textContent = text("arguments_found", { count: shown, total: this.rows.size });
+    this.none.hidden = shown > 0;
+    this.none.textContent = shown ? "" : text(words.length ? "arguments_none" : "arguments_none_changed");
   }
 
   /** Opens the list at one argument. */

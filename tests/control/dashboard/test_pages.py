@@ -11,10 +11,12 @@ from django.utils import timezone, translation
 
 from loraforge.accounts.models import ApiToken, Role, User
 from loraforge.dashboard import failuretexts
+from loraforge.dashboard.newjob import argument_counts, own_arguments
 from loraforge.gateway import signatures
 from loraforge.instances.models import STATE_LABELS, InstanceEvent
 from loraforge.instances.states import State
 from loraforge.nodes.models import NodeState
+from loraforge.swift.catalogue import DEFAULT_VERSION, catalogue_load
 from tests.factories.accounts import UserFactory
 from tests.factories.training import JobFactory, OnlineNodeFactory, ReadyDatasetFactory
 
@@ -296,6 +298,24 @@ def test_only_operators_may_cordon_from_the_page(pages: Client) -> None:
     operator = Client()
     operator.force_login(UserFactory.create(role=Role.OPERATOR))
     assert 'data-node-act="cordon"' in operator.get(f"/nodes/{node.name}/").content.decode()
+
+
+def test_the_form_is_made_once_for_each_language_and_tells_where_each_argument_is(
+    pages: Client,
+) -> None:
+    html = {}
+    for language in ("en", "zh-hans", "en"):
+        pages.cookies["django_language"] = language
+        html[language] = pages.get("/jobs/new/").content.decode()
+        assert html[language].count('data-argument="lora_rank"') == 1
+    assert '<span class="lf-label">Learning rate</span>' in html["en"]
+    assert '<span class="lf-label">学习率</span>' in html["zh-hans"]
+    counts = argument_counts(catalogue_load(DEFAULT_VERSION).commands["sft"])
+    listed = pages.get("/api/v1/swift/catalogue/?command=sft").json()["arguments"]
+    own = own_arguments()
+    assert counts.total == len(listed)
+    assert counts.listed == sum(not row["reserved"] and row["name"] not in own for row in listed)
+    assert f"{counts.listed} of SWIFT's {counts.total} arguments" in html["en"]
 
 
 def test_names_for_type_and_template_are_asked_for_apart(pages: Client) -> None:
