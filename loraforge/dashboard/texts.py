@@ -175,7 +175,9 @@ def _job_new() -> dict[str, str]:
         "changed": _("Changed"),
         "reset": _("Reset to default"),
         "arguments_found": _("{count} of {total} arguments"),
-        "arguments_none": _("No argument's name has all of these words."),
+        "arguments_none": _(
+            "No argument here has all of these words in its name. Those with a field above are not in this list."
+        ),
         "arguments_none_changed": _("No argument here was changed."),
         "arguments_changed": _("{count} changed"),
         "arguments_failed": _("The arguments could not be loaded: {reason}"),
