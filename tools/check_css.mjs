@@ -22,7 +22,6 @@ const HARMLESS = [
   "css-scrollbar", // decoration
   "css-backdrop-filter", // decoration
   "css-clip-path", // basic shapes are there since Chrome 55, Firefox 54; partial means references to SVG
-  "css-content-visibility", // without it all of a page is laid out at once
   "css-autofill", // -webkit- prefixed beside it
 ];
 
