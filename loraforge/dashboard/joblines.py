@@ -11,7 +11,7 @@ from loraforge.dashboard.explain import method_label
 from loraforge.instances.models import Instance, progress_of
 from loraforge.instances.states import ACTIVE, State
 from loraforge.scheduling.reasons import reason_text
-from loraforge.scheduling.selectors import queue_positions
+from loraforge.scheduling.selectors import position_in
 
 # Lookups from the instance, in the order of `_line`.
 COLUMNS = (
@@ -45,19 +45,16 @@ class JobLine:
 
 
 def job_lines(rows: QuerySet[Instance]) -> list[JobLine]:
-    """One query, and one more for all places in the queue if any of them waits."""
+    """One query."""
     return lines_of(rows.values_list(*COLUMNS))
 
 
 def lines_of(rows: Iterable[tuple[Any, ...]]) -> list[JobLine]:
     """The lines of a `values_list(*COLUMNS)`."""
-    found = [dict(zip(COLUMNS, values, strict=True)) for values in rows]
-    waiting = any(row["state"] == State.QUEUED for row in found)
-    places = queue_positions() if waiting else {}
-    return [_line(row, places.get(row["pk"])) for row in found]
+    return [_line(dict(zip(COLUMNS, values, strict=True))) for values in rows]
 
 
-def _line(row: dict[str, Any], position: int | None) -> JobLine:
+def _line(row: dict[str, Any]) -> JobLine:
     state, reason = row["state"], row["wait_reason"]
     waits = state == State.QUEUED and reason
     return JobLine(
@@ -76,6 +73,6 @@ def _line(row: dict[str, Any], position: int | None) -> JobLine:
         created_at=row["created_at"],
         ended_at=row["ended_at"],
         is_active=state in ACTIVE,
-        position=position,
+        position=position_in(state=state, detail=row["wait_detail"]),
         wait_text=reason_text(reason=reason, detail=row["wait_detail"]) if waits else "",
     )

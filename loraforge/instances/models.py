@@ -70,7 +70,10 @@ class Instance(models.Model):
     )  # number of the current or last attempt; 0 = never placed
     priority = models.SmallIntegerField(
         _("priority"), default=0
-    )  # higher goes first; only operators raise it
+    )  # of a class, see `priorities`; only operators raise it
+    queue_rank = models.SmallIntegerField(
+        default=0
+    )  # lower goes first among the owner's own that wait; 0 = by age, behind those that were put in order
 
     # What it asks for. GPU UUIDs imply the node.
     gpus = models.PositiveSmallIntegerField(

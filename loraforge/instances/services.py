@@ -16,6 +16,7 @@ from loraforge.accounts.models import User
 from loraforge.core import audit, events, outbox
 from loraforge.core.errors import Conflict, Invalid
 from loraforge.instances.models import Attempt, DeviceLease, Instance, Kind
+from loraforge.instances.priorities import PRIORITY_LIMIT
 from loraforge.instances.states import RESTING, RETRYABLE, STOPPABLE, State
 from loraforge.instances.transitions import instance_move
 from loraforge.nodes.models import Node, NodeState
@@ -26,8 +27,6 @@ START_TASK = "gateway.start_send"
 STOP_TASK = "gateway.stop_send"
 CHECKPOINT_TASK = "gateway.checkpoint_send"
 REMOVE_TASK = "gateway.remove_send"
-
-PRIORITY_LIMIT = 100
 
 
 @transaction.atomic
@@ -161,6 +160,7 @@ def instance_queue(
         max_steps=max_steps,
         retries=0,
         avoided_nodes={},
+        queue_rank=0,
     )
     audit.record(actor=actor, target=moved, what="instances:queue")
     return moved

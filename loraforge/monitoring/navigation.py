@@ -48,6 +48,8 @@ def _work() -> list[dict[str, Any]]:
         _item(_("Jobs"), "model_training", "training_job"),
         _item(_("Instances"), "deployed_code", "instances_instance"),
         _item(_("Attempts"), "replay", "instances_attempt"),
+        _item(_("Limits of running jobs"), "speed", "scheduling_runcap"),
+        _item(_("Reservations"), "event", "scheduling_reservation"),
         _item(_("Datasets"), "database", "datasets_dataset"),
         _item(_("Uploads"), "upload", "datasets_upload"),
         _item(_("Output files"), "folder", "artifacts_outputfile"),

@@ -1,42 +1,61 @@
 """Where a job would go, and what the queue looks like from one's place in it."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db.models import QuerySet
+from django.db.models import F, Max, QuerySet
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from loraforge.accounts.models import User
 from loraforge.billing.budgets import budgets_blocking
-from loraforge.instances.models import DeviceLease, Instance
+from loraforge.instances.models import Attempt, DeviceLease, Instance, Kind
+from loraforge.instances.priorities import PriorityClass, priority_class
 from loraforge.instances.states import ACTIVE, State
 from loraforge.nodes.models import Device, DeviceKind, DiskLevel, Node, NodeState
-from loraforge.scheduling.policy import Caps, Place, Placed, Slot, Waits, Want, decide
+from loraforge.scheduling.capping import Tally
+from loraforge.scheduling.facts import (
+    Aging,
+    Booking,
+    CapRule,
+    Caps,
+    Place,
+    Placed,
+    Running,
+    Scope,
+    Situation,
+    Slot,
+    Waits,
+    Want,
+)
+from loraforge.scheduling.models import Reservation, RunCap
+from loraforge.scheduling.policy import decide
 from loraforge.scheduling.reasons import reason_text
 
 # Behind everything that waits: the preview is of a job submitted now.
 _NEWEST = datetime(9999, 1, 1, tzinfo=UTC)
 _PREVIEW_ID = 2**62
+_PREVIEW_KINDS = (Kind.JOB.value, "sft")
 
 
 def waiting_list() -> QuerySet[Instance]:
-    """The queue, in no particular order."""
-    return Instance.objects.filter(state=State.QUEUED, deleted_at=None).exclude(queued_at=None)
+    """The queue, in no particular order, with what `want_of` reads."""
+    rows = Instance.objects.filter(state=State.QUEUED, deleted_at=None).exclude(queued_at=None)
+    return rows.annotate(command=F("job__command"), run_limit_s=F("job__run_limit_s")).defer(
+        "notes", "tags", "failure_detail"
+    )
 
 
-def wants_of(instances: Iterable[Instance]) -> list[Want]:
-    """What the policy needs to know of what waits, with the budgets that keep it from starting."""
-    rows = list(instances)
-    blocked = budgets_blocking(owners={row.owner_id for row in rows})
-    return [want_of(row, budget_blocked=blocked.get(row.owner_id)) for row in rows]
+def _kinds(kind: str, command: str | None) -> tuple[str, ...]:
+    """What caps may count it by."""
+    return (kind, command) if command else (kind,)
 
 
-def want_of(instance: Instance, *, budget_blocked: Mapping[str, Any] | None = None) -> Want:
-    """What the policy needs to know of an instance."""
+def want_of(instance: Any, groups: Mapping[int, tuple[str, ...]] | None = None) -> Want:
+    """What the policy needs to know of a row of `waiting_list`; groups: those that caps count."""
     if instance.queued_at is None:
         message = f"{instance} is queued since never"
         raise ValueError(message)
@@ -49,7 +68,10 @@ def want_of(instance: Instance, *, budget_blocked: Mapping[str, Any] | None = No
         node=instance.wanted_node_id,
         devices=tuple(instance.wanted_devices),
         avoids={int(node): bool(strictly) for node, strictly in instance.avoided_nodes.items()},
-        budget_blocked=budget_blocked,
+        rank=instance.queue_rank,
+        groups=(groups or {}).get(instance.owner_id, ()),
+        kinds=_kinds(instance.kind, instance.command),
+        longest_s=instance.run_limit_s or None,
     )
 
 
@@ -58,8 +80,8 @@ def _why_blocked(device: Device) -> str:
     return next((str(mark["kind"]) for mark in device.marks if mark["blocks"]), "")
 
 
-def places_now() -> list[Place]:
-    """All nodes with the devices that are there; three queries."""
+def places_now(*, now: datetime | None = None) -> list[Place]:
+    """All nodes with the devices that are there, and what is reserved of them; four or five queries."""
     held = set(DeviceLease.objects.filter(released_at=None).values_list("node_id", "device_uuid"))
     slots: dict[int, list[Slot]] = {}
     for device in Device.objects.filter(present=True).order_by("node_id", "index"):
@@ -71,6 +93,7 @@ def places_now() -> list[Place]:
             blocked=_why_blocked(device) if (device.node_id, device.uuid) not in held else "",
         )
         slots.setdefault(device.node_id, []).append(slot)
+    bookings = bookings_now(now=now or timezone.now(), slots=slots)
     return [
         Place(
             id=node.pk,
@@ -79,20 +102,154 @@ def places_now() -> list[Place]:
             cordoned=node.cordoned,
             disk_low=node.disk_level == DiskLevel.LOW,
             slots=tuple(slots.get(node.pk, [])),
+            bookings=tuple(bookings.get(node.pk, [])),
         )
         for node in Node.objects.exclude(state=NodeState.NEW)
     ]
 
 
-def active_by_owner() -> Counter[int]:
-    """owner id -> how many of theirs hold devices or are on the way to."""
-    rows = Instance.objects.filter(state__in=[str(state) for state in ACTIVE])
-    return Counter(rows.values_list("owner_id", flat=True))
+def bookings_now(*, now: datetime, slots: Mapping[int, Sequence[Slot]]) -> dict[int, list[Booking]]:
+    """Node id -> reservations that have not ended; a group's are its members'. One or two queries."""
+    rows = list(Reservation.objects.filter(cancelled_at=None, ends_at__gt=now))
+    members: dict[int, set[int]] = {}
+    groups = {row.group_id for row in rows if row.group_id is not None}
+    if groups:
+        through = User.groups.through.objects.filter(group_id__in=groups)
+        for group_id, user_id in through.values_list("group_id", "user_id"):
+            members.setdefault(group_id, set()).add(user_id)
+    found: dict[int, list[Booking]] = {}
+    for row in rows:
+        every = frozenset(slot.uuid for slot in slots.get(row.node_id, ()))
+        owners = {row.user_id} if row.user_id is not None else members.get(row.group_id or 0, set())
+        booking = Booking(
+            id=row.pk,
+            devices=frozenset(row.devices) or every,
+            owners=frozenset(owners),
+            starts=row.starts_at,
+            ends=row.ends_at,
+        )
+        found.setdefault(row.node_id, []).append(booking)
+    return found
+
+
+_ACTIVE = [str(state) for state in ACTIVE]
+
+
+def running_now(*, now: datetime, groups: Mapping[int, tuple[str, ...]]) -> list[Running]:
+    """Whoever holds devices or is on the way to, and when they end as far as it is known; two queries."""
+    devices: dict[int, list[str]] = {}
+    leases = DeviceLease.objects.filter(released_at=None)
+    for instance_id, uuid in leases.values_list("attempt__instance_id", "device_uuid"):
+        devices.setdefault(instance_id, []).append(uuid)
+    rows = Instance.objects.filter(state__in=_ACTIVE).values_list(
+        "pk",
+        "owner_id",
+        "node_id",
+        "kind",
+        "job__command",
+        "eta_s",
+        "started_at",
+        "job__run_limit_s",
+    )
+    found = []
+    for pk, owner, node, kind, command, eta_s, started_at, limit_s in rows:
+        ends_at, is_latest = None, False
+        if eta_s is not None:
+            ends_at = now + timedelta(seconds=eta_s)
+        elif limit_s and started_at is not None:
+            ends_at, is_latest = started_at + timedelta(seconds=limit_s), True
+        running = Running(
+            id=pk,
+            owner=owner,
+            node=node,
+            devices=tuple(devices.get(pk, ())),
+            ends_at=ends_at,
+            is_latest=is_latest,
+            groups=groups.get(owner, ()),
+            kinds=_kinds(kind, command),
+        )
+        found.append(running)
+    return found
 
 
 def caps_now() -> Caps:
-    """The caps by settings."""
-    return Caps(total=settings.MAX_RUNNING, per_owner=settings.MAX_RUNNING_PER_USER)
+    """The caps by settings, and the nearer ones that operators have set; one query."""
+    rules = [
+        CapRule(
+            scope=Scope(row.scope),
+            limit=row.limit,
+            subject=row.user_id if row.group is None else row.group.name,
+            kind=row.kind,
+        )
+        for row in RunCap.objects.select_related("group")
+    ]
+    return Caps(
+        total=settings.MAX_RUNNING,
+        per_owner=settings.MAX_RUNNING_PER_USER,
+        per_group=settings.MAX_RUNNING_PER_GROUP or None,
+        per_kind=settings.MAX_RUNNING_PER_KIND,
+        rules=tuple(rules),
+    )
+
+
+def groups_counted(caps: Caps) -> dict[int, tuple[str, ...]]:
+    """User id -> names of their groups, as far as a cap counts groups; a query only then."""
+    scopes = {rule.scope for rule in caps.rules}
+    if caps.per_group is None and not scopes & {Scope.GROUP, Scope.EACH_GROUP}:
+        return {}
+    found: dict[int, tuple[str, ...]] = {}
+    rows = User.groups.through.objects.order_by("group__name")
+    for user_id, name in rows.values_list("user_id", "group__name"):
+        found[user_id] = (*found.get(user_id, ()), name)
+    return found
+
+
+def aging_now(*, now: datetime, wants: Sequence[Want]) -> Aging:
+    """When those who wait for long were last started; a query only if somebody does."""
+    after = timedelta(seconds=settings.QUEUE_AGED_S)
+    old = {want.owner for want in wants if want.queued_at <= now - after}
+    if not old:
+        return Aging(after=after)
+    starts = Attempt.objects.filter(instance__owner__in=old, assigned_at__gt=now - after)
+    latest = starts.values_list("instance__owner_id", "instance__priority").annotate(
+        at=Max("assigned_at")
+    )
+    last: dict[tuple[int, PriorityClass], datetime] = {}
+    for owner, number, at in latest.order_by():
+        group = (owner, priority_class(number))
+        last[group] = max(at, last.get(group, at))
+    return Aging(after=after, last_started=last)
+
+
+def situation_now(waiting: Iterable[Any] | None = None, *, also: Sequence[Want] = ()) -> Situation:
+    """All that a decision depends on. waiting: rows of `waiting_list` that were read already."""
+    now = timezone.now()
+    caps = caps_now()
+    groups = groups_counted(caps)
+    rows = waiting_list() if waiting is None else waiting
+    wants = [want_of(row, groups) for row in rows]
+    wants += [replace(want, groups=groups.get(want.owner, ())) for want in also]
+    blocked = budgets_blocking(owners={want.owner for want in wants})
+    if blocked:
+        wants = [replace(want, budget_blocked=blocked.get(want.owner)) for want in wants]
+    return Situation(
+        now=now,
+        wants=tuple(wants),
+        places=tuple(places_now(now=now)),
+        running=tuple(running_now(now=now, groups=groups)),
+        caps=caps,
+        aging=aging_now(now=now, wants=wants),
+        lead=timedelta(seconds=settings.RESERVATION_LEAD_S),
+    )
+
+
+def caps_of(*, user: User) -> tuple[int, int]:
+    """How many jobs may run in all, and how many of this user."""
+    caps = caps_now()
+    tally = Tally(caps, ())
+    want = Want(id=0, owner=user.pk, queued_at=_NEWEST)
+    limits = {limit.key[0]: limit.limit for limit in tally.limits(want)}
+    return limits[Scope.ALL], limits[Scope.USER]
 
 
 @dataclass(frozen=True)
@@ -126,18 +283,13 @@ def placement_preview(
         gpus=gpus,
         node=wanted_node.pk if wanted_node else None,
         devices=tuple(dict.fromkeys(wanted_devices)),
-        budget_blocked=budgets_blocking(owners=[user.pk]).get(user.pk),
+        kinds=_PREVIEW_KINDS,
     )
-    places = places_now()
-    decision = decide(
-        wants=[*wants_of(waiting_list()), want],
-        places=places,
-        active=active_by_owner(),
-        caps=caps_now(),
-    )
+    situation = situation_now(also=[want])
+    decision = decide(situation)
     for placed in decision.placed:
         if placed.id == _PREVIEW_ID:
-            free = {place.id: sum(slot.free for slot in place.slots) for place in places}
+            free = {place.id: sum(slot.free for slot in place.slots) for place in situation.places}
             return _placed_preview(placed, free=free[placed.node])
     wait = next(wait for wait in decision.waits if wait.id == _PREVIEW_ID)
     return _wait_preview(wait)
@@ -170,15 +322,15 @@ def _wait_preview(wait: Waits) -> Preview:
     )
 
 
-def queue_positions() -> dict[int, int]:
-    """Instance id -> place in the queue, 1 = goes next; the database sorts as `policy.order_key` does."""
-    ids = waiting_list().order_by("-priority", "queued_at", "id").values_list("pk", flat=True)
-    return {pk: place for place, pk in enumerate(ids, start=1)}
-
-
 def queue_position(*, instance: Instance) -> int | None:
-    """The instance's place in the queue; None when it does not wait."""
-    return queue_positions().get(instance.pk) if instance.state == State.QUEUED else None
+    """The instance's place in the queue, 1 = goes next, as the last decision has it; None when it does not wait."""
+    return position_in(state=instance.state, detail=instance.wait_detail)
+
+
+def position_in(*, state: str, detail: Mapping[str, Any]) -> int | None:
+    """The same of the columns of a list."""
+    position = detail.get("position") if state == State.QUEUED else None
+    return position if isinstance(position, int) else None
 
 
 def wait_text(*, instance: Instance) -> str:

@@ -256,6 +256,14 @@ _roots = env.str("LORAFORGE_MODEL_ROOTS", default="").replace(",", ":").split(":
 MODEL_ROOTS = [root for root in _roots if root] or [str(DATA / "models"), str(DATA / "demo")]
 MAX_RUNNING = env.int("LORAFORGE_MAX_RUNNING", default=8)
 MAX_RUNNING_PER_USER = env.int("LORAFORGE_MAX_RUNNING_PER_USER", default=1)
+# Of all members of a group together; 0 = no limit. Operators set nearer limits in the administration.
+MAX_RUNNING_PER_GROUP = env.int("LORAFORGE_MAX_RUNNING_PER_GROUP", default=0)
+# Of a kind of job, e.g. `sft=6,pt=2`: a SWIFT command, or what else occupies nodes.
+MAX_RUNNING_PER_KIND = env.dict("LORAFORGE_MAX_RUNNING_PER_KIND", cast={"value": int}, default={})
+# Whoever has waited so long without a start goes first; at least a minute.
+QUEUE_AGED_S = max(60, env.int("LORAFORGE_QUEUE_AGED_S", default=86400))
+# So long before a reservation its devices take no job of others whose longest run is not known.
+RESERVATION_LEAD_S = env.int("LORAFORGE_RESERVATION_LEAD_S", default=86400)
 # Days after its end for which a job's files are kept; 0 = for ever.
 RETENTION_DAYS = env.int("LORAFORGE_RETENTION_DAYS", default=7)
 # Where the web process finds Flower, which only it may reach: `unix:///path`, or `http://user:password@host:port`.
