@@ -12,6 +12,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("loraforge.instances.api.urls")),
     path("", include("loraforge.artifacts.api.urls")),
     path("", include("loraforge.billing.api.urls")),
+    path("", include("loraforge.scheduling.api.urls")),
     path("", include("loraforge.training.api.urls")),
     path("", include("loraforge.gateway.api.urls")),
     path("", include("loraforge.telemetry.api.urls")),

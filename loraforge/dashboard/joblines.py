@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from loraforge.dashboard.explain import method_label
 from loraforge.instances.models import Instance, progress_of
 from loraforge.instances.states import ACTIVE, State
-from loraforge.scheduling.reasons import reason_text
+from loraforge.scheduling.reasons import reason_text, start_text
 from loraforge.scheduling.selectors import position_in
 
 # Lookups from the instance, in the order of `_line`.
@@ -42,6 +42,7 @@ class JobLine:
     is_active: bool
     position: int | None
     wait_text: str
+    start_text: str
 
 
 def job_lines(rows: QuerySet[Instance]) -> list[JobLine]:
@@ -75,4 +76,5 @@ def _line(row: dict[str, Any]) -> JobLine:
         is_active=state in ACTIVE,
         position=position_in(state=state, detail=row["wait_detail"]),
         wait_text=reason_text(reason=reason, detail=row["wait_detail"]) if waits else "",
+        start_text=start_text(detail=row["wait_detail"]) if waits else "",
     )

@@ -27,6 +27,7 @@ from loraforge.dashboard.selectors import attempt_of
 from loraforge.dashboard.timeline import ShownStage, now_text, timeline_of
 from loraforge.instances.models import Attempt, Instance
 from loraforge.instances.states import ACTIVE, RESTING, RETRYABLE, STOPPABLE, TERMINAL, State
+from loraforge.scheduling.reasons import start_text
 from loraforge.scheduling.selectors import queue_position, wait_text
 from loraforge.swift.catalogue import catalogue_load
 from loraforge.swift.compiler import hears_plugin
@@ -165,8 +166,11 @@ def below_of(instance: Instance, attempt: Attempt | None, files: Retention) -> B
         date = {"date": f"{files.removed_at:%Y-%m-%d}"}
         return Below(text=_("The output files were removed on %(date)s.") % date)
     if state is State.QUEUED:
+        start = f"{start_text(detail=instance.wait_detail)}." if instance.wait_reason else ""
         text = " ".join(
-            part for part in (_again(instance, attempt), wait_text(instance=instance)) if part
+            part
+            for part in (_again(instance, attempt), wait_text(instance=instance), start)
+            if part
         )
         return Below(text=text, position=queue_position(instance=instance))
     grace = _("A checkpoint is being saved.")

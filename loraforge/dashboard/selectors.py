@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.conf import settings
 from django.db.models import Q, QuerySet
 
 from loraforge.accounts.models import User
@@ -17,6 +16,7 @@ from loraforge.instances.states import ACTIVE, RESTING, TERMINAL, State
 from loraforge.nodes.gputexts import mark_label
 from loraforge.nodes.models import Device, DiskLevel, Node, NodeState
 from loraforge.nodes.selectors import node_list
+from loraforge.scheduling.selectors import caps_of
 from loraforge.training.selectors import job_instances
 
 # Groups of states that the list of jobs filters by.
@@ -107,6 +107,7 @@ def home_data(*, user: User) -> dict[str, Any]:
     queued = rows.filter(state=State.QUEUED, owner=user).order_by("-priority", "queued_at")
     recent = rows.filter(owner=user, state__in=[str(state) for state in RESTING])
     nodes = node_rows(user=user)
+    cap_all, cap_own = caps_of(user=user)
     return {
         "running": job_lines(rows.filter(state__in=active)[:20]),
         "queued": job_lines(queued[:20]),
@@ -116,8 +117,8 @@ def home_data(*, user: User) -> dict[str, Any]:
             owner=user, state__in=active, deleted_at=None
         ).count(),
         "all_running": Instance.objects.filter(state__in=active, deleted_at=None).count(),
-        "cap_own": settings.MAX_RUNNING_PER_USER,
-        "cap_all": settings.MAX_RUNNING,
+        "cap_own": cap_own,
+        "cap_all": cap_all,
         "free": sum(row.free for row in nodes),
         "devices": sum(len(row.slots) for row in nodes),
         "has_dataset": Dataset.objects.filter(owner=user, deleted_at=None).exists(),

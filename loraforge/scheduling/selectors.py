@@ -10,13 +10,16 @@ from django.db.models import F, Max, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from loraforge.accounts import access
 from loraforge.accounts.models import User
 from loraforge.billing.budgets import budgets_blocking
+from loraforge.core.errors import Conflict, NotFound
 from loraforge.instances.models import Attempt, DeviceLease, Instance, Kind
 from loraforge.instances.priorities import PriorityClass, priority_class
 from loraforge.instances.states import ACTIVE, State
 from loraforge.nodes.models import Device, DeviceKind, DiskLevel, Node, NodeState
 from loraforge.scheduling.capping import Tally
+from loraforge.scheduling.explaining import Explained, explain
 from loraforge.scheduling.facts import (
     Aging,
     Booking,
@@ -338,3 +341,35 @@ def wait_text(*, instance: Instance) -> str:
     if instance.state != State.QUEUED or not instance.wait_reason:
         return ""
     return reason_text(reason=instance.wait_reason, detail=instance.wait_detail)
+
+
+def explained_get(*, instance: Instance) -> Explained:
+    """What decides about a waiting instance now. Raises Conflict when it does not wait."""
+    situation = situation_now()
+    want = next((want for want in situation.wants if want.id == instance.pk), None)
+    if want is None:
+        text = _("#%(number)s does not wait any more.") % {"number": instance.pk}
+        raise Conflict("scheduling:not_waiting", text)
+    return explain(situation=situation, decision=decide(situation), want=want)
+
+
+def reservation_list() -> QuerySet[Reservation]:
+    """Those that have not ended, first to last."""
+    rows = Reservation.objects.filter(cancelled_at=None, ends_at__gt=timezone.now())
+    return rows.select_related("node", "user", "group").order_by("starts_at", "pk")
+
+
+def reservations_known(*, user: User, rows: Iterable[Reservation]) -> set[int]:
+    """Keys of those of which the user may know for whom and why they are."""
+    if access.sees_all(user):
+        return {row.pk for row in rows}
+    groups = set(user.groups.values_list("pk", flat=True))
+    return {row.pk for row in rows if row.user_id == user.pk or row.group_id in groups}
+
+
+def reservation_get(*, pk: int) -> Reservation:
+    """Raises NotFound when it is not there."""
+    found = Reservation.objects.filter(pk=pk).first()
+    if found is None:
+        raise NotFound("scheduling:no_reservation", _("There is no such reservation."))
+    return found

@@ -10,6 +10,7 @@ from loraforge.accounts.models import User
 from loraforge.artifacts.lifetimes import retention_get
 from loraforge.billing.selectors import cost_get
 from loraforge.instances.models import Instance, progress_of, state_labels
+from loraforge.instances.priorities import priority_class
 from loraforge.scheduling.reasons import reason_text
 from loraforge.telemetry.gaps import log_left_out
 from loraforge.training.drafts import weights_id
@@ -57,6 +58,9 @@ def _finish(row: dict[str, Any], labels: Mapping[str, str]) -> dict[str, Any]:
     detail = row.pop("wait_detail")
     reason = row["wait_reason"]
     row["wait_text"] = reason_text(reason=reason, detail=detail) if reason else ""
+    row["queue_position"] = detail.get("position") if reason else None
+    row["expected_at"] = detail.get("expected_at") if reason else None
+    row["priority_class"] = str(priority_class(row["priority"]))
     for name in _TIMES:
         row[name] = _iso(row[name])
     return row

@@ -12,6 +12,7 @@ from loraforge.datasets.models import Dataset
 from loraforge.instances.api.serializers import StageSerializer
 from loraforge.instances.models import Attempt, InstanceEvent
 from loraforge.instances.preparing import stages_of
+from loraforge.instances.priorities import PriorityClass
 from loraforge.instances.states import State
 from loraforge.training.checks import (
     ARGUMENTS_MAX,
@@ -173,6 +174,12 @@ class JobRow(serializers.Serializer[Any]):
     priority = serializers.IntegerField()
     wait_reason = serializers.CharField(allow_blank=True)
     wait_text = serializers.CharField(allow_blank=True)
+    queue_position = serializers.IntegerField(allow_null=True, help_text="1 = goes next.")
+    expected_at = serializers.DateTimeField(
+        allow_null=True,
+        help_text="Estimated start by what is known of running jobs; null = unknown.",
+    )
+    priority_class = serializers.ChoiceField(choices=[one.value for one in PriorityClass])
     failure_reason = serializers.CharField(allow_blank=True)
     tags = serializers.ListField(child=serializers.CharField())
     created_at = serializers.DateTimeField()

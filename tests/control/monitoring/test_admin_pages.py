@@ -42,6 +42,7 @@ from loraforge.instances.models import Attempt, DeviceLease, Instance
 from loraforge.instances.states import State
 from loraforge.nodes.models import Node
 from loraforge.notifications.models import Notification
+from loraforge.scheduling.models import Reservation, RunCap
 from loraforge.telemetry.models import (
     LogChunk,
     LogGap,
@@ -106,6 +107,11 @@ def fill(count: int) -> Job:
             actor=owner, target=instance, what="instances:queue", changes={"state": ["a", "b"]}
         )
         fill_arrived(attempt)
+        RunCap.objects.create(scope="user", user=owner, limit=1, notes=HOSTILE)
+        Reservation.objects.create(
+            node=node, user=owner, starts_at=timezone.now(), reason=HOSTILE,
+            ends_at=timezone.now() + timedelta(hours=1),
+        )  # fmt: skip
         BestCheckpoint.objects.create(attempt=attempt, step=6, metric=0.5)
         now = timezone.now()
         Removal.objects.create(attempt=attempt, begun_at=now)
@@ -201,7 +207,8 @@ def test_a_date_hierarchy_opens(model: Any) -> None:
 
 
 # Forms of people's rows and the one row that an operator clears away; the rest only services write.
-CHANGED, DELETED = {User, Group, Price, Budget}, {DeadLetter, Price, Budget}
+CHANGED = {User, Group, Price, Budget, RunCap}
+DELETED = {DeadLetter, Price, Budget, RunCap}
 
 
 def test_what_only_services_write_can_be_neither_changed_nor_deleted() -> None:

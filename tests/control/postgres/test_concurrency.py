@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
 from loraforge.core import outbox, relay
 from loraforge.core.models import OutboxMessage
 from loraforge.core.threads import in_thread
 from loraforge.instances.models import Attempt, DeviceLease, Instance
-from loraforge.instances.services import instance_queue
 from loraforge.instances.states import State
 from loraforge.scheduling.services import instances_place
 from loraforge.telemetry import services as telemetry
@@ -131,14 +131,20 @@ def test_a_connection_that_was_cut_is_given_to_nobody() -> None:
     assert pid not in at_once(3, backend)
 
 
-def test_placing_at_once_gives_a_device_to_one_job_only() -> None:
-    OnlineNodeFactory.create(gpus=2)
-    for _ in range(6):
-        owner = UserFactory.create()
-        instance_queue(actor=owner, instance=JobInstanceFactory.create(owner=owner))
-    assert sum(at_once(4, instances_place)) == 2
-    assert DeviceLease.objects.filter(released_at=None).count() == 2
-    assert Instance.objects.filter(state=State.ASSIGNED).count() == 2
+def test_a_hundred_jobs_race_for_two_devices_with_eight_schedulers() -> None:
+    node = OnlineNodeFactory.create(gpus=2)
+    now = timezone.now()
+    owners = [UserFactory.create() for _ in range(10)]
+    Instance.objects.bulk_create(
+        JobInstanceFactory.build(owner=owners[n % 10], state=State.QUEUED, queued_at=now)
+        for n in range(100)
+    )
+    for taken in (2, 4):
+        assert sum(at_once(8, instances_place)) == 2
+        held = DeviceLease.objects.filter(released_at=None).values_list("device_uuid", flat=True)
+        assert sorted(held) == [f"GPU-{node.name}-0", f"GPU-{node.name}-1"]
+        assert Instance.objects.filter(state=State.ASSIGNED).count() == taken
+        DeviceLease.objects.update(released_at=timezone.now())
 
 
 def test_the_same_bytes_stored_at_once_are_stored_once() -> None:

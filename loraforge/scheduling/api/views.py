@@ -1,0 +1,76 @@
+"""The order of one's own jobs, reservations, and why a job waits."""
+
+from typing import ClassVar
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import status
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from loraforge.accounts.access import Action
+from loraforge.accounts.entrypoints import Endpoint, signed_in
+from loraforge.instances.selectors import instance_get
+from loraforge.scheduling import selectors
+from loraforge.scheduling.api import serializers
+from loraforge.scheduling.queueing import queue_move
+from loraforge.scheduling.reserving import reservation_cancel, reservation_create
+
+
+class JobMove(Endpoint):
+    needs: ClassVar[dict[str, Action | None]] = {"post": None}
+
+    @extend_schema(request=serializers.MoveInput, responses=serializers.MoveAnswer)
+    def post(self, request: Request, pk: int) -> Response:
+        """Let a waiting job go earlier or later among its owner's own; nobody else's move."""
+        actor = signed_in(request)
+        instance = instance_get(user=actor, instance_id=pk)
+        wanted = serializers.MoveInput(data=request.data)
+        wanted.is_valid(raise_exception=True)
+        moved = queue_move(actor=actor, instance=instance, move=wanted.validated_data["move"])
+        return Response({"id": moved.pk, "queue_rank": moved.queue_rank})
+
+
+class JobExplain(Endpoint):
+    needs: ClassVar[dict[str, Action | None]] = {"get": Action.OPERATE}
+
+    @extend_schema(responses=serializers.ExplainedSerializer)
+    def get(self, request: Request, pk: int) -> Response:
+        """Order, limits and nodes that decide about a waiting job; nothing is changed."""
+        instance = instance_get(user=signed_in(request), instance_id=pk)
+        explained = selectors.explained_get(instance=instance)
+        return Response(serializers.ExplainedSerializer(explained).data)
+
+
+class ReservationList(Endpoint):
+    needs: ClassVar[dict[str, Action | None]] = {"get": None, "post": Action.OPERATE}
+
+    @extend_schema(responses=serializers.ReservationSerializer(many=True))
+    def get(self, request: Request) -> Response:
+        """Those that have not ended, first to last."""
+        user = signed_in(request)
+        rows = list(selectors.reservation_list())
+        known = selectors.reservations_known(user=user, rows=rows)
+        context = {"known": known}
+        return Response(serializers.ReservationSerializer(rows, many=True, context=context).data)
+
+    @extend_schema(
+        request=serializers.ReservationInput, responses={201: serializers.ReservationSerializer}
+    )
+    def post(self, request: Request) -> Response:
+        """Keep devices for a user or a group for some time."""
+        wanted = serializers.ReservationInput(data=request.data)
+        wanted.is_valid(raise_exception=True)
+        row = reservation_create(actor=signed_in(request), **wanted.validated_data)
+        shown = serializers.ReservationSerializer(row, context={"known": {row.pk}})
+        return Response(shown.data, status=status.HTTP_201_CREATED)
+
+
+class ReservationOne(Endpoint):
+    needs: ClassVar[dict[str, Action | None]] = {"delete": Action.OPERATE}
+
+    @extend_schema(responses={204: None})
+    def delete(self, request: Request, pk: int) -> Response:
+        """Cancel it; its devices are everybody's again."""
+        actor = signed_in(request)
+        reservation_cancel(actor=actor, reservation=selectors.reservation_get(pk=pk))
+        return Response(status=status.HTTP_204_NO_CONTENT)
