@@ -21,6 +21,7 @@ from tests.benchmarks import (
     live,
     memory,
     outages,
+    schedule,
     screen,
 )
 from tests.benchmarks.running import Running, running
@@ -45,6 +46,7 @@ PARTS: dict[str, Callable[[Stage], dict[str, Any]]] = {
     "fanout": fanout.run,
     "files": files.run,
     "heartbeats": heartbeats.run,
+    "schedule": schedule.run,
 }
 GROUPS = {
     "live": ["line", "state", "start"],
