@@ -123,6 +123,7 @@ def _job_dialogs() -> dict[str, str]:
         "withdrawn": _("The job was withdrawn."),
         "retried": _("The next attempt is queued."),
         "deleted": _("The job was deleted."),
+        "moved": _("The order of the waiting jobs was changed."),
         "renamed": _("The name was changed."),
         "kept": _("Its files stay until you press Keep no longer."),
         "kept_no_longer": _("Its files go by their age again."),

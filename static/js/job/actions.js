@@ -108,6 +108,16 @@ class Actions {
     }
   }
 
+  /** Among one's own waiting jobs: first, up, down, last. */
+  async move(move) {
+    try {
+      await api(`jobs/${this.id}/move/`, { method: "POST", body: { move } });
+      await this.done(text("moved"));
+    } catch (error) {
+      notice(error.message, "error");
+    }
+  }
+
   async keep(on) {
     try {
       await api(`jobs/${this.id}/`, { method: "PATCH", body: { keep: on } });
@@ -124,6 +134,7 @@ class Actions {
     else if (name === "resume") this.resume(button);
     else if (name === "delete") this.remove();
     else if (name === "keep" || name === "unkeep") this.keep(name === "keep");
+    else if (name.startsWith("move-")) this.move(name.slice("move-".length));
     else this.rename(name === "rename");
   }
 }
