@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -21,6 +22,7 @@ from loraforge.core.errors import Denied, NotFound
 from loraforge.datasets.models import Upload
 from loraforge.instances.states import State
 from loraforge.notifications.models import Notification
+from loraforge.scheduling.models import Reservation
 from tests.architecture.addresses import Address, addresses, socket_routes
 from tests.factories.accounts import ApiTokenFactory, UserFactory
 from tests.factories.training import JobFactory, OnlineNodeFactory, ReadyDatasetFactory
@@ -58,7 +60,12 @@ def world() -> dict[str, Any]:
     )
     notice = Notification.objects.create(user=owner, instance=job.instance, what="running")
     token = ApiTokenFactory.create(owner=owner)
+    reservation = Reservation.objects.create(
+        node=node, user=owner, starts_at=timezone.now(), reason="course",
+        ends_at=timezone.now() + timedelta(hours=1),
+    )  # fmt: skip
     values = {
+        "reservations": reservation.pk,
         "datasets": dataset.pk,
         "uploads": upload.pk,
         "tokens": token.pk,

@@ -7,6 +7,7 @@ from rest_framework import status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from loraforge.accounts import access
 from loraforge.accounts.access import Action
 from loraforge.accounts.entrypoints import Endpoint, signed_in
 from loraforge.instances.selectors import instance_get
@@ -24,6 +25,7 @@ class JobMove(Endpoint):
         """Let a waiting job go earlier or later among its owner's own; nobody else's move."""
         actor = signed_in(request)
         instance = instance_get(user=actor, instance_id=pk)
+        access.require(actor, Action.CHANGE, instance)
         wanted = serializers.MoveInput(data=request.data)
         wanted.is_valid(raise_exception=True)
         moved = queue_move(actor=actor, instance=instance, move=wanted.validated_data["move"])
