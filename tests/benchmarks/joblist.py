@@ -44,7 +44,7 @@ def run(stack: Running) -> dict[str, Any]:
     token = stack.token  # also makes the user
     few = stack.seed("jobs", "10")
     many = stack.seed("jobs", str(JOBS))
-    if few != many:
+    if any(many[name] > few[name] for name in few):  # a long list's total may be remembered
         raise RuntimeError(f"the number of queries grows with the rows: {few}, {many}")
     cookie = stack.seed("cookie")
     body = stack.data / "body.json"
