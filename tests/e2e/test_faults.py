@@ -128,6 +128,7 @@ def test_redis_flushed_in_mid_training(
     assert_whole(stack, alice, running["id"])
 
 
+@pytest.mark.long  # the fault suite kills each of them for every change
 @pytest.mark.parametrize("service", ["web", "control", "core", "redis"])
 def test_a_service_killed_in_mid_training(
     stack: LiveStack, alice: ApiClient, running: dict[str, Any], service: str

@@ -182,6 +182,7 @@ def test_upload_train_download(
 
 
 @PROCESS
+@pytest.mark.long  # the fault suite kills each of them for every change
 @pytest.mark.parametrize("service", ["web", "control", "core"])
 def test_a_service_killed_in_mid_training(
     stack: LiveStack, alice: ApiClient, running: int, service: str

@@ -55,6 +55,7 @@ def test_a_thousand_submits_while_everything_is_killed(
     submissions(cluster, demo_folder, count=1000, seed=seed, every_s=(0.5, 8.0))
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_some_submits_while_everything_is_killed(
     cluster: Cluster, demo_folder: Path, seed: int
