@@ -376,8 +376,7 @@ class _Batch:
 
     def _clock_look(self, entry: Entry) -> None:
         """A node's clock that went wrong after it joined harms no job, but somebody should set it."""
-        off_s = entry.report.at - (time.time() - entry.age_s)
-        due = self._memory.is_due
+        off_s, due = entry.report.at - (time.time() - entry.age_s), self._memory.is_due
         if abs(off_s) > CLOCK_OFF_S and due("clock", entry.node.pk, CLOCK_SAY_EVERY_S):
             log.warning(
                 "the clock of %s is off by %+.0f s; set up NTP there (chrony, for instance)",
