@@ -214,10 +214,9 @@ class _Batch:
         return self.outcome
 
     def _load(self) -> None:
-        """Everything that the entries speak of, in two queries.
-
-        None for bytes of known attempts: to which node an attempt was given never changes.
-        """
+        """All that the entries speak of, in two queries. None for bytes of known attempts: their node stays."""
+        if len(self._given) > GIVEN_KEPT:
+            self._given.clear()
         nodes = {entry.node.pk for entry in self._entries if entry.report.stream in JOURNAL_STREAMS}
         if nodes or not self._is_given():
             self._attempts_load()
@@ -236,11 +235,14 @@ class _Batch:
         for hole in self._holes.values():
             about |= {entry.report.instance for entry in hole.waiting.values()}
         if about:
-            rows = Attempt.objects.filter(instance_id__in=about).select_related("instance")
-            self._attempts = {(row.instance_id, row.number): row for row in rows}
-        if len(self._given) > GIVEN_KEPT:
-            self._given.clear()
-        self._given.update(self._attempts)
+            self._attempts = self._remember(about)
+
+    def _remember(self, about: set[int]) -> dict[AttemptKey, Attempt]:
+        """The attempts of these instances; the next batches know them too."""
+        rows = Attempt.objects.filter(instance_id__in=about).select_related("instance")
+        found = {(row.instance_id, row.number): row for row in rows}
+        self._given.update(found)
+        return found
 
     def _attempt(self, entry: Entry) -> Attempt | None:
         """The attempt that the report speaks of. A node speaks for its own only."""
@@ -350,11 +352,8 @@ class _Batch:
         at = timezone.now() - timedelta(seconds=max(entry.age_s, 0.0))
         sample = cast("Sample", entry.report.body)
         keys = sorted({(job.instance, job.attempt) for job in sample.jobs})
-        if unknown := {
-            instance for instance, number in keys if (instance, number) not in self._given
-        }:
-            rows = Attempt.objects.filter(node=entry.node, instance_id__in=unknown)
-            self._given.update({(row.instance_id, row.number): row for row in rows})
+        if unknown := {key[0] for key in keys if key not in self._given}:
+            self._remember(unknown)
         known = (self._given.get(key) for key in keys)  # what devices it was given never changes
         mine = [one for one in known if one is not None and one.node_id == entry.node.pk]
         frames = telemetry.sample_store(node=entry.node, sample=sample, at=at, attempts=mine)

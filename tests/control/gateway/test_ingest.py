@@ -243,7 +243,7 @@ def test_a_reading_reaches_the_jobs_of_its_own_node_only(
         for pk in (attempt.instance_id, 999_999)
     ]
     other = Agent(client, OnlineNodeFactory.create(name="n2"))
-    for one in (other, agent, agent):
+    for one in (other, agent, agent, other):  # before it is remembered, and after
         body = NodeSample(host=host, jobs=jobs)
         one.write(Report(node=one.node.name, stream="sample", body=body, at=time.time()))
     ingest.turn(block_ms=1)
