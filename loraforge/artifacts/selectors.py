@@ -169,23 +169,34 @@ def _missing(path: str) -> NotFound:
     return NotFound("artifacts:not_found", _("There is no file %(path)s.") % {"path": path})
 
 
+def _unfinished(path: str) -> NotFound:
+    text = _("%(path)s is of a checkpoint that is not saved whole yet, or there is no such file.")
+    return NotFound("artifacts:not_found", text % {"path": path})
+
+
 def output_file_locate(
     *, user: Asker, instance: Instance, path: str, attempt: int | None = None
 ) -> Located:
     """The file to hand out: of this attempt, else of the latest that has it. Raises NotFound, Denied.
 
-    Files of an attempt that has ended are those of its manifest; one that runs may have more.
+    Files of an attempt that has ended are those of its manifest; one that runs may have more, but of a
+    checkpoint only what a manifest names as whole: the rest is being written.
     """
     access.require(user, Action.DOWNLOAD, instance)
     attempts = Attempt.objects.filter(instance=instance).select_related("node").order_by("-number")
     if attempt is not None:
         attempts = attempts.filter(number=attempt)
     rows = OutputFile.objects.filter(AVAILABLE, attempt__in=attempts, path=path)
-    listed = rows.select_related("copy").order_by("-attempt__number").first()
+    listed = rows.select_related("attempt", "copy").order_by("-attempt__number").first()
     newest = attempts.first()
-    if newest is not None and newest.ended_at is None and _may_be_newer(path, listed):
+    runs = newest is not None and newest.ended_at is None
+    if newest is not None and runs and _may_be_newer(path, listed):
         return Located(attempt=newest, path=path, listed=None)
+    if listed is not None and listed.is_cut and listed.attempt.ended_at is None:
+        raise _unfinished(path)
     if listed is None:
+        if runs and checkpoint_of(path) is not None:
+            raise _unfinished(path)
         gone = Removal.objects.filter(attempt__in=attempts, place=Place.NODE).first()
         if gone is not None:
             raise removed_error(instance_id=instance.pk, at=gone.begun_at)
@@ -196,7 +207,10 @@ def output_file_locate(
 
 def _may_be_newer(path: str, listed: OutputFile | None) -> bool:
     """What a running attempt may have beyond its last manifest; its node has the last word."""
-    return path in _LIVE_FILES or (listed is None and path.startswith(f"{paths.OUTPUT_FOLDER}/"))
+    if path in _LIVE_FILES:
+        return True
+    is_output = listed is None and path.startswith(f"{paths.OUTPUT_FOLDER}/")
+    return is_output and checkpoint_of(path) is None
 
 
 def _gone() -> Gone:

@@ -114,7 +114,8 @@ class ArtifactZipEndpoint(Endpoint):
         user = signed_in(request)
         instance = instance_get(user=user, instance_id=instance_id)
         access.require(user, Action.DOWNLOAD, instance)
-        files = list(_files(request, instance, _query(request)).select_related("attempt__node"))
+        rows = _files(request, instance, _query(request)).select_related("attempt__node")
+        files = list(rows.exclude(is_cut=True, attempt__ended_at=None))  # still being written
         if not files:
             raise NotFound("artifacts:not_found", _("There are no output files here."))
         newest = [file for file in files if file.attempt_id == files[0].attempt_id]

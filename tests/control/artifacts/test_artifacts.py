@@ -14,6 +14,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 from django.utils import timezone
+from msgspec import structs
 from rest_framework.test import APIClient
 
 from loraforge.accounts import sharing
@@ -266,18 +267,41 @@ def test_a_running_attempt_gives_what_no_manifest_has_yet(
     client_of: ClientOf, alice: User, attempt: Attempt, workspace: Workspace
 ) -> None:
     second = Attempt.objects.create(instance=attempt.instance, number=2, node=attempt.node)
-    new = {"console.log": b"second life\n", "output/checkpoint-18/x.bin": b"new"}
+    new = {"console.log": b"second life\n", "output/runs/x.bin": b"new"}
     put(workspace.job(attempt.instance_id, 2), new)
     client = client_of(alice)
     assert body_of(client.get(address(attempt, "console.log"))) == b"second life\n"
-    assert body_of(client.get(address(attempt, "output/checkpoint-18/x.bin"))) == b"new"
+    assert body_of(client.get(address(attempt, "output/runs/x.bin"))) == b"new"
     assert body_of(client.get(address(attempt, ADAPTER))) == BYTES  # only the first one has it
     assert (
         body_of(client.get(f"{address(attempt, 'console.log')}?attempt=1")) == FILES["console.log"]
     )
     second.ended_at = timezone.now()
     second.save()
-    assert client.get(address(attempt, "output/checkpoint-18/x.bin")).status_code == 404
+    assert client.get(address(attempt, "output/runs/x.bin")).status_code == 404
+
+
+def test_a_checkpoint_in_the_making_is_handed_out_once_a_manifest_names_it_whole(
+    client_of: ClientOf, alice: User, attempt: Attempt, workspace: Workspace
+) -> None:
+    second = Attempt.objects.create(instance=attempt.instance, number=2, node=attempt.node)
+    path = "output/checkpoint-18/optimizer.pt"
+    put(workspace.job(attempt.instance_id, 2), {path: b"half of it"})
+    client = client_of(alice)
+
+    def refused() -> str:
+        answer = client.get(address(attempt, path))
+        assert answer.status_code == 404
+        return str(answer.json()["error"]["message"])
+
+    assert "not saved whole yet" in refused()
+    [half] = manifest_of({path: b"half of it"})
+    manifest_store(attempt=second, files=[structs.replace(half, is_cut=True)], complete=False)
+    assert "not saved whole yet" in refused()
+    put(workspace.job(attempt.instance_id, 2), {path: b"half of it, and the rest"})
+    whole = manifest_of({path: b"half of it, and the rest"})
+    manifest_store(attempt=second, files=whole, complete=False)
+    assert body_of(client.get(address(attempt, path))) == b"half of it, and the rest"
 
 
 def test_a_node_that_is_away_is_said_to_be(
