@@ -13,6 +13,7 @@ from django.db import connection
 from django.utils import timezone
 
 from loraforge.core import outbox, relay
+from loraforge.core.errors import Conflict
 from loraforge.core.models import OutboxMessage
 from loraforge.core.threads import in_thread
 from loraforge.instances.models import Attempt, DeviceLease, Instance
@@ -20,11 +21,14 @@ from loraforge.instances.states import State
 from loraforge.scheduling.services import instances_place
 from loraforge.telemetry import services as telemetry
 from loraforge.telemetry.models import LogChunk
+from loraforge.training.models import Job
+from loraforge.training.resuming import job_resume
 from tests.control.gateway.conftest import broker, client
+from tests.control.training.test_resuming import leave
 from tests.control.webserver import wait_until
 from tests.factories.accounts import UserFactory
 from tests.factories.telemetry import AttemptFactory
-from tests.factories.training import JobInstanceFactory, OnlineNodeFactory
+from tests.factories.training import JobFactory, JobInstanceFactory, OnlineNodeFactory
 
 if TYPE_CHECKING:
     import redis
@@ -145,6 +149,27 @@ def test_a_hundred_jobs_race_for_two_devices_with_eight_schedulers() -> None:
         assert sorted(held) == [f"GPU-{node.name}-0", f"GPU-{node.name}-1"]
         assert Instance.objects.filter(state=State.ASSIGNED).count() == taken
         DeviceLease.objects.update(released_at=timezone.now())
+
+
+def test_two_that_resume_a_job_at_once_make_one_attempt() -> None:
+    job: Job = JobFactory.create(
+        state=State.STOPPED, instance__attempt=1, instance__step=45, instance__max_steps=100
+    )
+    first = Attempt.objects.create(
+        instance=job.instance, number=1, node=OnlineNodeFactory.create(gpus=1), ended_at=timezone.now()
+    )  # fmt: skip
+    leave(first, 20, 40)
+
+    def resume() -> str:
+        mine = Job.objects.select_related("instance").get(pk=job.pk)
+        try:
+            return str(job_resume(actor=job.instance.owner, job=mine).instance.state)
+        except Conflict as refused:
+            return refused.error_id
+
+    assert sorted(at_once(4, resume)) == ["queued", *["training:not_resumable"] * 3]
+    assert instances_place() == 1
+    assert Attempt.objects.filter(instance=job.pk).count() == 2
 
 
 def test_the_same_bytes_stored_at_once_are_stored_once() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from loraforge.embedded.client import ApiError
+from loraforge.embedded.client import ApiClient, ApiError
 from tests.e2e.driver import dataset_upload, wait_for
 from tests.e2e.faults.cluster import NODES, Cluster, cluster_running
 from tests.e2e.faults.invariants import Invariants
@@ -123,22 +123,31 @@ def refuses(client: object) -> bool:
 def test_of_the_database(cluster: Cluster, dataset: int, invariants: Invariants) -> None:
     """No request gets more than a declared 503; what was accepted before is whole afterwards."""
     job = trained(cluster, dataset, "n2")
-    answers = []
-    with full(cluster.data / "postgres"), cluster.api(timeout_s=60) as api:
-        api.get("me/")
-        for _number in range(100):
-            try:
-                api.request("PATCH", f"jobs/{job}/", json={"notes": secrets.token_hex(NOTES // 2)})
-                cluster.asked.append((job, "instances:update"))
-            except ApiError as error:
-                answers.append((error.status, error.error_id))
-                break
+    with cluster.api(timeout_s=60) as api:
+        api.get(
+            "me/"
+        )  # signed in while there is room: the server may end before the first write of ours
+        try:
+            with full(cluster.data / "postgres"):
+                answers = refusals(cluster, api, job)
+        finally:
+            if not postgres_runs(cluster):
+                cluster.postgres.start()
     assert answers == [(503, "core:database_away")]
-    if not postgres_runs(cluster):
-        cluster.postgres.start()
     wait_for("the API", cluster.answers)
     cluster.await_job(job, "succeeded", timeout_s=300)
     invariants.settled("a full disk of the database")
+
+
+def refusals(cluster: Cluster, api: ApiClient, job: int) -> list[tuple[int, str]]:
+    """What a request that writes a lot is told, at last; empty = it was never refused."""
+    for _number in range(100):
+        try:
+            api.request("PATCH", f"jobs/{job}/", json={"notes": secrets.token_hex(NOTES // 2)})
+        except ApiError as error:
+            return [(error.status, error.error_id)]
+        cluster.asked.append((job, "instances:update"))
+    return []
 
 
 def postgres_runs(cluster: Cluster) -> bool:
