@@ -47,16 +47,18 @@ class Killer:
         self._chance = chance
         self._every_s = every_s
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._pool = ThreadPoolExecutor(1)
         self.count = 0
 
     def __enter__(self) -> "Killer":
-        self._thread.start()
+        self._going_on = self._pool.submit(self._run)
         return self
 
     def __exit__(self, *_exc: object) -> None:
+        """Raises what it met: a run in which the kills ended early proves nothing."""
         self._stopping.set()
-        self._thread.join()
+        self._going_on.result()
+        self._pool.shutdown()
 
     def _run(self) -> None:
         while not self._stopping.wait(self._chance.uniform(*self._every_s)):

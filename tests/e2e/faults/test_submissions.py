@@ -41,6 +41,7 @@ def submissions(
     invariants.settled("the start")
     with Killer(cluster, random.Random(seed), every_s=every_s) as killer:
         jobs = submit_many(cluster, dataset, count=count, seed=seed)
+    print(f"{count} submits, {killer.count} kills")
     all_ended(cluster, timeout_s=max(180, count * 2))
     assert killer.count > 0
     assert wrongly_run(cluster, jobs) == []
