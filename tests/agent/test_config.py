@@ -27,6 +27,7 @@ def test_from_the_environment_alone() -> None:
     assert settings.swift_python == REPOSITORY / ".venv-swift/bin/python"
     assert settings.trainer_env == {"PATH": "/bin"}
     assert (settings.slots(gpus=0), settings.slots(gpus=4)) == (2, 0)
+    assert (settings.log_lines_per_job, settings.log_lines_per_node) == (5_000, 20_000)
 
 
 def test_the_command_line_goes_first(tmp_path: Path) -> None:

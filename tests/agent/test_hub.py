@@ -36,6 +36,7 @@ def hub() -> Iterator[Hub]:
             ("models", "org/tiny"): Repo({**MODEL, "sub/config.json": b"[]"}),
             ("models", "org/closed"): Repo(MODEL, token=TOKEN),
             ("datasets", "org/rows"): Repo(ROWS),
+            ("datasets", "org/closed"): Repo(ROWS, token=TOKEN),
         }
     )
     yield hub
@@ -122,24 +123,34 @@ def test_model_and_dataset_of_modelscope(node: Node, hub: Hub) -> None:
     assert (had.path / "config.json").read_bytes() == b"{}"
 
 
-@pytest.mark.parametrize("name", ["huggingface", "modelscope"])
-def test_what_a_token_opened_is_there_for_its_owner_alone(node: Node, name: str) -> None:
-    alone = node.refused("org/closed", hub=name)
+@pytest.mark.parametrize(
+    ("name", "more", "file"),
+    [
+        ("huggingface", {}, "config.json"),
+        ("modelscope", {}, "config.json"),
+        ("modelscope", {"kind": "dataset", "target": "/lf/data/0/closed"}, "data.jsonl"),
+    ],
+)
+def test_what_a_token_opened_is_there_for_its_owner_alone(
+    node: Node, name: str, more: dict[str, Any], file: str
+) -> None:
+    more = {"hub": name, **more}
+    alone = node.refused("org/closed", **more)
     assert alone.reason == "user:hub_denied"
     assert "account page" in alone.detail
-    had = node.have("org/closed", hub=name, token_url="/alice", user="7")
+    had = node.have("org/closed", **more, token_url="/alice", user="7")
     assert f"/user-7/{name}/" in str(had.path)
-    assert (had.path / "config.json").exists()
+    assert (had.path / file).exists()
     # now that it lies here, it is still nobody else's
-    assert node.refused("org/closed", hub=name).reason == "user:hub_denied"
-    wrong = node.refused("org/closed", hub=name, token_url="/bob", user="8")
+    assert node.refused("org/closed", **more).reason == "user:hub_denied"
+    wrong = node.refused("org/closed", **more, token_url="/bob", user="8")
     assert wrong.reason == "user:hub_denied"
     assert "hf_wrong" not in wrong.detail
-    none = node.refused("org/closed", hub=name, token_url="/carol", user="9")
+    none = node.refused("org/closed", **more, token_url="/carol", user="9")
     assert none.reason == "user:hub_denied"
     # nor the owner's any more once the hub lets nobody in
     node.secrets.clear()
-    assert node.refused("org/closed", hub=name, token_url="/alice", user="7").reason == alone.reason
+    assert node.refused("org/closed", **more, token_url="/alice", user="7").reason == alone.reason
     everything = [path for path in node.bench.settings.cache.rglob("*") if path.is_file()]
     assert not [path for path in everything if TOKEN.encode() in path.read_bytes()]
 

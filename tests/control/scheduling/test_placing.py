@@ -8,8 +8,10 @@ from loraforge.core.models import OutboxMessage
 from loraforge.instances.models import Attempt, DeviceLease, Instance
 from loraforge.instances.services import instance_assign, instance_queue
 from loraforge.instances.states import State
+from loraforge.nodes.services import node_seen
 from loraforge.scheduling.selectors import placement_preview, queue_position, wait_text
 from loraforge.scheduling.services import instances_place
+from nodeagent.contract.reports import Heartbeat
 from tests.factories.training import JobInstanceFactory, OnlineNodeFactory
 
 pytestmark = pytest.mark.django_db
@@ -57,6 +59,23 @@ def test_the_reasons_of_many_take_no_more_queries_than_those_of_few(alice: User)
 
     queries(1)  # makes the lock row
     assert queries(3) == queries(60)
+
+
+def test_a_node_whose_disk_is_nearly_full_is_given_nothing_until_there_is_room(alice: User) -> None:
+    node = OnlineNodeFactory.create(gpus=1)
+    job = queued(alice)
+
+    def beat(free: int) -> int:
+        heard = Heartbeat(
+            boot_id="b", agent_version="1", disk_free_bytes=free, disk_total_bytes=100
+        )
+        node_seen(node=node, heartbeat=heard)
+        return instances_place()
+
+    assert beat(9) == 0
+    job.refresh_from_db()
+    assert job.wait_reason == "scheduling:node_disk_low"
+    assert beat(60) == 1
 
 
 def test_a_lease_is_exclusive_and_the_loser_stays_queued(alice: User, bob: User) -> None:
