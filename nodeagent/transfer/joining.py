@@ -17,6 +17,7 @@ LONGEST_WAIT_S = 30.0
 # An agent that is gone counts as there for a while; a new one in its place waits for that.
 SERVED = "nodes:already_served"
 SERVED_PATIENCE_S = 30.0
+CLOCK = "nodes:clock_skew"
 PATH = "/api/v1/agent/join/"
 
 _REMEDIES = {
@@ -24,8 +25,7 @@ _REMEDIES = {
     401: "The token is wrong or was withdrawn. Make a new one on the control plane (node_add).",
     403: "This token is for another node. Check the name and the token.",
     404: "There is no LoRAForge at this address. Check --server.",
-    409: "Another agent holds this name, or the data folder is another cluster's.",
-}
+}  # 409 says itself what to do
 
 
 class JoinRefused(Exception):
@@ -59,10 +59,14 @@ def _checked(answer: httpx.Response, *, asked_at: float, answered_at: float) -> 
     return joined
 
 
-def _retryable(answer: httpx.Response, waited_s: float) -> bool:
+def _retryable(answer: httpx.Response, *, waited_s: float, took_s: float) -> bool:
+    """waited_s: since the first question. took_s: from this one to its answer."""
     status = answer.status_code
     if status == httpx.codes.CONFLICT and SERVED in answer.text:
         return waited_s < SERVED_PATIENCE_S
+    if status == httpx.codes.CONFLICT and CLOCK in answer.text:
+        # read late by a busy control plane, a right clock looks as wrong as that took
+        return took_s >= MAX_SKEW_S
     return status >= httpx.codes.INTERNAL_SERVER_ERROR or status in {408, 425, 429}
 
 
@@ -82,7 +86,7 @@ def cluster_join(
     pause_s, began = FIRST_WAIT_S, time.monotonic()
     with client or httpx.Client(timeout=10.0) as http:
         while True:
-            asked_at = time.time()
+            asked_at, asked = time.time(), time.monotonic()
             try:
                 answer = http.post(
                     f"{server}{PATH}",
@@ -100,7 +104,8 @@ def cluster_join(
             else:
                 if answer.is_success:
                     return _checked(answer, asked_at=asked_at, answered_at=time.time())
-                if not _retryable(answer, time.monotonic() - began):
+                now = time.monotonic()
+                if not _retryable(answer, waited_s=now - began, took_s=now - asked):
                     raise JoinRefused(_refusal(answer))
                 log.warning("joining: %s; again in %.1f s", _refusal(answer), pause_s)
             if _wait(wait, pause_s):
