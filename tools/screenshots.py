@@ -56,8 +56,8 @@ class View:
 
 def _all_arguments(page: Page) -> None:
     page.click("#all-arguments > summary")
-    page.wait_for_selector(".lf-argument")
-    page.fill("#argument-search", "learning")
+    page.wait_for_selector("[data-all] .lf-argument")
+    page.fill("#argument-search", "learning rate")
 
 
 def _filled_form(page: Page) -> None:
@@ -232,6 +232,8 @@ class Photographer:
                 page.wait_for_timeout(SETTLE_MS)
                 view.prepare(page)
                 page.wait_for_timeout(SETTLE_MS)
+                # A picture of the whole page has what sticks to the window where the window stands.
+                page.evaluate("window.scrollTo(0, 0)")
                 page.screenshot(path=folder / f"{view.name}.png", full_page=True)
                 opened.set_offline(False)
                 page.close()

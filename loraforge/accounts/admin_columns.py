@@ -88,7 +88,11 @@ def reason(paths: Sequence[tuple[str, str]], label: Text) -> Column:
                 detail = _value(row, details)
                 said = reason_said(found, detail if isinstance(detail, Mapping) else {})
                 hint = f"{said} ({found})"
-                return format_html('<span title="{}">{}</span>', hint, Truncator(said).chars(SHORT))
+                return format_html(
+                    '<span class="lf-admin-reason" title="{}">{}</span>',
+                    hint,
+                    Truncator(said).chars(SHORT),
+                )
         return None
 
     return admin.display(description=label, ordering=_order(paths[0][0]), empty_value=EMPTY)(
@@ -128,6 +132,18 @@ def short(path: str, label: Text) -> Column:
             '<span class="whitespace-nowrap" title="{}">{}</span>',
             text,
             Truncator(text).chars(SHORT),
+        )
+
+    return _column(path, label, show)
+
+
+def last_part(path: str, label: Text) -> Column:
+    """What is behind the last slash; the whole of it under the pointer."""
+
+    def show(row: Any) -> Any:
+        text = str(_value(row, path))
+        return format_html(
+            '<span title="{}">{}</span>', text, text.rstrip("/").rsplit("/", 1)[-1] or text
         )
 
     return _column(path, label, show)

@@ -25,6 +25,7 @@ from loraforge.billing.models import (
     Metering,
     Price,
 )
+from loraforge.billing.texts import money_said
 from loraforge.core.errors import Invalid
 
 
@@ -129,7 +130,7 @@ class LedgerLineAdmin(ReadOnlyModelAdmin):
 
     list_display = (
         *("number", "month_shown", "owner_shown", "attempt_shown", "model_shown", "began_shown"),
-        *("gpus_shown", "amount_shown", "coin"),
+        *("gpus_shown", "amount_shown"),
     )
     list_filter = (
         ("month", columns.filter_titled(gettext_lazy("month"))),
@@ -149,7 +150,6 @@ class LedgerLineAdmin(ReadOnlyModelAdmin):
                 *(
                     "price_shown",
                     "amount_shown",
-                    "coin",
                     "written",
                     "takes_back",
                     "said",
@@ -170,12 +170,14 @@ class LedgerLineAdmin(ReadOnlyModelAdmin):
     gpus_shown = columns.plain("gpus", gettext_lazy("GPUs"))
     seconds_shown = columns.plain("gpu_seconds", gettext_lazy("GPU-seconds"))
     price_shown = columns.plain("per_hour", gettext_lazy("price of a GPU-hour"))
-    amount_shown = columns.plain("amount", gettext_lazy("amount"))
-    coin = columns.plain("currency", gettext_lazy("currency"))
     written = columns.when("written_at", gettext_lazy("written"))
     takes_back = columns.linked("corrects", gettext_lazy("takes back"))
     said = columns.plain("note", gettext_lazy("note"))
     audited = columns.audited()
+
+    @admin.display(description=gettext_lazy("amount"), ordering="amount")
+    def amount_shown(self, line: LedgerLine) -> str:
+        return money_said(line.amount, line.currency)
 
     @admin.action(description=gettext_lazy("Take back"), permissions=["administer"])
     def take_back(self, request: HttpRequest, queryset: QuerySet[LedgerLine]) -> None:

@@ -166,7 +166,8 @@ def below_of(instance: Instance, attempt: Attempt | None, files: Retention) -> B
         date = {"date": f"{files.removed_at:%Y-%m-%d}"}
         return Below(text=_("The output files were removed on %(date)s.") % date)
     if state is State.QUEUED:
-        start = f"{start_text(detail=instance.wait_detail)}." if instance.wait_reason else ""
+        start = _("%(text)s.") % {"text": start_text(detail=instance.wait_detail)}
+        start = start if instance.wait_reason else ""
         text = " ".join(
             part
             for part in (_again(instance, attempt), wait_text(instance=instance), start)

@@ -55,7 +55,7 @@ def _job() -> dict[str, str]:
         **_job_dialogs(),
         **_job_resume(),
         "connection_live": _("Live"),
-        "connection_lost": _("Connection lost, trying again …"),
+        "connection_lost": _("Connection lost"),
         "connection_ended": _("Ended"),
         "training_loss": _("Training loss"),
         "training_loss_smoothed": _("Training loss (smoothed)"),
@@ -141,6 +141,7 @@ def _job_resume() -> dict[str, str]:
         "resume_none": _("No checkpoint was saved. Press Retry to start from the beginning."),
         "resume_ok": _("Resume"),
         "resume_from": _("Checkpoint to resume from"),
+        "resume_step": _("Step {n}"),
         "resume_latest": _("Latest"),
         "resume_best": _("Best"),
         "resume_loss": _("Training loss"),
@@ -176,9 +177,9 @@ def _job_new() -> dict[str, str]:
         "changed": _("Changed"),
         "reset": _("Reset to default"),
         "arguments_found": _("{count} of {total} arguments"),
-        "arguments_none": _(
-            "No argument here has all of these words in its name. Those with a field above are not in this list."
-        ),
+        "arguments_none": _("No argument has all of these words in its name."),
+        "arguments_own": _("With a field above"),
+        "arguments_own_go": _("Go to the field"),
         "arguments_none_changed": _("No argument here was changed."),
         "arguments_changed": _("{count} changed"),
         "arguments_failed": _("The arguments could not be loaded: {reason}"),
@@ -217,7 +218,7 @@ def _datasets() -> dict[str, str]:
 def _nodes() -> dict[str, str]:
     return {
         "connection_live": _("Live"),
-        "connection_lost": _("Connection lost, trying again …"),
+        "connection_lost": _("Connection lost"),
         "done": _("Done"),
         "readings_none": _("No readings yet"),
         "cordon_title": _("Cordon {name}?"),

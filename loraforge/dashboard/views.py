@@ -267,8 +267,7 @@ class JobPlacementPartial(DashboardPage):
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         gpus = min(max(number_read(request.GET.get("gpus", "")) or 1, 1), GPUS_MAX)
         preview = placement_preview(user=self.person, gpus=gpus)
-        said = preview.text if preview.starts_now else f"{_('Would wait:')} {preview.text}"
-        return HttpResponse(said, content_type="text/plain; charset=utf-8")
+        return HttpResponse(preview.said, content_type="text/plain; charset=utf-8")
 
 
 class NodeListPage(LivePage):

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models.functions import Now
 from django.utils.translation import get_language
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from loraforge.instances.states import State
@@ -196,7 +197,7 @@ class Attempt(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"#{self.instance_id} attempt {self.number}"
+        return gettext("#%(number)s, attempt %(n)s") % {"number": self.instance_id, "n": self.number}
 
 
 class DeviceLease(models.Model):

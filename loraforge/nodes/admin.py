@@ -41,8 +41,8 @@ class NodeAdmin(ReadOnlyModelAdmin):
     """To look, and to cordon."""
 
     list_display = (
-        *("name", "state_shown", "is_cordoned", "runtime", "host", "disk_free"),
-        *("last_heard", "agent", "swift", "instances"),
+        *("name", "state_shown", "is_cordoned", "runtime", "disk_free", "last_heard"),
+        *("agent", "instances"),
     )
     list_filter = ("state", "cordoned", "runtime")
     search_fields = ("name", "hostname")

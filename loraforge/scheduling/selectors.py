@@ -270,6 +270,11 @@ class Preview:
         """True when it would not wait."""
         return self.node is not None
 
+    @property
+    def said(self) -> str:
+        """Where it would run or why it would wait, as one sentence."""
+        return self.text if self.starts_now else _("Would wait: %(why)s") % {"why": self.text}
+
 
 def placement_preview(
     *,

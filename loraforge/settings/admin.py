@@ -25,6 +25,26 @@ _ACCENT = {
     "950": "oklch(25% .080 277)",
 }
 
+# The greys of the same file.
+_GREYS = {
+    "50": "#f7f7f8",
+    "100": "#f1f2f4",
+    "200": "#e4e5e9",
+    "300": "#cfd1d8",
+    "400": "#8b8f9d",
+    "500": "#646874",
+    "600": "#545763",
+    "700": "#3a3d49",
+    "800": "#282a33",
+    "900": "#16171d",
+    "950": "#0f1014",
+}
+
+
+def _styles(_request: Any) -> str:
+    return static("dist/admin.css")
+
+
 UNFOLD = {
     "SITE_TITLE": "LoRAForge",
     "SITE_HEADER": "LoRAForge",
@@ -32,7 +52,8 @@ UNFOLD = {
     "SITE_SYMBOL": "tune",
     "SITE_URL": "/",
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": _favicon}],
-    "COLORS": {"primary": _ACCENT},
+    "COLORS": {"primary": _ACCENT, "base": _GREYS},
+    "STYLES": [_styles],
     # Django's own history knows only what its forms changed; pages link to the audit log instead.
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": True,

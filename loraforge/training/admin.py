@@ -36,8 +36,7 @@ class JobAdmin(ReadOnlyModelAdmin):
     """A SWIFT job: what it runs, whose it is, where it is."""
 
     list_display = (
-        *("number", "name", "owner", "command", "model_shown", "state", "node", "attempt"),
-        *("failed_for", "created"),
+        *("number", "name", "owner", "model_short", "state", "node", "failed_for", "created"),
     )
     list_display_links = ("number", "name")
     list_filter = (
@@ -90,6 +89,7 @@ class JobAdmin(ReadOnlyModelAdmin):
     name = columns.short("instance.name", gettext_lazy("name"))
     owner = columns.linked("instance.owner", gettext_lazy("owner"))
     model_shown = columns.plain("model", gettext_lazy("base model"))
+    model_short = columns.last_part("model", gettext_lazy("base model"))
     state = columns.chip("instance.state", gettext_lazy("state"), STATE_LOOKS)
     node = columns.linked("instance.node", gettext_lazy("node"))
     attempt = columns.plain("instance.attempt", gettext_lazy("attempt"))

@@ -52,9 +52,10 @@ class Findings:
             if problem.field in overridden:
                 own = problem.field
             place = own or f"arguments.{problem.field}"
-            text = " ".join(
-                _(part) % problem.params for part in (problem.message, problem.remedy) if part
-            )
+            text = _(problem.message) % problem.params
+            if problem.remedy:
+                parts = {"fault": text, "remedy": _(problem.remedy) % problem.params}
+                text = _("%(fault)s %(remedy)s") % parts
             if problem.level == "error":
                 self.refuse(place, text)
             else:

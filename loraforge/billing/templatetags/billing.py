@@ -9,6 +9,8 @@ from loraforge.billing.texts import money_said
 
 register = template.Library()
 
+CENTS = 2  # digits
+
 
 @register.filter
 def in_currency(amount: Decimal, currency: str) -> str:
@@ -18,7 +20,16 @@ def in_currency(amount: Decimal, currency: str) -> str:
 
 @register.filter
 def price_of(amount: Decimal) -> str:
-    """A price without needless zeros: ``12.5``."""
+    """A price of a GPU-hour, with more than cents only where it has them: ``12.50``, ``0.125``."""
+    exact = amount.normalize()
+    exponent = exact.as_tuple().exponent
+    finer = isinstance(exponent, int) and -exponent > CENTS
+    return f"{exact:,f}" if finer else f"{amount:,.{CENTS}f}"
+
+
+@register.filter
+def plainly(amount: Decimal) -> str:
+    """A number without needless zeros: ``200``."""
     return f"{amount.normalize():,f}"
 
 

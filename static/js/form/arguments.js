@@ -2,6 +2,7 @@
 import { api } from "../core/api.js";
 import { debounce, element, icon } from "../core/dom.js";
 import { text } from "../core/texts.js";
+import { OwnFields } from "./ownfields.js";
 import { valueRead, valueShow } from "./values.js";
 
 export class AllArguments {
@@ -14,6 +15,8 @@ export class AllArguments {
     this.search = this.root.querySelector("#argument-search");
     this.only = this.root.querySelector("#only-changed");
     this.own = new Set(own);
+    this.form = form;
+    this.ownFields = null;
     this.values = {};
     this.rows = new Map();
     this.command = "sft";
@@ -39,6 +42,7 @@ export class AllArguments {
   async load() {
     if (this.loaded) return;
     this.loaded = true;
+    this.ownFields = this.ownFields || new OwnFields(this.form, this.root.querySelector("[data-all-own]"));
     try {
       const answer = await api(`swift/catalogue/?command=${this.command}`);
       this.build(answer.arguments.filter((one) => !one.reserved && !this.own.has(one.name)), answer.groups);
@@ -131,6 +135,7 @@ export class AllArguments {
     }
     for (const group of this.box.children) group.hidden = ![...group.querySelectorAll(".lf-argument")].some((row) => !row.hidden);
     this.count.textContent = text("arguments_found", { count: shown, total: this.rows.size });
+    shown += this.ownFields.filter(this.only.checked ? [] : words);
     this.none.hidden = shown > 0;
     this.none.textContent = shown ? "" : text(words.length ? "arguments_none" : "arguments_none_changed");
   }

@@ -27,7 +27,7 @@ export class Findings {
     this.clear();
     for (const problem of problems) this.place(problem, "lf-error");
     for (const warning of warnings) this.place(warning, "lf-warning");
-    this.verdict.className = `lf-push lf-small ${problems.length ? "lf-error" : "lf-muted"}`;
+    this.verdict.className = `lf-push lf-small ${problems.length ? "lf-bad" : "lf-muted"}`;
     this.verdict.textContent = problems.length ? text("problems", { count: problems.length }) : ready ? text("no_problems") : "";
   }
 

@@ -25,7 +25,7 @@ function fault(row) {
 function line(row, several) {
   const cannot = fault(row);
   const onlyWeights = !cannot && !row.can_resume ? text("resume_weights_only_left") : "";
-  const name = `${text("axis_step")} ${integer(row.step)}${several ? ` · ${text("log_attempt", { n: row.attempt })}` : ""}`;
+  const name = `${text("resume_step", { n: integer(row.step) })}${several ? ` · ${text("log_attempt", { n: row.attempt })}` : ""}`;
   return element(
     "label",
     { class: "lf-item" },
