@@ -82,6 +82,22 @@ def _resume_asked(page: Page) -> None:
     page.wait_for_selector("#dialog.show .lf-picker")
 
 
+def _explained(page: Page) -> None:
+    page.click("[data-explain]")
+    page.wait_for_selector("#dialog.show .lf-explain-line")
+
+
+def _reserve_refused(page: Page) -> None:
+    page.click("[data-reserve]")
+    page.wait_for_selector("#dialog.show [data-reserve-form]")
+    page.click("#dialog [data-dialog-ok]")
+    page.wait_for_selector("#dialog .is-invalid")
+
+
+def _menu_opened(page: Page) -> None:
+    page.click(".lf-job-head .dropdown button")
+
+
 def _wrong_password(page: Page) -> None:
     page.fill("#id_username", "alice")
     page.fill("#id_password", "wrong")
@@ -122,12 +138,19 @@ def showroom_views() -> list[View]:
         View("job-queued", "/jobs/9/"),
         View("job-preparing", "/jobs/10/", "carol"),
         View("job-unreachable", "/jobs/11/", "carol"),
+        View("queue", "/queue/"),
+        View("queue-none", "/queue/", "nina"),
+        View("queue-all", "/queue/", "carol"),
+        View("queue-explain", "/queue/", "carol", _explained),
+        View("queue-reserve", "/queue/", "carol", _reserve_refused),
+        View("job-queue-menu", "/jobs/8/", "", _menu_opened),
         View("datasets", "/datasets/"),
         View("datasets-none", "/datasets/", "nina"),
         View("dataset", "/datasets/1/"),
         View("dataset-errors", "/datasets/3/"),
         View("nodes", "/nodes/", "carol"),
         View("node", "/nodes/gpu-a100-01/", "carol"),
+        View("node-foreign", "/nodes/gpu-4090-02/", "carol"),
         View("node-lost", "/nodes/h100-rack7-row3-training-cluster-east/", "carol"),
         View("usage", "/usage/"),
         View("usage-none", "/usage/", "nina"),
@@ -136,6 +159,9 @@ def showroom_views() -> list[View]:
         View("admin", "/admin/", "carol"),
         View("admin-ledger", "/admin/billing/ledgerline/", "root"),
         View("admin-price", "/admin/billing/price/add/", "root"),
+        View("admin-budgets", "/admin/billing/budget/", "root"),
+        View("admin-reservations", "/admin/scheduling/reservation/", "carol"),
+        View("admin-cap", "/admin/scheduling/runcap/add/", "carol"),
         View("admin-instances", "/admin/instances/instance/", "carol"),
         View("admin-jobs", "/admin/training/job/", "carol"),
         View("admin-instance", "/admin/instances/instance/3/change/", "carol"),
@@ -150,6 +176,7 @@ def views_of(arguments: argparse.Namespace) -> list[View]:
     job, node, dataset = arguments.job, arguments.node, arguments.dataset
     found = [
         *(("login", "/login/"), ("home", "/"), ("jobs", "/jobs/"), ("new", "/jobs/new/")),
+        ("queue", "/queue/"),
         *(("datasets", "/datasets/"), ("nodes", "/nodes/"), ("account", "/account/")),
         ("not-found", "/no-such-page/"),
     ]

@@ -230,12 +230,32 @@ def _nodes() -> dict[str, str]:
     }
 
 
+def _queue() -> dict[str, str]:
+    return {
+        "moved": _("The order of the waiting jobs was changed."),
+        "class_changed": _("The priority was changed."),
+        "explain_title": _("Why #{id} waits"),
+        "explain_gone": _("It does not wait any more."),
+        "reserve_title": _("Reserve devices"),
+        "reserve_body": _(
+            "While it lasts, only jobs of whom it is for start there. Others' may run there until it begins."
+        ),
+        "reserve_ok": _("Reserve"),
+        "reserved": _("The devices are reserved."),
+        "end_title": _("End the reservation of {node}?"),
+        "end_body": _("Its devices are everybody's again at once."),
+        "end_ok": _("End"),
+        "end_done": _("The reservation has ended."),
+    }
+
+
 PAGES: dict[str, Callable[[], dict[str, str]]] = {
     "base": _base,
     "job": _job,
     "job_new": _job_new,
     "datasets": _datasets,
     "nodes": _nodes,
+    "queue": _queue,
 }
 
 

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from loraforge.dashboard import views
+from loraforge.dashboard import queueviews, views
 
 app_name = "dashboard"
 
@@ -17,6 +17,12 @@ urlpatterns = [
     path("jobs/<int:instance_id>/cost/", views.JobCostPartial.as_view(), name="job_cost"),
     path("jobs/<int:instance_id>/results/", views.JobResultsPartial.as_view(), name="job_results"),
     path("jobs/<int:instance_id>/tab/<slug:tab>/", views.JobTabPartial.as_view(), name="job_tab"),
+    path("queue/", queueviews.QueuePage.as_view(), name="queue"),
+    path(
+        "queue/<int:instance_id>/explain/",
+        queueviews.QueueExplainPartial.as_view(),
+        name="queue_explain",
+    ),
     path("nodes/", views.NodeListPage.as_view(), name="node_list"),
     path("nodes/<slug:name>/", views.NodePage.as_view(), name="node"),
 ]

@@ -5,8 +5,7 @@ from auditlog.registry import auditlog
 from django.conf import settings
 from django.db import models
 from django.db.models.functions import Now
-from django.utils.translation import get_language
-from django.utils.translation import gettext
+from django.utils.translation import get_language, gettext
 from django.utils.translation import gettext_lazy as _
 
 from loraforge.instances.states import State
@@ -197,7 +196,10 @@ class Attempt(models.Model):
         ]
 
     def __str__(self) -> str:
-        return gettext("#%(number)s, attempt %(n)s") % {"number": self.instance_id, "n": self.number}
+        return gettext("#%(number)s, attempt %(n)s") % {
+            "number": self.instance_id,
+            "n": self.number,
+        }
 
 
 class DeviceLease(models.Model):

@@ -206,6 +206,7 @@ LISTS = {
     "page of jobs": "/jobs/",
     "page of a job": "/jobs/{job}/",
     "home": "/",
+    "page of the queue": "/queue/",
     "usage": "/api/v1/usage/",
     "usage lines": "/api/v1/usage/lines/",
     "usage budgets": "/api/v1/usage/budgets/",

@@ -17,7 +17,7 @@ from loraforge.telemetry.models import MetricRow, Sample
 from loraforge.telemetry.pieces import Piece
 from loraforge.telemetry.services import chunk_store, chunks_store
 from loraforge.training.models import Command, Job, JobDataset
-from tools.showroom import costs, curves
+from tools.showroom import costs, curves, waiting
 
 GIB = 2**30
 BEST_STEP = 600
@@ -62,6 +62,7 @@ def fill(*, password: str) -> None:
             card.name for node in show.nodes.values() for card in node.devices.all() if card.name
         },
     )
+    waiting.fill(now=show.now, people=show.people, nodes=show.nodes)
 
 
 def _people(show: Show, password: str) -> None:
@@ -164,6 +165,10 @@ def _jobs(show: Show) -> None:
         "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.32 GiB. GPU 0 has a total capacity of "
         "79.25 GiB of which 1.27 GiB is free."
     )
+    no_device = {
+        "wait_reason": "scheduling:no_free_device",
+        "wait_detail": {"needed": 1, "free": 0},
+    }
     for owner, name, state, step, changes in (
         (alice, "qwen2.5-7b-first-try", State.DRAFT, 0, {}),
         (alice, LONG_NAME, State.SUCCEEDED, 3000, {"hours": 52}),
@@ -179,6 +184,9 @@ def _jobs(show: Show) -> None:
          {"wait_reason": "scheduling:never_fits", "wait_detail": {"needed": 8, "most": 4}, "devices": 8}),
         (bob, "preparing-on-workstation", State.PREPARING, 0, {"node": "lab-workstation", "hours": 0.01}),
         (bob, "node-does-not-answer", State.UNKNOWN, 420, {"node": "gpu-4090-02", "hours": 3}),
+        (bob, "wiki-zh-second-epoch", State.QUEUED, 0, {**no_device, "devices": 2}),
+        (alice, "客服问答-多轮-DPO", State.QUEUED, 0, no_device),
+        ("carol", "nightly-regression-of-the-chat-model", State.QUEUED, 0, no_device),
     ):  # fmt: skip
         _job(show, show.people[owner], name, {"state": state, "step": step, **changes})
 

@@ -154,7 +154,7 @@ def node_chip(state: str, label: str) -> SafeString:
 
 @register.simple_tag
 def when(moment: datetime | None, style: str = "moment") -> SafeString:
-    """A moment as ``<time>``. JavaScript turns it into the reader's zone; style: moment, exact, ago, date."""
+    """A moment as ``<time>``. JavaScript turns it into the reader's zone; style: moment, exact, ago, date, soon."""
     if moment is None:
         return SafeString("")
     return format_html(

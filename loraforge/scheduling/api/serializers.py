@@ -40,7 +40,7 @@ class ReservationInput(serializers.Serializer[Any]):
     )
     starts_at = serializers.DateTimeField()
     ends_at = serializers.DateTimeField()
-    reason = serializers.CharField(max_length=REASON_MAX)
+    reason = serializers.CharField(max_length=REASON_MAX, allow_blank=True)  # judged with the rest
 
 
 class ReservationSerializer(serializers.ModelSerializer[Reservation]):

@@ -45,6 +45,7 @@ export function ago(date) {
 function momentText(date, style) {
   if (style === "ago") return ago(date);
   if (style === "date") return day(date);
+  if (style === "soon") return day(date) === day(new Date()) ? clock(date) : `${day(date)} ${clock(date)}`;
   if (style === "exact") return `${day(date)} ${clockExact(date)}`;
   return style === "clock" ? clock(date) : `${day(date)} ${clock(date)}`;
 }

@@ -136,7 +136,7 @@ def test_placing_avoids_a_gpu_in_foreign_use_and_says_why(node: Node, alice: Use
     instances_place()
     pair.refresh_from_db()
     assert wait_text(instance=pair) == (
-        "Waits for 2 devices on one node (1 free). Not given out: GPU 0 of n1 (In use by others)."
+        "Needs 2 on one node, 1 free. Not given out: GPU 0 of n1 (In use by others)."
     )
     with translation.override("zh-hans"):
         assert "被其他程序占用" in wait_text(instance=pair)
