@@ -104,6 +104,22 @@ def _wrong_password(page: Page) -> None:
     page.click("main button[type=submit]")
 
 
+def _admin_views() -> list[View]:
+    """What operators and administrators see in the admin."""
+    return [
+        View("admin", "/admin/", "carol"),
+        View("admin-ledger", "/admin/billing/ledgerline/", "root"),
+        View("admin-price", "/admin/billing/price/add/", "root"),
+        View("admin-budgets", "/admin/billing/budget/", "root"),
+        View("admin-reservations", "/admin/scheduling/reservation/", "carol"),
+        View("admin-cap", "/admin/scheduling/runcap/add/", "carol"),
+        View("admin-instances", "/admin/instances/instance/", "carol"),
+        View("admin-jobs", "/admin/training/job/", "carol"),
+        View("admin-instance", "/admin/instances/instance/3/change/", "carol"),
+        View("admin-nodes", "/admin/nodes/node/", "carol"),
+    ]
+
+
 def showroom_views() -> list[View]:
     """What tools/showroom holds, in all its states."""
     return [
@@ -156,16 +172,7 @@ def showroom_views() -> list[View]:
         View("usage-none", "/usage/", "nina"),
         View("usage-all", "/usage/all/", "carol"),
         View("account", "/account/"),
-        View("admin", "/admin/", "carol"),
-        View("admin-ledger", "/admin/billing/ledgerline/", "root"),
-        View("admin-price", "/admin/billing/price/add/", "root"),
-        View("admin-budgets", "/admin/billing/budget/", "root"),
-        View("admin-reservations", "/admin/scheduling/reservation/", "carol"),
-        View("admin-cap", "/admin/scheduling/runcap/add/", "carol"),
-        View("admin-instances", "/admin/instances/instance/", "carol"),
-        View("admin-jobs", "/admin/training/job/", "carol"),
-        View("admin-instance", "/admin/instances/instance/3/change/", "carol"),
-        View("admin-nodes", "/admin/nodes/node/", "carol"),
+        *_admin_views(),
         View("not-found", "/no-such-page/"),
         View("forbidden", "/jobs/new/", "vera"),
     ]

@@ -19,6 +19,7 @@ from rest_framework.test import APIClient
 from loraforge.accounts.permissions import SignedIn
 from loraforge.billing.models import LedgerLine, Price
 from loraforge.instances.states import State
+from loraforge.scheduling.models import Reservation
 from tests.architecture.addresses import views
 from tests.factories.accounts import UserFactory
 from tests.factories.training import JobFactory, OnlineNodeFactory, ReadyDatasetFactory
@@ -231,6 +232,15 @@ def fill(count: int, owner: Any) -> int:
             began=NOON, ended=NOON + timedelta(minutes=1), per_hour=6, amount="0.10", currency="CNY",
         )  # fmt: skip
         Price.objects.create(node=node, per_hour=6, first_day=NOON.date(), currency="CNY")
+        JobFactory.create(
+            owner=owner,
+            state=State.QUEUED,
+            instance__queued_at=NOON,
+            instance__wait_detail={"position": 1},
+        )
+        Reservation.objects.create(
+            node=node, devices=["GPU-1"], user=owner, reason="-", starts_at=NOON, ends_at=NOON + timedelta(days=9999),
+        )  # fmt: skip
         job.instance.events.create(source="draft", target="queued", actor=owner)
         ReadyDatasetFactory.create(owner=owner)
     return int(job.pk)

@@ -107,7 +107,7 @@ def test_whose_reservation_it_is_and_what_runs_is_told_to_whom_it_concerns(
         node=node, devices=[device.uuid], user=carol, reason="a visit", starts_at=now, ends_at=now + timedelta(hours=1),
     )  # fmt: skip
     JobFactory.create(
-        owner=carol, state=State.RUNNING, instance__name="hers", instance__node=node, instance__eta_s=7200,
+        owner=carol, state=State.RUNNING, instance__name="carols-run", instance__node=node, instance__eta_s=7200,
         instance__attempt=1,
     )  # fmt: skip
     html = shown(alice)
@@ -115,10 +115,10 @@ def test_whose_reservation_it_is_and_what_runs_is_told_to_whom_it_concerns(
     assert f"{device.get_kind_display()} {device.index}" in html
     assert "Somebody else&#x27;s job" in html or "Somebody else's job" in html
     assert "2 h 0 min left" in html
-    for word in ("a visit", "hers", "data-end"):
+    for word in ("a visit", "carols-run", "data-end"):
         assert word not in html
     html = shown(carol)
-    for word in ("a visit", "hers", "data-end"):
+    for word in ("a visit", "carols-run", "data-end"):
         assert word in html
 
 
