@@ -80,7 +80,7 @@ class RunCapAdmin(ReadOnlyModelAdmin):
 
 @admin.register(Reservation)
 class ReservationAdmin(ReadOnlyModelAdmin):
-    """Who has which devices for themselves, and when. Added on the page of the queue or over the API, cancelled here or there."""
+    """Who has which devices for themselves, and when. Added on the page of the queue, cancelled here or there."""
 
     list_display = ("node_shown", "holder_shown", "starts", "ends", "reason_shown", "cancelled")
     list_filter = (
