@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import httpx
@@ -18,6 +19,8 @@ from django.conf import settings
 from django.core.management import call_command
 
 from loraforge.core.errors import Conflict, Unavailable
+from loraforge.instances.models import Instance
+from loraforge.instances.states import State
 from loraforge.nodes.models import Node
 from loraforge.nodes.services import node_add
 from loraforge.settings.env import BASE_DIR, env
@@ -26,6 +29,7 @@ NODE_NAME = "local"
 # A unix socket's path is at most 107 bytes (unix(7)).
 SOCKET_PATH_MAX = 107
 READY_TIMEOUT_S = 180
+AGENT_LOOK_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -197,8 +201,7 @@ def stack_prepare(stack: Stack) -> dict[str, str]:
 
 def supervisor_command() -> list[str]:
     """supervisord in the foreground, over all services."""
-    supervisord = Path(sys.executable).parent / "supervisord"
-    return [str(supervisord), "--nodaemon", "--configuration", str(BASE_DIR / "supervisord.conf")]
+    return [*_supervisor("supervisord"), "--nodaemon"]
 
 
 def stack_start_background(stack: Stack) -> "subprocess.Popen[bytes]":
@@ -221,17 +224,49 @@ def stack_start_background(stack: Stack) -> "subprocess.Popen[bytes]":
         os.close(lock)
 
 
-def stack_wait_ready(stack: Stack, *, timeout_s: float = READY_TIMEOUT_S) -> None:
-    """Return when the web answers and the stack's own node is online. Raises Unavailable with where to look."""
+def stack_wait_ready(stack: Stack, *, since: datetime, timeout_s: float = READY_TIMEOUT_S) -> None:
+    """Return when the web answers and the stack's own node has joined it.
+
+    since: when the services began to start; a node that SQL calls online from before may be dead.
+    Raises Unavailable with what is wrong and where to look, at once when the node was refused or all has ended.
+    """
     deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if _web_ready(stack) and Node.objects.filter(name=NODE_NAME, state="online").exists():
+    look_at = time.monotonic() + AGENT_LOOK_S
+    while time.monotonic() < deadline and is_live(stack):
+        joined = Node.objects.filter(name=NODE_NAME, state="online", joined_at__gte=since)
+        if _web_ready(stack) and joined.exists():
             return
+        if time.monotonic() >= look_at:
+            _agent_check(stack)
+            look_at = time.monotonic() + AGENT_LOOK_S
         time.sleep(0.1)
     raise Unavailable(
         "embedded:not_ready",
         f"The services were not ready within {timeout_s:.0f} s; look into {stack.data / 'logs'}.",
     )
+
+
+def _agent_check(stack: Stack) -> None:
+    """Raise Unavailable, with its last words, when the node's agent has given up: nobody starts it again."""
+    command = [*_supervisor("supervisorctl"), "status", "nodeagent"]
+    environment = {**env.ENVIRON, "LORAFORGE_DATA": str(stack.data)}
+    found = subprocess.run(
+        command, check=False, capture_output=True, text=True, env=environment, cwd=BASE_DIR
+    )
+    if "EXITED" not in found.stdout:
+        return
+    path = stack.data / "logs" / "nodeagent.log"
+    said = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    raise Unavailable(
+        "embedded:node_refused",
+        f"This machine's own node did not join: {said[-1] if said else 'it said nothing'} ({path}). "
+        "The pages are served all the same; after mending it, `make down` and start again.",
+    )
+
+
+def _supervisor(program: str) -> list[str]:
+    configuration = str(BASE_DIR / "supervisord.conf")
+    return [str(Path(sys.executable).parent / program), "--configuration", configuration]
 
 
 def _web_ready(stack: Stack) -> bool:
@@ -267,6 +302,18 @@ def stack_stop(stack: Stack, *, timeout_s: float = 60) -> bool:
             )
         time.sleep(0.1)
     return True
+
+
+def goes_on_text() -> str:
+    """What an end of the services leaves running, as a line; empty when nothing."""
+    begun = [str(state) for state in (State.PREPARING, State.RUNNING, State.STOPPING)]
+    running = Instance.objects.filter(state__in=begun).count()
+    if not running:
+        return ""
+    return (
+        f"{running} training(s) ran when last heard of, and go on; `make up` takes them up again, "
+        "`make down ARGS=--jobs` ends them.\n"
+    )
 
 
 def docker_answers() -> bool:

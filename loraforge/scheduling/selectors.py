@@ -83,6 +83,14 @@ def _why_blocked(device: Device) -> str:
     return next((str(mark["kind"]) for mark in device.marks if mark["blocks"]), "")
 
 
+def _is_silent(node: Node, now: datetime) -> bool:
+    """Not heard for so long that it would be suspect, were the platform not itself just back: it calls the node online
+    from before, and jobs wait until it is heard.
+    """
+    limit = timedelta(seconds=settings.NODE_SUSPECT_S)
+    return node.seen_at is not None and now - node.seen_at >= limit
+
+
 def places_now(*, now: datetime | None = None) -> list[Place]:
     """All nodes with the devices that are there, and what is reserved of them; four or five queries."""
     held = set(DeviceLease.objects.filter(released_at=None).values_list("node_id", "device_uuid"))
@@ -96,12 +104,13 @@ def places_now(*, now: datetime | None = None) -> list[Place]:
             blocked=_why_blocked(device) if (device.node_id, device.uuid) not in held else "",
         )
         slots.setdefault(device.node_id, []).append(slot)
-    bookings = bookings_now(now=now or timezone.now(), slots=slots)
+    now = now or timezone.now()
+    bookings = bookings_now(now=now, slots=slots)
     return [
         Place(
             id=node.pk,
             name=node.name,
-            takes=node.state == NodeState.ONLINE,
+            takes=node.state == NodeState.ONLINE and not _is_silent(node, now),
             cordoned=node.cordoned,
             disk_low=node.disk_level == DiskLevel.LOW,
             slots=tuple(slots.get(node.pk, [])),

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 MAX_SKEW_S = 2.0
 FIRST_WAIT_S = 0.5
-LONGEST_WAIT_S = 30.0
+LONGEST_WAIT_S = 10.0
 # An agent that is gone counts as there for a while; a new one in its place waits for that.
 SERVED = "nodes:already_served"
 SERVED_PATIENCE_S = 30.0

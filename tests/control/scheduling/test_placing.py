@@ -1,3 +1,5 @@
+from datetime import timedelta
+
 import pytest
 from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
@@ -8,6 +10,7 @@ from loraforge.core.models import OutboxMessage
 from loraforge.instances.models import Attempt, DeviceLease, Instance
 from loraforge.instances.services import instance_assign, instance_queue
 from loraforge.instances.states import State
+from loraforge.nodes.models import Node
 from loraforge.nodes.services import node_seen
 from loraforge.scheduling.selectors import placement_preview, queue_position, wait_text
 from loraforge.scheduling.services import instances_place
@@ -36,6 +39,18 @@ def test_places_the_first_and_tells_the_second_why_it_waits(alice: User) -> None
     assert second.wait_reason == "scheduling:user_cap"
     assert "1 at a time is the limit" in wait_text(instance=second)
     assert queue_position(instance=second) == 1
+
+
+def test_an_online_node_of_before_the_restart_is_given_nothing_until_it_is_heard(
+    alice: User,
+) -> None:
+    node = OnlineNodeFactory.create(gpus=1, seen_at=timezone.now() - timedelta(seconds=21))
+    instance = queued(alice)
+    assert instances_place() == 0
+    instance.refresh_from_db()
+    assert instance.wait_reason == "scheduling:node_offline"
+    Node.objects.filter(pk=node.pk).update(seen_at=timezone.now())
+    assert instances_place() == 1
 
 
 def test_an_unchanged_reason_is_not_written_again(alice: User) -> None:

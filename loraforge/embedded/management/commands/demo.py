@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
 
 from loraforge.core.errors import LoraForgeError
 from loraforge.embedded import demo
@@ -47,10 +48,11 @@ class Command(BaseCommand):
         if stacks.is_live(stack):
             self._say(f"Using the services that run at {stack.url}")
             return False
-        self._say("Starting the services")
+        self._say("Starting the services (a few seconds; on a busy machine a minute or more)")
+        since = timezone.now()
         stacks.stack_start_background(stack)
         try:
-            stacks.stack_wait_ready(stack)
+            stacks.stack_wait_ready(stack, since=since)
         except LoraForgeError:
             stacks.stack_stop(stack)
             raise
@@ -80,8 +82,9 @@ class Command(BaseCommand):
             f"LoRA weights downloaded and checked: {adapter.path} ({adapter.tensors} tensors)"
         )
         self.stdout.write(f"\n  {stack.url}/\n")
+        self.stdout.write(f"  {'user':<12}{'role':<12}password")
         for name, password in passwords.items():
-            self.stdout.write(f"  {name:<12}{password}")
+            self.stdout.write(f"  {name:<12}{demo.ACCOUNTS[name]:<12}{password}")
         self.stdout.write("")
 
     def _serve(self, stack: stacks.Stack) -> None:

@@ -2,6 +2,7 @@ import time
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
 
 from loraforge.core.errors import Conflict, LoraForgeError
 from loraforge.core.installed import is_database_made
@@ -32,18 +33,16 @@ class Command(BaseCommand):
         except LoraForgeError as error:
             raise CommandError(error.message) from error
         self.stdout.write("All services have stopped." if stopped else "Nothing was running.")
-        running = _active().count() if is_database_made() else 0
-        if running:
-            self.stdout.write(
-                f"{running} training(s) go on; `make up` takes them up again, `make down ARGS=--jobs` ends them."
-            )
+        if is_database_made():
+            self.stdout.write(stacks.goes_on_text(), ending="")
 
     def _jobs_end(self, stack: stacks.Stack) -> None:
         waiting = Instance.objects.filter(state=State.QUEUED, deleted_at=None)
         if not stacks.is_live(stack) and (_active().exists() or waiting.exists()):
             self.stdout.write("The services start once more, to end the trainings.")
+            since = timezone.now()
             stacks.stack_start_background(stack)
-            stacks.stack_wait_ready(stack)
+            stacks.stack_wait_ready(stack, since=since)
         for instance in [*waiting, *_active()]:
             try:
                 instance_stop(actor=None, instance=instance, mode="now")
@@ -53,8 +52,10 @@ class Command(BaseCommand):
         deadline = time.monotonic() + JOBS_TIMEOUT_S
         while _active().exists():
             if time.monotonic() > deadline:
+                left = ", ".join(str(instance) for instance in _active())
                 raise CommandError(
-                    f"Some trainings did not end within {JOBS_TIMEOUT_S} s; look at the nodes page."
+                    f"Not ended within {JOBS_TIMEOUT_S} s: {left}. Their node may not be reachable (nodes page). "
+                    "The services still run, so that it can be looked at; `make down` stops them."
                 )
             time.sleep(0.2)
 

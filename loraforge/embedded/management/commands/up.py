@@ -1,24 +1,31 @@
 import os
 import shlex
+import subprocess
 import sys
+from datetime import timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
 
 from loraforge.core.errors import LoraForgeError
 from loraforge.embedded import stack as stacks
-from loraforge.instances.models import Instance
-from loraforge.instances.states import ACTIVE
 from loraforge.settings.env import BASE_DIR
+
+# The services start before the greeter is there to look at the clock.
+GREET_STARTS = timedelta(seconds=10)
 
 
 class Command(BaseCommand):
     help = "Start all services on this machine; running trainings are taken up again. Ctrl-C stops the services only."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """`--background` returns once everything answers; `--farewell` is what `up` says at its end."""
+        """`--background` returns once everything answers; the others are what `up` says beside the services."""
         parser.add_argument(
             "--background", action="store_true", help="return once everything answers"
+        )
+        parser.add_argument(
+            "--greet", action="store_true", help="say when everything answers, and end"
         )
         parser.add_argument(
             "--farewell", action="store_true", help="say which trainings go on, and end"
@@ -30,10 +37,14 @@ class Command(BaseCommand):
         if options["farewell"]:
             self._farewell()
             return
+        if options["greet"]:
+            self._greet(stack)
+            return
+        since = timezone.now()
         try:
             if options["background"]:
                 stacks.stack_start_background(stack)
-                stacks.stack_wait_ready(stack)
+                stacks.stack_wait_ready(stack, since=since)
                 self.stdout.write(f"LoRAForge is at {stack.url}. Stop it with `make down`.")
                 return
             self._become_supervisor(stack)
@@ -54,16 +65,26 @@ class Command(BaseCommand):
             f"LoRAForge starts at {stack.url}; logs in {stack.data / 'logs'}. Ctrl-C stops the services."
         )
         self.stdout.flush()
-        farewell = [sys.executable, str(BASE_DIR / "manage.py"), "up", "--farewell"]
+        manage = [sys.executable, str(BASE_DIR / "manage.py"), "up"]
+        # without the lock, which it would keep from `make down`; ends with Ctrl-C as everything here does
+        subprocess.Popen([*manage, "--greet"], cwd=BASE_DIR, env=environment)
+        farewell = [*manage, "--farewell"]
         # The shell outlives supervisord by one sentence. `trap :` (not '') so that the child is not deaf to Ctrl-C.
         script = f"trap : INT TERM; {shlex.join(stacks.supervisor_command())}; exec {shlex.join(farewell)}"
         os.chdir(BASE_DIR)
         os.execve("/bin/sh", ["sh", "-c", script], environment)
 
+    def _greet(self, stack: stacks.Stack) -> None:
+        since = timezone.now() - GREET_STARTS
+        try:
+            stacks.stack_wait_ready(stack, since=since)
+            self.stdout.write(f"Ready: {stack.url}, and node {stacks.NODE_NAME} has joined.")
+        except LoraForgeError as error:
+            if stacks.is_live(stack):
+                self.stderr.write(error.message)
+        except KeyboardInterrupt:
+            sys.exit(130)
+
     def _farewell(self) -> None:
-        running = Instance.objects.filter(state__in=[str(state) for state in ACTIVE]).count()
         self.stdout.write("All services have stopped.")
-        if running:
-            self.stdout.write(
-                f"{running} training(s) go on; `make up` takes them up again, `make down ARGS=--jobs` ends them."
-            )
+        self.stdout.write(stacks.goes_on_text(), ending="")

@@ -38,7 +38,9 @@ class Command(BaseCommand):
         self.stdout.write(
             "Run this on the node. The token is shown this once:\n\n"
             f"  LORAFORGE_SERVER={options['url']} LORAFORGE_NODE_NAME={options['name']} "
-            f"LORAFORGE_NODE_TOKEN={token} python -m nodeagent\n"
+            f"LORAFORGE_NODE_TOKEN={token} python -m nodeagent\n\n"
+            "It runs jobs in Docker containers and keeps its data in ./var/node; `python -m nodeagent --help` tells of "
+            "--runtime, --data, --model-root, and --listen and --advertise for a node on another machine.\n"
         )
 
     def _token(self, *, name: str, renew: bool) -> str:
