@@ -177,7 +177,7 @@ def _job_new() -> dict[str, str]:
         "changed": _("Changed"),
         "reset": _("Reset to default"),
         "arguments_found": _("{count} of {total} arguments"),
-        "arguments_none": _("No argument has all of these words in its name."),
+        "arguments_none": _("No argument has all of these words in its name or help."),
         "arguments_own": _("With a field above"),
         "arguments_own_go": _("Go to the field"),
         "arguments_none_changed": _("No argument here was changed."),

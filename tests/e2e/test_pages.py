@@ -180,7 +180,9 @@ def test_what_stands_under_all_arguments_counts_before_it_is_opened(
     page.click("#all-arguments > summary")
     page.fill("#argument-search", "num workers")  # while the list is still on its way
     expect(page.locator("#all-dataloader_num_workers")).to_have_value("0", timeout=SOON_MS)
-    page.fill("#argument-search", "no such argument")
+    page.fill("#argument-search", "runs out")  # stands in the help alone
+    expect(page.locator("#all-auto_find_batch_size")).to_be_visible()
+    page.fill("#argument-search", "no such argumentation")
     expect(page.locator("[data-all-none]")).to_have_text(re.compile("No argument"))
     argument_set(page, "dataloader_num_workers", "many")
     expect(page.locator("[data-all-none]")).to_be_hidden()

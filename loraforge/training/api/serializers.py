@@ -386,9 +386,19 @@ class ArgumentOutput(serializers.Serializer[Any]):
     choices = serializers.ListField(child=serializers.JSONField(), allow_null=True)
     suggestions = serializers.ListField(child=serializers.JSONField())
     default = serializers.JSONField(allow_null=True)
-    group = serializers.CharField()
+    group = serializers.CharField(help_text="The dataclass in SWIFT's source that defines it.")
+    section = serializers.CharField(help_text="The section of a form where it stands.")
+    help = serializers.CharField(help_text="What it is for, in the language of the request.")
     reserved = serializers.CharField(
         allow_blank=True, help_text="Why the platform sets it; empty = it is yours."
+    )
+
+
+class SectionOutput(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    title = serializers.CharField(help_text="In the language of the request.")
+    arguments = serializers.ListField(
+        child=serializers.CharField(), help_text="Names, in the order of a form."
     )
 
 
@@ -396,4 +406,5 @@ class CatalogueOutput(serializers.Serializer[Any]):
     swift_version = serializers.CharField()
     command = serializers.CharField()
     groups = serializers.ListField(child=serializers.CharField())
+    sections = SectionOutput(many=True)
     arguments = ArgumentOutput(many=True)

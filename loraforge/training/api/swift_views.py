@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers as drf
@@ -10,6 +11,7 @@ from rest_framework.response import Response
 
 from loraforge.accounts.access import Action
 from loraforge.accounts.entrypoints import Endpoint, signed_in
+from loraforge.swift.argument_help import arguments_search, help_load, sections_of
 from loraforge.swift.catalogue import Argument, Catalogue, catalogue_load
 from loraforge.swift.reserved import reserved_reason
 from loraforge.training import selectors
@@ -25,8 +27,9 @@ class CatalogueQuery(drf.Serializer[Any]):
     search = drf.CharField(required=False, max_length=SEARCH_MAX, allow_blank=True, default="")
 
 
-def _argument(argument: Argument, catalogue: Catalogue) -> dict[str, Any]:
+def _argument(argument: Argument, catalogue: Catalogue, language: str | None) -> dict[str, Any]:
     reason = reserved_reason(argument.name)
+    told = help_load()[argument.name]
     return {
         "name": argument.name,
         "flag": argument.flags[0],
@@ -36,12 +39,14 @@ def _argument(argument: Argument, catalogue: Catalogue) -> dict[str, Any]:
         "suggestions": catalogue.suggestions(argument),
         "default": argument.default,
         "group": argument.group,
+        "section": told.section,
+        "help": told.words.told(language),
         "reserved": _(reason) % {"name": argument.name} if reason else "",
     }
 
 
 class SwiftCatalogue(Endpoint):
-    """The arguments of a command, in SWIFT's order."""
+    """The arguments of a command, in SWIFT's order, with help in the language of the request."""
 
     needs = {"get": None}
 
@@ -51,12 +56,17 @@ class SwiftCatalogue(Endpoint):
         query.is_valid(raise_exception=True)
         catalogue = catalogue_load()
         command = catalogue.commands[query.validated_data["command"]]
-        found = command.search(query.validated_data["search"])
+        language = get_language()
+        found = arguments_search(command, query.validated_data["search"], language)
         body = {
             "swift_version": catalogue.swift_version,
             "command": command.name,
             "groups": command.groups,
-            "arguments": [_argument(argument, catalogue) for argument in found],
+            "sections": [
+                {"id": section.id, "title": section.title.told(language), "arguments": names}
+                for section, names in sections_of(found)
+            ],
+            "arguments": [_argument(argument, catalogue, language) for argument in found],
         }
         return Response(body)
 

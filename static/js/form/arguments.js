@@ -45,7 +45,7 @@ export class AllArguments {
     this.ownFields = this.ownFields || new OwnFields(this.form, this.root.querySelector("[data-all-own]"));
     try {
       const answer = await api(`swift/catalogue/?command=${this.command}`);
-      this.build(answer.arguments.filter((one) => !one.reserved && !this.own.has(one.name)), answer.groups);
+      this.build(answer.arguments.filter((one) => !one.reserved && !this.own.has(one.name)), answer.sections);
       this.filter();
     } catch (error) {
       this.loaded = false;
@@ -53,21 +53,19 @@ export class AllArguments {
     }
   }
 
-  build(found, groups) {
+  build(found, sections) {
     this.rows.clear();
-    const sections = groups
-      .map((group) => [group, found.filter((one) => one.group === group)])
-      .filter(([, members]) => members.length)
-      .map(([group, members]) => {
-        const title = group.replace(/Arguments(Mixin)?$/, "").replace(/([a-z0-9])([A-Z])/g, "$1 $2");
-        return element("section", { class: "lf-group", "data-group": group }, element("h3", {}, title || group), ...members.map((one) => this.row(one)));
-      });
-    this.box.replaceChildren(...sections);
+    for (const { title, arguments: names } of sections) {
+      const group = element("section", { class: "lf-group" }, element("h3", {}, title));
+      for (const name of names) found.filter((one) => one.name === name).forEach((one) => this.row(one, group));
+    }
+    this.box.replaceChildren();
   }
 
-  row(argument) {
+  row(argument, group) {
     const id = `all-${argument.name}`;
     const control = this.control(argument, id);
+    control.setAttribute("aria-describedby", `${id}-help`);
     const label = element(
       "label",
       { class: "lf-argument-name", for: id },
@@ -75,12 +73,11 @@ export class AllArguments {
       element("small", { class: "lf-cut lf-mono", title: `${argument.flag}: ${argument.type}` }, argument.flag),
     );
     const reset = element("button", { class: "btn btn-quiet btn-sm", type: "button", title: text("reset"), onclick: () => this.change(argument, undefined) }, icon("retry"), text("changed"));
-    const root = element("div", { class: "lf-argument", "data-field": `arguments.${argument.name}` }, label, control, element("span", { class: "lf-argument-state" }, reset));
-    const row = { argument, root, control, reset };
+    const root = element("div", { class: "lf-argument", "data-field": `arguments.${argument.name}` }, label, control, element("span", { class: "lf-argument-state" }, reset), element("div", { class: "lf-hint", id: `${id}-help` }, argument.help));
+    const row = { argument, root, control, reset, group };
     control.addEventListener("change", () => this.change(argument, valueRead(control.value, argument.kind)));
     this.rows.set(argument.name, row);
     this.rowShow(row);
-    return root;
   }
 
   control(argument, id) {
@@ -126,13 +123,19 @@ export class AllArguments {
 
   filter() {
     const words = this.search.value.toLowerCase().replace(/^--/, "").replace(/[-_]/g, " ").split(/\s+/).filter(Boolean);
+    const found = (...texts) => words.every((word) => texts.join(" ").toLowerCase().replace(/[-_]/g, " ").includes(word));
     let shown = 0;
-    for (const { argument, root } of this.rows.values()) {
-      const name = `${argument.name} ${argument.group}`.toLowerCase().replace(/_/g, " ");
-      const on = words.every((word) => name.includes(word)) && (!this.only.checked || argument.name in this.values);
-      root.hidden = !on;
+    for (const row of this.rows.values()) {
+      const { name, help } = row.argument;
+      const on = found(name, help) && (!this.only.checked || name in this.values);
+      row.named = on && found(name);
+      row.root.hidden = !on;
       shown += on ? 1 : 0;
     }
+    // What is found by its name stands above what only its help speaks of.
+    const order = [...this.rows.values()].sort((one, other) => other.named - one.named);
+    for (const { group, root } of order) group.append(root);
+    this.box.append(...new Set(order.map(({ group }) => group)));
     for (const group of this.box.children) group.hidden = ![...group.querySelectorAll(".lf-argument")].some((row) => !row.hidden);
     this.count.textContent = text("arguments_found", { count: shown, total: this.rows.size });
     shown += this.ownFields.filter(this.only.checked ? [] : words);

@@ -190,10 +190,27 @@ def test_the_row_of_the_list_is_a_part_of_the_job(alice: User, client_of: Client
 
 def test_the_catalogue(alice: User, client_of: ClientOf) -> None:
     found = client_of(alice).get("/api/v1/swift/catalogue/?command=sft&search=lora_rank").json()
-    assert [one["name"] for one in found["arguments"]] == ["lora_rank"]
+    assert found["arguments"][0]["name"] == "lora_rank"
     whole = client_of(alice).get("/api/v1/swift/catalogue/").json()
     by_name = {one["name"]: one for one in whole["arguments"]}
     assert len(by_name) > 300
     assert by_name["output_dir"]["reserved"]
     assert not by_name["lora_rank"]["reserved"]
     assert client_of(alice).get("/api/v1/swift/catalogue/?command=x").status_code == 400
+
+
+def test_the_catalogue_has_help_and_sections_in_the_language_asked_for(
+    alice: User, client_of: ClientOf
+) -> None:
+    told = {}
+    for language in ("en", "zh-hans", "fr"):
+        address = "/api/v1/swift/catalogue/?command=sft&search=learning_rate"
+        told[language] = client_of(alice).get(address, headers={"Accept-Language": language}).json()
+    first = {language: body["arguments"][0] for language, body in told.items()}
+    assert first["en"]["help"].startswith("Step size of learning")
+    assert first["zh-hans"]["help"].startswith("学习率的最高值")
+    assert first["fr"] == first["en"]
+    titles = {one["id"]: one["title"] for one in told["zh-hans"]["sections"]}
+    assert titles[first["en"]["section"]] == "优化器与学习率"
+    listed = [name for one in told["en"]["sections"] for name in one["arguments"]]
+    assert sorted(listed) == sorted(one["name"] for one in told["en"]["arguments"])
