@@ -31,7 +31,7 @@ FORBIDDEN_EN = re.compile(
     re.IGNORECASE,
 )
 FORBIDDEN_ZH = re.compile(
-    r"产物|梯度累计|全量|评估|预训练模型|(?<!对话)(?<!训练)模板|测试集|评测集|部署|句子|视频内存|显卡内存"
+    r"产物|梯度累计|全量|评估|预训练模型|(?<!对话)(?<!训练)模板|测试集|评测集|部署|词元|句子|视频内存|显卡内存"
 )
 # Arguments whose help speaks of what they are called in the glossary.
 TERMS = {
