@@ -17,6 +17,8 @@ from nodeagent.runtimes.rawgpus import RawGpus
 JOB = str(PurePosixPath(paths.OUTPUT).parent)
 HOME = "/lf/home"
 CACHES = f"{JOB}/tmp"  # noqa: S108 - on disk, and the job's own
+# torch on a GPU asks for its user's name; an image need not know whom jobs run as
+NAMED = {"USER": "trainer", "LOGNAME": "trainer"}
 LABEL_CLUSTER = "lf.cluster"
 LABEL_NODE = "lf.node"
 LABEL_INSTANCE = "lf.instance"
@@ -141,6 +143,7 @@ def _command(launch: Launch, policy: Policy) -> list[str]:
 def _environment(launch: Launch, policy: Policy) -> dict[str, str]:
     gpus = gpus_of(launch.devices)
     own = {
+        **NAMED,
         "HOME": HOME,
         "TMPDIR": "/tmp",  # noqa: S108 - the container's own, in memory
         # large, so on disk: a dataset's arrow files lie here too
@@ -222,6 +225,7 @@ def errand_config(
         )
     temporary = f"{paths.FETCH}/run/tmp"
     environment = {
+        **NAMED,
         "HOME": temporary,
         "TMPDIR": temporary,
         "HF_HOME": f"{temporary}/huggingface",

@@ -61,6 +61,16 @@ def test_gpus_are_asked_for_by_uuid() -> None:
     ]
 
 
+def test_a_job_has_a_user_name_though_its_image_may_not_know_its_id() -> None:
+    # torch on a GPU asks for it, and ends with a KeyError where neither these nor /etc/passwd tell
+    errand = Errand(name="e", folder=Path("/e"), argv=["-c", "pass"], devices=GPUS[:1])
+    check = errand_config(
+        errand, policy=POLICY, identity=Identity(cluster="c", node="n"), plugin=Path("/p"), image=""
+    )
+    for found in (config(), check):
+        assert {environ(found)[name] for name in ("USER", "LOGNAME")} == {"trainer"}
+
+
 def test_a_cpu_job_gets_no_gpu_even_if_its_image_asks_for_all() -> None:
     found = config(env={"NVIDIA_VISIBLE_DEVICES": "all", "CUDA_VISIBLE_DEVICES": "0"})
     assert found["HostConfig"]["DeviceRequests"] == []
