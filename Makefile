@@ -165,7 +165,7 @@ gpu-tests: setup-tools ## the tests that need an NVIDIA GPU, by name
 	@echo "==> tests that need an NVIDIA GPU$(if $(GPU),, (there is none here: left out))"
 	@$(PYTEST) --collect-only --quiet -m gpu -p no:warnings $(GPU_FILES) | sed '/^$$/d; s/^/    /'
 
-gpu-check: setup ## real trainings on this machine's NVIDIA GPUs, with figures (ARGS="offered two timed")
+gpu-check: setup ## real trainings on this machine's NVIDIA GPUs, with figures (ARGS="offered two timed", ARGS=docker: in containers)
 	@$(PYTEST) -n 0 -m gpu
 	@$(PY) -m tests.benchmarks.gpu $(ARGS)
 

@@ -2,13 +2,15 @@
 
 One GPU: the check before it is offered, a stranger on it, a LoRA fine-tune that is stopped and resumed,
 one that runs out of memory, and the time of a step beside the same command without LoRAForge. Two: a
-data-parallel training. Prints JSON, keeps it as var/gpu.json, and ends with 1 when something is not as
-it must be. ``--cpu`` tries the program itself on a machine without a GPU, with a tiny model.
+data-parallel training. ``docker``: the same in hardened containers, on a machine whose engine has the
+training image (LORAFORGE_SWIFT_IMAGE). Prints JSON, keeps it as var/gpu.json, and ends
+with 1 when something is not as it must be. ``--cpu`` tries the program itself without a GPU, with a tiny model.
 """
 
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,8 +26,11 @@ import psutil
 import pytest
 
 from loraforge.embedded.client import ApiClient, ApiError
+from nodeagent.runtimes.container import gpus_of
+from tests.benchmarks.gpubox import Box, box_settings, boxed_command, containers_remove, has_image
 from tests.benchmarks.stage import ROOT
 from tests.e2e.driver import (
+    ENDED,
     SWIFT_PYTHON,
     LiveStack,
     dataset_upload,
@@ -39,7 +44,7 @@ from tests.e2e.driver import (
 )
 
 MODEL = """
-import shutil, sys, torch, transformers
+import pathlib, shutil, sys, torch, transformers
 small, into, hidden, layers = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 old = transformers.AutoConfig.from_pretrained(small)
 config = transformers.Qwen2Config(
@@ -52,6 +57,8 @@ with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
 model.save_pretrained(into)
 for name in ("tokenizer.json", "tokenizer_config.json"):
     shutil.copy(f"{small}/{name}", into)
+for file in pathlib.Path(into).iterdir():
+    file.chmod(0o644)  # safetensors lets nobody else read, and jobs in containers are another user
 print(sum(p.numel() for p in model.parameters()))
 """
 STRANGER = """
@@ -63,6 +70,8 @@ time.sleep(300)
 IN_ADVANCE = 5  # steps at the beginning that are slower than all others
 GIB = 1024**3
 RATIO_AIM = 1.02
+IN_TURN = 3  # timed trainings of ours, and as many bare ones
+DOCKER = "docker"
 
 
 class Size(NamedTuple):
@@ -76,7 +85,7 @@ class Size(NamedTuple):
     steps: int
 
 
-REAL = Size(hidden=2048, layers=24, rows=800, sums=64, batch=8, steps=60)
+REAL = Size(hidden=2048, layers=24, rows=800, sums=64, batch=8, steps=65 + IN_ADVANCE)
 TINY = Size(hidden=128, layers=2, rows=64, sums=4, batch=2, steps=12)
 
 
@@ -134,8 +143,21 @@ class Trial:
             found += [gpu for gpu in plain["gpus"] if gpu["uuid"] in held]
         return found
 
-    def step(self, job: int) -> int:
-        return int(self.api.get(f"jobs/{job}/")["step"])
+    def held(self, job: int) -> list[str]:
+        """The devices of a job's last attempt."""
+        query = "SELECT devices FROM instances_attempt WHERE instance_id = ? ORDER BY number DESC"
+        (found,) = self.stack.sql(query, job)[0]
+        return list(json.loads(found) if isinstance(found, str) else found)
+
+    def some_steps(self, job: int) -> None:
+        """Wait until it trains; one that ends before is a failure."""
+
+        def trains() -> bool:
+            found = self.api.get(f"jobs/{job}/")
+            assert found["state"] not in ENDED, f"{found['state']}: {found['failure_reason']}"
+            return int(found["step"]) >= IN_ADVANCE
+
+        wait_for("some steps", trains, timeout_s=300)
 
 
 def offered(trial: Trial) -> None:
@@ -180,10 +202,15 @@ def stranger(trial: Trial) -> None:
     wait_for("the GPU to be free again", lambda: not trial.devices()[-1]["blocked"])
 
 
-def stopped_and_resumed(trial: Trial) -> None:
-    """Stop with a checkpoint in mid-run; the next attempt goes on behind it to the end."""
+def stopped_and_resumed(trial: Trial, *, box: Box | None = None) -> None:
+    """Stop with a checkpoint in mid-run; the next attempt goes on behind it to the end. box: looks at it."""
     job = trial.submit(name="stopped and resumed", arguments={"save_steps": 1000})
-    wait_for("some steps", lambda: trial.step(job) >= IN_ADVANCE, timeout_s=240)
+    trial.some_steps(job)
+    if box is not None:
+        folder = trial.stack.job_folder(job)
+        trial.found["container"], wrong = box.look(folder, trial.held(job))
+        for what in wrong:
+            trial.expect(what, is_so=False)
     trial.api.post(f"jobs/{job}/stop/", {})
     stopped = job_wait(trial.api, job, timeout_s=120)
     saved = stopped["saved_step"]
@@ -254,55 +281,69 @@ def step_s(rows: list[dict[str, Any]]) -> float:
     return float(whole[-1] - whole[IN_ADVANCE - 1]) / (len(whole) - IN_ADVANCE)
 
 
-def _bare_argv(command: list[str], output: Path) -> list[str]:
-    """The trainer's own command less what is ours."""
+def bare_argv(command: list[str], material: Path, output: Path) -> list[str]:
+    """The trainer's own command less what is ours, on the same model and data by their own paths."""
     argv, skipping = [], False
     for word in command:
         if word.startswith("--"):
             skipping = word in {"--external_plugins", "--callbacks"}
         if not skipping:
             argv.append(word)
-    argv[argv.index("--output_dir") + 1] = str(output)
-    return argv
+    places = {
+        "--model": material / "model",
+        "--dataset": material / "data.jsonl",  # the inputs of an ended job are gone
+        "--output_dir": output,
+        "--logging_dir": output / "runs",
+    }
+    for name, place in places.items():
+        argv[argv.index(name) + 1] = str(place)
+    return [str(SWIFT_PYTHON), *argv[argv.index("-m") :]]
 
 
-def beside_bare(trial: Trial) -> None:
-    """The same command with and without LoRAForge, in turn."""
+def plain_command(folder: Path) -> list[str]:
+    """Of the plain process that trains into this folder, empty while there is none."""
+    pids = trainer_pids(folder)
+    return psutil.Process(pids[-1]).cmdline() if pids else []
+
+
+def beside_bare(trial: Trial, command_of: Callable[[Path], list[str]]) -> None:
+    """The same command with and without LoRAForge, in turn. command_of: what trains into a job's folder."""
     timed: dict[str, list[float]] = {"ours": [], "bare": []}
     caught: list[str] = []
+    cards: set[str] = set()
+
+    def note(name: str, rows: list[dict[str, Any]]) -> None:
+        timed[name].append(step_s(rows))
+        print(f"a step, {name}: {1000 * timed[name][-1]:.2f} ms", flush=True)
 
     def ours() -> None:
         job = trial.submit(name="timed")
         folder = trial.stack.job_folder(job)
         if not caught:
-            pids = wait_for("the trainer", lambda: trainer_pids(folder), timeout_s=120)
-            caught.extend(psutil.Process(pids[-1]).cmdline())
-            caught[:] = caught[caught.index("-m") - 1 :]
+            caught.extend(wait_for("the trainer", lambda: command_of(folder), timeout_s=120))
         ended = job_wait(trial.api, job, timeout_s=300)
         trial.expect("the timed training succeeds", ended["state"] == "succeeded")
-        timed["ours"].append(step_s(metric_file(folder)))
+        cards.update(trial.held(job))
+        trial.expect("all timed trainings had the same card", len(cards) == 1)
+        note("ours", metric_file(folder))
         trial.found["timed"] = {}
         readings_note(trial, "timed", trial.samples(job))
 
     def bare() -> None:
-        # the inputs of an ended job are gone, so the same data by its own path
         output = Path(tempfile.mkdtemp(dir=trial.material))
-        argv = _bare_argv(caught, output)
-        argv[argv.index("--dataset") + 1] = str(trial.material / "data.jsonl")
-        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": trial.devices()[0]["uuid"]}
-        if trial.devices()[0]["kind"] == "cpu":
-            environment["CUDA_VISIBLE_DEVICES"] = ""
+        argv = bare_argv(caught, trial.material, output)
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ",".join(gpus_of([*cards]))}
         done = subprocess.run(
             argv, env=environment, cwd=output, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         lines = next(output.rglob("logging.jsonl")).read_text().splitlines()
-        timed["bare"].append(step_s([json.loads(line) for line in lines]))
+        note("bare", [json.loads(line) for line in lines])
 
-    for turn in (ours, bare, ours):
+    for turn in (ours, bare) * IN_TURN:
         turn()
-    mean = {name: sum(values) / len(values) for name, values in timed.items()}
-    ratio = mean["ours"] / mean["bare"]
+    median = {name: statistics.median(values) for name, values in timed.items()}
+    ratio = median["ours"] / median["bare"]
     trial.found["timed"] |= {
         "step_ms": {
             name: [round(1000 * one, 2) for one in values] for name, values in timed.items()
@@ -316,7 +357,7 @@ def beside_bare(trial: Trial) -> None:
 def data_parallel(trial: Trial) -> None:
     """One training over two GPUs: both leased, both busy."""
     job = trial.submit(name="two GPUs", gpus=2, processes=2)
-    wait_for("some steps", lambda: trial.step(job) >= IN_ADVANCE, timeout_s=300)
+    trial.some_steps(job)
     trial.expect("both are leased", sum(one["busy"] for one in trial.devices()) == 2)
     ended = job_wait(trial.api, job, timeout_s=300)
     rows = metric_file(trial.stack.job_folder(job))
@@ -358,13 +399,13 @@ def material_make(folder: Path, size: Size) -> None:
 
 
 @contextmanager
-def trial_running(size: Size) -> Iterator[Trial]:
-    """Everything that the parts need."""
+def trial_running(size: Size, **settings: str) -> Iterator[Trial]:
+    """Everything that the parts need. settings: of the stack."""
     with tempfile.TemporaryDirectory(prefix="lf-gpu-") as name:
         material = Path(name) / "demo"
         material.mkdir()
         material_make(material, size)
-        with stack_running(Path(name) / "d", material) as stack:
+        with stack_running(Path(name) / "d", material, **settings) as stack:
             stack.user_add("alice")
             with stack.api("alice") as api:
                 trial = Trial(stack, api, material, size)
@@ -382,25 +423,44 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "var", help="folder of what is kept")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    with trial_running(TINY if given.cpu else REAL) as trial:
-        there = parts_of(trial, given.out, is_cpu=given.cpu)
-        for part in [there[name] for name in there if name in (given.names or there)]:
-            try:
-                part()
-            except (
-                AssertionError,
-                pytest.fail.Exception,
-                ApiError,
-                OSError,
-                LookupError,
-                httpx.HTTPError,
-            ) as error:
-                trial.expect(f"{type(error).__name__}: {error}"[:3000], is_so=False)
-            # a machine that is lent may be taken back in mid-run
-            text = json.dumps({**trial.found, "wrong": trial.wrong}, indent=1)
-            (given.out / "gpu.json").write_text(text + "\n", encoding="utf-8")
-    print(text)
-    return 1 if trial.wrong else 0
+    size = TINY if given.cpu else REAL
+    whole: dict[str, Any] = {}
+    if set(given.names) != {DOCKER}:
+        with trial_running(size) as trial:
+            whole = trial.found
+            parts = parts_of(trial, given.out, is_cpu=given.cpu)
+            names = [name for name in parts if name in (given.names or parts)]
+            parts_run(trial, [parts[name] for name in names], whole, given.out)
+    if DOCKER in given.names or (not given.names and has_image()):
+        with trial_running(size, **box_settings(is_cpu=given.cpu)) as trial:
+            whole[DOCKER] = trial.found
+            parts_run(trial, parts_in_box(trial, is_cpu=given.cpu), whole, given.out)
+        containers_remove(trial.stack.data)
+    print(json.dumps(whole, indent=1))
+    return 1 if whole.get("wrong") or whole.get(DOCKER, {}).get("wrong") else 0
+
+
+def parts_run(
+    trial: Trial, parts: list[Callable[[], None]], whole: dict[str, Any], out: Path
+) -> None:
+    """One after the other; one that fails leaves the others. whole: kept after each."""
+    for part in parts:
+        try:
+            part()
+        except (
+            AssertionError,
+            pytest.fail.Exception,
+            ApiError,
+            OSError,
+            LookupError,
+            ValueError,
+            httpx.HTTPError,
+            psutil.Error,
+        ) as error:
+            trial.expect(f"{type(error).__name__}: {error}"[:3000], is_so=False)
+        trial.found["wrong"] = trial.wrong
+        # a machine that is lent may be taken back in mid-run
+        (out / "gpu.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
 
 
 def parts_of(trial: Trial, out: Path, *, is_cpu: bool) -> dict[str, Callable[[], None]]:
@@ -411,12 +471,21 @@ def parts_of(trial: Trial, out: Path, *, is_cpu: bool) -> dict[str, Callable[[],
         "two": partial(data_parallel, trial),
         "resumed": partial(stopped_and_resumed, trial),
         "memory": partial(out_of_memory, trial, out / "out-of-memory.log"),
-        "timed": partial(beside_bare, trial),
+        "timed": partial(beside_bare, trial, plain_command),
     }
     left_out = {"offered", "stranger", "memory"} if is_cpu else set()
     if len(trial.devices()) == 1:
         left_out.add("two")
     return {name: part for name, part in known.items() if name not in left_out}
+
+
+def parts_in_box(trial: Trial, *, is_cpu: bool) -> list[Callable[[], None]]:
+    """What is done in containers."""
+    parts: list[Callable[[], None]] = [] if is_cpu else [partial(offered, trial)]
+    parts.append(partial(stopped_and_resumed, trial, box=Box()))
+    if len(trial.devices()) > 1:
+        parts.append(partial(data_parallel, trial))
+    return [*parts, partial(beside_bare, trial, boxed_command)]
 
 
 if __name__ == "__main__":
