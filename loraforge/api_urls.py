@@ -5,6 +5,7 @@ from django.urls import URLPattern, URLResolver, include, path
 app_name = "api"
 
 urlpatterns: list[URLPattern | URLResolver] = [
+    path("", include("loraforge.training.api.urls")),  # first what is asked for most
     path("", include("loraforge.accounts.api.urls")),
     path("", include("loraforge.nodelink.api.urls")),
     path("", include("loraforge.datasets.api.urls")),
@@ -13,7 +14,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("loraforge.artifacts.api.urls")),
     path("", include("loraforge.billing.api.urls")),
     path("", include("loraforge.scheduling.api.urls")),
-    path("", include("loraforge.training.api.urls")),
     path("", include("loraforge.gateway.api.urls")),
     path("", include("loraforge.telemetry.api.urls")),
     path("", include("loraforge.notifications.api.urls")),

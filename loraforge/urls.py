@@ -8,13 +8,14 @@ from loraforge.core import health
 from loraforge.core.schema import SchemaView
 
 urlpatterns: list[URLPattern | URLResolver] = [
+    # First what is asked for most: each that does not match costs.
+    path("api/v1/", include("loraforge.api_urls")),
     path("", include("loraforge.dashboard.urls")),
     path("", include("loraforge.accounts.urls")),
     path("usage/", include("loraforge.billing.urls")),
     path("datasets/", include("loraforge.datasets.urls")),
     path("", include("loraforge.monitoring.urls")),  # before the admin: its sign-in is ours
     path("admin/", admin.site.urls),
-    path("api/v1/", include("loraforge.api_urls")),
     path("api/schema/", SchemaView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("healthz", health.healthz, name="healthz"),

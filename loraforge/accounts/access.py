@@ -22,7 +22,7 @@ from loraforge.accounts.ownership import Ownership, ownership_of, register
 from loraforge.core.errors import Denied, NotFound
 
 __all__ = ["Action", "Ownership", "allowed", "capabilities", "may", "register", "require"]
-__all__ += ["sees_all", "visible"]
+__all__ += ["sees_all", "standing", "visible"]
 
 M = TypeVar("M", bound=Model)
 Asker = User | AnonymousUser
@@ -131,6 +131,11 @@ def _shared_keys(user: User, model: type[Model]) -> list[RawSQL]:
         RawSQL(sql, tuple(user.pk if value == NOBODY else value for value in params))  # noqa: S611 - SQL that Django wrote
         for sql, params in _shared_sql(model)
     ]
+
+
+def standing(user: Asker) -> tuple[int | None, Role | None]:
+    """All of an asker that `visible` depends on: whose is the same sees the same rows."""
+    return (user.pk, _role(user))
 
 
 def visible(user: Asker, queryset: QuerySet[M]) -> QuerySet[M]:

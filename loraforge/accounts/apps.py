@@ -11,7 +11,7 @@ class AccountsConfig(AppConfig):
     verbose_name = _("People")
 
     def ready(self) -> None:
-        """Say whose these rows are, and let the schema know API tokens."""
+        """Say whose these rows are, and let the schema know the tokens."""
         register(self.get_model("ApiToken"), Ownership(owner="owner"))
         # An extension counts once its class exists, and DRF cannot be imported before the models.
         import_string("loraforge.accounts.schema.ApiTokenScheme")

@@ -1,5 +1,6 @@
-"""How the API's documents describe API tokens."""
+"""How the API's documents describe tokens."""
 
+from drf_spectacular.contrib.rest_framework_simplejwt import SimpleJWTScheme
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 
 
@@ -13,3 +14,7 @@ class ApiTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped
             "scheme": "bearer",
             "description": "An API token, `lfp_...`, made under API tokens.",
         }
+
+
+class JwtScheme(SimpleJWTScheme):  # type: ignore[no-untyped-call]
+    target_class = "loraforge.accounts.authentication.JwtAuthentication"

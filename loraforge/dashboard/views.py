@@ -25,7 +25,7 @@ from loraforge.instances.states import ACTIVE
 from loraforge.nodes.selectors import node_get
 from loraforge.scheduling.selectors import placement_preview
 from loraforge.training.placement import GPUS_MAX
-from loraforge.training.selectors import job_events, job_get, job_instances
+from loraforge.training.selectors import job_columns, job_events, job_get, job_instances
 
 PAGE_SIZE = 50
 REFRESH_MS = 2000
@@ -110,10 +110,12 @@ class JobListPage(LivePage):
 
     def part_context(self) -> dict[str, Any]:
         asked = self._asked()
-        rows = selectors.job_search(
-            user=self.person, query=asked["q"], group=asked["group"], only_own=asked["only_own"]
-        )
-        columns: Any = ColumnRows(rows, COLUMNS)
+        columns: Any = job_columns(user=self.person, columns=COLUMNS)
+        if asked["q"] or asked["group"] or asked["only_own"]:
+            rows = selectors.job_search(
+                user=self.person, query=asked["q"], group=asked["group"], only_own=asked["only_own"]
+            )
+            columns = ColumnRows(rows, COLUMNS)
         page = Paginator(columns, PAGE_SIZE).get_page(self.request.GET.get("page"))
         page.object_list = lines_of(page.object_list)
         return {**asked, "page": page, "shows_owner": asked["sees_all"] and not asked["only_own"]}

@@ -190,7 +190,7 @@ CSRF_FAILURE_VIEW = "loraforge.core.errorpages.csrf_failure"
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "loraforge.accounts.authentication.ApiTokenAuthentication",
-        "rest_framework_simplejwt.authentication.JWTAuthentication",
+        "loraforge.accounts.authentication.JwtAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["loraforge.accounts.permissions.SignedIn"],

@@ -97,12 +97,11 @@ class Jobs(Viewset):
 
     @extend_schema(responses=serializers.JobRow(many=True))
     def list(self, request: Request) -> Response:
-        rows = self.get_queryset()
+        listed: Any = selectors.job_columns(user=signed_in(request), columns=COLUMNS)
         # The filters are a Django form, which costs more than the query: not for the plain list.
         if request.query_params.keys() - PAGING:
-            rows = self.filter_queryset(rows)
-        page: Any = ColumnRows(rows, COLUMNS)
-        return self.get_paginated_response(job_rows(self.paginate_queryset(page) or []))
+            listed = ColumnRows(self.filter_queryset(self.get_queryset()), COLUMNS)
+        return self.get_paginated_response(job_rows(self.paginate_queryset(listed) or []))
 
     @extend_schema(
         request=serializers.JobSubmitInput,

@@ -11,10 +11,10 @@ from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.test import APIClient, APIRequestFactory
 from rest_framework.throttling import ScopedRateThrottle
-from rest_framework_simplejwt.authentication import JWTAuthentication
-from rest_framework_simplejwt.tokens import RefreshToken
+from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 
-from loraforge.accounts import services
+from loraforge.accounts import authentication, services
+from loraforge.accounts.authentication import JwtAuthentication
 from loraforge.accounts.models import ApiToken, Role, User
 from loraforge.core.errors import Conflict, Denied, Invalid
 from loraforge.core.installed import database_name
@@ -70,19 +70,27 @@ def test_a_refresh_token_works_once(alice: User) -> None:
 def test_of_two_renewals_at_once_one_wins(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other request used the token up after this one found it unused."""
     pair = sign_in("alice").json()
-    looked = JWTAuthentication.get_user
+    looked = JwtAuthentication.get_user
 
-    def overtaken(self: JWTAuthentication, token: Any) -> Any:
+    def overtaken(self: JwtAuthentication, token: Any) -> Any:
         RefreshToken(pair["refresh"]).blacklist()
         return looked(self, token)
 
-    monkeypatch.setattr(JWTAuthentication, "get_user", overtaken)
+    monkeypatch.setattr(JwtAuthentication, "get_user", overtaken)
     assert renew(pair["refresh"]).status_code == 401
 
 
 @pytest.mark.parametrize("text", ["", "x", "a.b.c", "\0", "é" * 50])
 def test_a_broken_refresh_token_is_refused(alice: User, text: str) -> None:
     assert renew(text).status_code in {400, 401}
+
+
+def test_an_access_token_that_was_good_ends_at_its_time(alice: User) -> None:
+    token = AccessToken.for_user(alice)
+    assert with_bearer(str(token)).get("/api/v1/me/").status_code == 200
+    token.set_exp(from_time=timezone.now(), lifetime=timedelta(seconds=-1))
+    authentication._known[str(token).encode()] = token  # as if it had been read before its end
+    assert with_bearer(str(token)).get("/api/v1/me/").status_code == 401
 
 
 def test_an_access_token_renews_nothing(alice: User) -> None:

@@ -2,11 +2,11 @@
 
 import pytest
 
-from loraforge.accounts.models import User
+from loraforge.accounts.models import Role, User
 from loraforge.core import columns
-from loraforge.core.columns import ColumnRows
+from loraforge.core.columns import ColumnRows, row_by_key
 from loraforge.instances.models import Instance
-from loraforge.training.selectors import job_instances
+from loraforge.training.selectors import job_columns, job_instances
 from tests.factories.accounts import UserFactory
 from tests.factories.training import JobFactory
 
@@ -72,3 +72,30 @@ def test_the_total_of_a_short_list_is_counted_each_time(alice: User) -> None:
     assert ColumnRows(job_instances(user=alice), COLUMNS).count() == 5
     JobFactory.create(owner=alice)
     assert ColumnRows(job_instances(user=alice), COLUMNS).count() == 6
+
+
+def test_a_row_by_its_key_is_what_django_would_read(alice: User) -> None:
+    job = Instance.objects.filter(owner=alice).first()
+    assert job is not None
+    for row in (job, alice):
+        found = row_by_key(type(row), row.pk)
+        assert found is not None
+        assert not found._state.adding
+        names = [field.attname for field in row._meta.concrete_fields]
+        assert [getattr(found, one) for one in names] == [
+            getattr(type(row).objects.get(pk=row.pk), one) for one in names
+        ]
+    assert row_by_key(User, 2**40) is None
+
+
+def test_each_asker_has_an_own_list_and_a_new_role_another(alice: User) -> None:
+    bob: User = UserFactory.create(role=Role.VIEWER)
+
+    def listed(user: User) -> int:
+        return job_columns(user=user, columns=COLUMNS).count()
+
+    assert (listed(alice), listed(bob), listed(alice)) == (5, 0, 5)
+    bob.role = Role.OPERATOR
+    assert listed(bob) == 6
+    bob.is_active = False
+    assert listed(bob) == 0
