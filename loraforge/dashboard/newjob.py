@@ -5,7 +5,7 @@ choices and default. What is not named here stands under "All arguments".
 """
 
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
@@ -13,7 +13,6 @@ from django.template.loader import render_to_string
 from django.utils.functional import Promise
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import get_language, gettext_lazy
-from django.utils.translation import gettext as _
 
 from loraforge.accounts import access
 from loraforge.accounts.access import Action
@@ -23,7 +22,6 @@ from loraforge.dashboard.explain import diagnosis
 from loraforge.dashboard.jobs import job_remedy
 from loraforge.datasets.models import Dataset
 from loraforge.datasets.selectors import dataset_list
-from loraforge.scheduling.selectors import placement_preview
 from loraforge.swift.catalogue import DEFAULT_VERSION, Command, catalogue_load
 from loraforge.swift.models import models_load
 from loraforge.swift.reserved import reserved_reason
@@ -190,15 +188,6 @@ def own_arguments() -> list[str]:
     return [*named, *CONTROLLED, "model", "dataset", "val_dataset"]
 
 
-@cache
-def _fields_html(_language: str | None) -> dict[str, SafeString]:
-    """The fields as they stand in the page. Nothing but the language changes them: made once, not for each page."""
-    return {
-        name: mark_safe("".join(render_to_string(FIELD_TEMPLATE, {"field": one}) for one in fields))  # noqa: S308 - of our own template
-        for name, fields in FIELDS.items()
-    }
-
-
 @dataclass(frozen=True)
 class Counts:
     """How many arguments a command has: in all, with a field of their own, set by the platform alone."""
@@ -218,6 +207,34 @@ def argument_counts(command: Command) -> Counts:
     reserved = {name for name in command.arguments if reserved_reason(name)}
     own = set(own_arguments()) & command.arguments.keys()
     return Counts(len(command.arguments), len(own - reserved), len(reserved))
+
+
+@lru_cache(maxsize=50)
+def _parts_html(
+    _language: str | None, lost_after_s: int, save_every_s: int, role_limit_s: int
+) -> dict[str, SafeString]:
+    """The form as it stands in the page. Nothing but these changes it: made once, not for each page.
+
+    Where a job would run is asked for after the page has loaded (static/js/form/compute.js).
+    """
+    command = catalogue_load(DEFAULT_VERSION).commands["sft"]
+    context = {
+        "fields": {name: _fields_html(fields) for name, fields in FIELDS.items()},
+        "may_qlora": "bnb" in (command.arguments["quant_method"].choices or ()),
+        "counts": argument_counts(command),
+        "lost_after_s": lost_after_s,
+        "save_every_minutes": f"{save_every_s / 60:g}",
+        "role_limit_s": role_limit_s,
+        "role_limit_hours": f"{role_limit_s / 3600:g}",
+    }
+    return {
+        name: mark_safe(render_to_string(f"dashboard/partials/_new_{name}.html", context))  # noqa: S308 - of our own template
+        for name in ("cards", "summary")
+    }
+
+
+def _fields_html(fields: tuple[Field, ...]) -> SafeString:
+    return mark_safe("".join(render_to_string(FIELD_TEMPLATE, {"field": one}) for one in fields))  # noqa: S308 - of our own template
 
 
 def _dataset_plain(dataset: Dataset) -> dict[str, Any]:
@@ -313,28 +330,16 @@ def form_context(*, user: User, source: Source | None) -> dict[str, Any]:
         if access.allowed(user, Action.DOWNLOAD, row)
     ]
     nodes = selectors.node_rows(user=user)
-    preview = placement_preview(user=user, gpus=1)
-    command = catalogue_load(DEFAULT_VERSION).commands["sft"]
-    quantisers = command.arguments["quant_method"].choices or ()
-    limit_s = role_limit_s(user)
     return {
-        "lost_after_s": settings.NODE_LOST_S,
-        "save_every_minutes": f"{settings.CHECKPOINT_EVERY_S / 60:g}",
-        "role_limit_s": limit_s,
-        "role_limit_hours": f"{limit_s / 3600:g}",
         "source": source,
-        "fields": _fields_html(get_language()),
-        "may_qlora": "bnb" in quantisers,
-        "preview": preview,
-        "nodes": nodes,
-        "most_devices": max((len(row.slots) for row in nodes), default=1),
-        "counts": argument_counts(command),
+        "parts": _parts_html(
+            get_language(), settings.NODE_LOST_S, settings.CHECKPOINT_EVERY_S, role_limit_s(user)
+        ),
         "form_data": {
             "datasets": [_dataset_plain(row) for row in datasets],
             "nodes": [_node_plain(row) for row in nodes],
             "own_arguments": own_arguments(),
             "source": _source_plain(user, source) if source else None,
-            "name_placeholder": _("Named by model and time when empty"),
         },
     }
 

@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 
 from loraforge.accounts import access
 from loraforge.accounts.models import User
+from loraforge.core.columns import columns_read
 from loraforge.core.errors import NotFound
 from loraforge.instances.models import Attempt, DeviceLease, Instance
 from loraforge.nodes.models import Node
@@ -46,22 +47,26 @@ class Holder:
     owner: str | None
 
 
+_HOLDER = (
+    "node_id",
+    "device_uuid",
+    "attempt__instance_id",
+    "attempt__instance__name",
+    "attempt__instance__owner__username",
+)
+
+
 def device_holders(*, user: Asker, nodes: Iterable[Node]) -> dict[tuple[int, str], Holder]:
-    """(node id, device uuid) -> holder, for each device held now; two queries however many nodes."""
-    leases = list(
-        DeviceLease.objects.filter(node__in=list(nodes), released_at=None).select_related(
-            "attempt__instance__owner"
-        )
-    )
-    rows = Instance.objects.filter(pk__in={lease.attempt.instance_id for lease in leases})
+    """(node id, device uuid) -> holder, for each device held now; one or two queries however many nodes."""
+    leases = DeviceLease.objects.filter(node__in=list(nodes), released_at=None)
+    held = columns_read(leases.order_by(), _HOLDER)
+    if not held:
+        return {}
+    rows = Instance.objects.filter(pk__in={instance_id for _node, _uuid, instance_id, *_ in held})
     known = set(access.visible(user, rows).values_list("pk", flat=True))
     return {
-        (lease.node_id, lease.device_uuid): _holder(lease.attempt.instance, known)
-        for lease in leases
+        (node_id, uuid): Holder(instance_id=instance_id, name=name, owner=owner)
+        if instance_id in known
+        else Holder(instance_id=None, name=None, owner=None)
+        for node_id, uuid, instance_id, name, owner in held
     }
-
-
-def _holder(instance: Instance, known: set[int]) -> Holder:
-    if instance.pk not in known:
-        return Holder(instance_id=None, name=None, owner=None)
-    return Holder(instance_id=instance.pk, name=instance.name, owner=instance.owner.username)

@@ -248,4 +248,9 @@ window.addEventListener("beforeunload", (event) => {
 // What was typed in the last moment before a reload is kept as well.
 window.addEventListener("pagehide", () => dirty && storeNow(draftRead()));
 
+window.addEventListener("load", async () => {
+  await compute.recommend();
+  summaryShow(draftRead());
+});
+
 begin();

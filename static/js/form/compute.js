@@ -115,8 +115,17 @@ export class ComputeField {
     return text("devices_chosen", { count: this.uuids.size, node: this.node.value });
   }
 
-  async placement() {
-    const response = await fetch(`${this.form.dataset.placement}?gpus=${this.count}`, { credentials: "same-origin" });
-    if (response.ok) this.form.querySelector("[data-placement-text]").textContent = await response.text();
+  placement() {
+    return this.placementShow("[data-placement-text]", this.count);
+  }
+
+  /** Where one with a single device would run; the page comes without it, since it takes a look at the whole queue. */
+  recommend() {
+    return this.placementShow('[data-placement="1"]', 1);
+  }
+
+  async placementShow(selector, count) {
+    const response = await fetch(`${this.form.dataset.placement}?gpus=${count}`, { credentials: "same-origin" });
+    if (response.ok) this.form.querySelector(selector).textContent = await response.text();
   }
 }
