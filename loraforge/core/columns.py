@@ -6,7 +6,7 @@ One `ColumnRows` writes it once, however often it is asked.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
 from typing import Any, TypeVar
 
@@ -20,7 +20,7 @@ M = TypeVar("M", bound=Model)
 
 _ORDER = " ORDER BY "
 _KEYS = "SELECT 'the keys of the page'"
-_KEY = -1  # stands for the key of a row
+_KEY = -1  # stands for a key; nothing has it
 
 # The number of rows of a long list is remembered: counting is the one part that grows with them. Below it, a total
 # is counted each time, so that whoever adds a job sees one more.
@@ -63,7 +63,7 @@ class ColumnRows:
         until, total = _totals.get((keys, params), (0.0, 0))
         if now < until:
             return total
-        with _cursor() as cursor:
+        with planned_cursor() as cursor:
             cursor.execute(f"SELECT COUNT(*) FROM ({keys}) AS listed", params)  # noqa: S608 - SQL that Django wrote
             total = int(cursor.fetchone()[0])
         if total >= LONG:
@@ -82,13 +82,46 @@ class ColumnRows:
         order_by = tuple(self._rows.query.order_by)
         sql, compiler, converters = _outside(model, self._columns, order_by)
         page = f"{keys}{order} LIMIT {int(end - first)} OFFSET {int(first)}"
-        with _cursor() as cursor:
+        with planned_cursor() as cursor:
             cursor.execute(sql.replace(_KEYS, page), params)
             found = cursor.fetchall()
         return list(compiler.apply_converters(found, converters)) if converters else found
 
 
-def _cursor() -> Any:
+def columns_read(rows: QuerySet[Any], columns: Sequence[str]) -> list[Any]:
+    """Columns (lookups) of all rows of a queryset, as lists in its order."""
+    compiler = rows.values_list(*columns).query.get_compiler(DEFAULT_DB_ALIAS)
+    try:
+        sql, params = compiler.as_sql()
+    except EmptyResultSet:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        found = cursor.fetchall()
+    return list(compiler.apply_converters(found, _converters(compiler)))
+
+
+def columns_of_key(
+    rows: Callable[[int], QuerySet[Any]], columns: tuple[str, ...], key: int
+) -> list[Any]:
+    """The same of rows that nothing but a key makes others. rows: makes them of it; called once per process."""
+    sql, params, compiler, converters = _of_key(rows, columns)
+    with planned_cursor() as cursor:
+        cursor.execute(sql, tuple(key if value == _KEY else value for value in params))
+        found = cursor.fetchall()
+    return list(compiler.apply_converters(found, converters))
+
+
+@lru_cache(maxsize=50)
+def _of_key(
+    rows: Callable[[int], QuerySet[Any]], columns: tuple[str, ...]
+) -> tuple[str, Any, Any, Any]:
+    compiler = rows(_KEY).values_list(*columns).query.get_compiler(DEFAULT_DB_ALIAS)
+    sql, params = compiler.as_sql()
+    return sql, params, compiler, _converters(compiler)
+
+
+def planned_cursor() -> Any:
     """One that plans a statement once, where the database's driver has such (SQLite's always does)."""
     prepared = getattr(connection, "prepared_cursor", connection.cursor)
     return prepared()
@@ -126,7 +159,7 @@ def _json(value: str | None, _column: Any, _connection: Any) -> Any:
 def row_by_key(model: type[M], key: int) -> M | None:
     """The row with this key. For those that every request needs: Django writes the same SQL anew each time."""
     sql, compiler, converters, names = _by_key(model)
-    with _cursor() as cursor:
+    with planned_cursor() as cursor:
         cursor.execute(sql, (key,))
         found = cursor.fetchmany(1)
     for values in compiler.apply_converters(found, converters):

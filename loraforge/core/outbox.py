@@ -5,6 +5,7 @@ from typing import Any
 
 from django.db import connection
 
+from loraforge.core.columns import planned_cursor
 from loraforge.core.models import OutboxMessage
 
 CONTROL_QUEUE = "control"
@@ -32,9 +33,15 @@ def frame_enqueue(topic: str, frame: dict[str, Any]) -> None:
 
 
 def frames_enqueue(frames: Iterable[tuple[str, dict[str, Any]]]) -> None:
-    """Likewise for many, (topic, frame) each, in their order."""
-    OutboxMessage.objects.bulk_create(
-        OutboxMessage(kind=OutboxMessage.Kind.FRAME, target=topic, payload=frame)
-        for topic, frame in frames
-    )
+    """Likewise for many, (topic, frame) each, in their order; one INSERT, planned once."""
+    payload: Any = OutboxMessage._meta.get_field("payload")
+    rows = [(topic, payload.get_db_prep_save(frame, connection)) for topic, frame in frames]
+    if not rows:
+        return
+    with planned_cursor() as cursor:
+        cursor.executemany(
+            f"INSERT INTO {OutboxMessage._meta.db_table} (kind, target, queue, payload)"  # noqa: S608 - a constant
+            f" VALUES ('{OutboxMessage.Kind.FRAME}', %s, '', %s)",
+            rows,
+        )
     _notify()

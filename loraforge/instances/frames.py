@@ -4,6 +4,8 @@ from typing import Any
 
 from loraforge.instances.models import Instance
 
+IN_FRAME = ("state", "step", "max_steps", "loss", "eta_s")  # columns that `status_frame` reads
+
 
 def _duration(seconds: int) -> str:
     """``2h15m``, ``4m``, ``50s``: the short form of the live frame."""

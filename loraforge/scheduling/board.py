@@ -7,6 +7,7 @@ changed, and then only to tell the newest figures. That keeps a thousand wants o
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from loraforge.scheduling.facts import Booking, Place, Placed, Reason, Situation, Waits, Want
@@ -22,6 +23,11 @@ class Able:
     places: tuple[Place, ...]
     reason: Reason | None = None
     detail: tuple[tuple[str, object], ...] = ()
+
+    @cached_property
+    def by_id(self) -> dict[int, Place]:
+        """The same nodes by their keys."""
+        return {place.id: place for place in self.places}
 
 
 class Board:

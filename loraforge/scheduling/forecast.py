@@ -4,11 +4,12 @@ An end is known by a training's progress, or it is no later than its longest run
 guessed: a job whose start depends on it has no estimate.
 """
 
-from bisect import insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import inf
+from operator import itemgetter
 
 from loraforge.scheduling.board import Board
 from loraforge.scheduling.capping import Key, Tally
@@ -38,15 +39,25 @@ class _Future:
             place.id: {slot.uuid: (self.now, False) if slot.free else NEVER for slot in place.slots}
             for place in situation.places
         }
+        self.places = {place.id: place for place in situation.places}
         self.sorted: dict[int, list[Moment]] = {}
+        self.orders: dict[int, list[tuple[Moment, str, int]]] = {}
         self.ends: dict[Key, list[Moment]] = {}
         self.head_waits = False
 
     def hold(self, node: int | None, devices: Iterable[str], end: Moment) -> None:
         """These devices are taken until then."""
-        if node in self.frees:
-            self.frees[node].update((uuid, end) for uuid in devices if uuid in self.frees[node])
-            self.sorted.pop(node, None)
+        if node not in self.frees:
+            return
+        place = self.places[node]
+        listed = [] if place.bookings else [one for one in self.orders if one <= len(place.slots)]
+        before = [self._nth(place, number) for number in listed]
+        self.frees[node].update((uuid, end) for uuid in devices if uuid in self.frees[node])
+        self.sorted.pop(node, None)
+        for number, at in zip(listed, before, strict=True):
+            order = self.orders[number]
+            del order[bisect_left(order, (at, place.name, node))]
+            insort(order, (self._nth(place, number), place.name, node))
 
     def count(self, keys: Iterable[Key], end: Moment) -> None:
         """One that counts against these caps ends then."""
@@ -63,12 +74,44 @@ class _Future:
                 latest = max(latest, ends[over] if limit.limit else NEVER)
         return latest
 
-    def on(self, want: Want, place: Place) -> Moment:
-        """When it fits on this node."""
-        if not want.devices and not place.bookings:
-            if place.id not in self.sorted:
-                self.sorted[place.id] = sorted(self.frees[place.id].values())
-            return self.sorted[place.id][want.count - 1]
+    def _nth(self, place: Place, number: int) -> Moment:
+        """When so many of a node's devices are free."""
+        if place.id not in self.sorted:
+            self.sorted[place.id] = sorted(self.frees[place.id].values())
+        return self.sorted[place.id][number - 1]
+
+    def _order(self, number: int) -> list[tuple[Moment, str, int]]:
+        """(when so many of its devices are free, name, id) of all nodes without reservations, first to last."""
+        if number not in self.orders:
+            self.orders[number] = sorted(
+                (self._nth(place, number), place.name, place.id)
+                for place in self.places.values()
+                if not place.bookings and len(place.slots) >= number
+            )
+        return self.orders[number]
+
+    def first(self, want: Want, cap: Moment) -> tuple[Moment, Place]:
+        """When and where it fits first, not before ``cap``; of several that fit by then the first by name."""
+        able = self.board.able(want).by_id
+        found = []
+        if want.devices or self.board.has_bookings:
+            found = [
+                (max(cap, self._on(want, place)), place.name, place.id)
+                for place in able.values()
+                if want.devices or place.bookings
+            ]
+        if not want.devices:
+            order = self._order(want.count)
+            by_then = bisect_right(order, cap, key=itemgetter(0))
+            names = [(name, node) for _at, name, node in order[:by_then] if node in able]
+            if names:
+                found.append((cap, *min(names)))
+            else:
+                found += [one for one in order[by_then:] if one[2] in able][:1]
+        start, _name, node = min(found)
+        return start, able[node]
+
+    def _on(self, want: Want, place: Place) -> Moment:
         return sorted(self._moments(want, place).values())[want.count - 1]
 
     def _moments(self, want: Want, place: Place) -> dict[str, Moment]:
@@ -91,14 +134,14 @@ class _Future:
 
     def play(self, want: Want) -> Moment:
         """Its start, and from then on it holds what it takes."""
-        places = self.board.able(want).places
         cap = self.below_caps(want)
-        moments = [(max(cap, self.on(want, place)), place.name, place) for place in places]
-        start, _name, place = min(moments, key=lambda one: one[:2])
+        if cap[0] == inf:
+            return NEVER
+        start, place = self.first(want, cap)
         if start[0] == inf:
-            if cap[0] < inf and not self.head_waits:
+            if not self.head_waits:
                 self.head_waits = True
-                self._hold_back(want, places)
+                self._hold_back(want, self.board.able(want).places)
             return NEVER
         devices = self._moments(want, place)
         taken = sorted(devices, key=lambda uuid: devices[uuid])[: want.count]

@@ -3,16 +3,17 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
-from django.db.models import F, Max, QuerySet
+from django.db.models import Max, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from loraforge.accounts import access
 from loraforge.accounts.models import User
 from loraforge.billing.budgets import budgets_blocking
+from loraforge.core.columns import columns_read
 from loraforge.core.errors import Conflict, NotFound
 from loraforge.instances.models import Attempt, DeviceLease, Instance, Kind
 from loraforge.instances.priorities import PriorityClass, priority_class
@@ -44,12 +45,33 @@ _PREVIEW_ID = 2**62
 _PREVIEW_KINDS = (Kind.JOB.value, "sft")
 
 
-def waiting_list() -> QuerySet[Instance]:
-    """The queue, in no particular order, with what `want_of` reads."""
+class Waiting(NamedTuple):
+    """What placing reads of a row of the queue; thousands of whole ones would take longer than the decision."""
+
+    pk: int
+    owner_id: int
+    queued_at: datetime
+    gpus: int
+    priority: int
+    wanted_node_id: int | None
+    wanted_devices: list[str]
+    avoided_nodes: dict[str, bool]
+    queue_rank: int
+    kind: str
+    command: str | None
+    run_limit_s: int | None
+    wait_reason: str
+    wait_detail: dict[str, Any]
+
+
+_OF_JOB = ("command", "run_limit_s")
+_WAITING = [f"job__{name}" if name in _OF_JOB else name for name in Waiting._fields]
+
+
+def waiting_list() -> list[Waiting]:
+    """The queue, in no particular order; one query."""
     rows = Instance.objects.filter(state=State.QUEUED, deleted_at=None).exclude(queued_at=None)
-    return rows.annotate(command=F("job__command"), run_limit_s=F("job__run_limit_s")).defer(
-        "notes", "tags", "failure_detail"
-    )
+    return [Waiting(*values) for values in columns_read(rows.order_by(), _WAITING)]
 
 
 def _kinds(kind: str, command: str | None) -> tuple[str, ...]:
@@ -57,11 +79,8 @@ def _kinds(kind: str, command: str | None) -> tuple[str, ...]:
     return (kind, command) if command else (kind,)
 
 
-def want_of(instance: Any, groups: Mapping[int, tuple[str, ...]] | None = None) -> Want:
-    """What the policy needs to know of a row of `waiting_list`; groups: those that caps count."""
-    if instance.queued_at is None:
-        message = f"{instance} is queued since never"
-        raise ValueError(message)
+def want_of(instance: Waiting, groups: Mapping[int, tuple[str, ...]] | None = None) -> Want:
+    """What the policy needs to know of a row of the queue; groups: those that caps count."""
     return Want(
         id=instance.pk,
         owner=instance.owner_id,
@@ -78,9 +97,12 @@ def want_of(instance: Any, groups: Mapping[int, tuple[str, ...]] | None = None) 
     )
 
 
-def _why_blocked(device: Device) -> str:
-    """The first of its marks that keeps it from jobs."""
-    return next((str(mark["kind"]) for mark in device.marks if mark["blocks"]), "")
+def _why_blocked(marks: Sequence[Mapping[str, Any]]) -> str:
+    """The first of a device's marks that keeps it from jobs."""
+    return next((str(mark["kind"]) for mark in marks if mark["blocks"]), "")
+
+
+_DEVICE = ("node_id", "uuid", "kind", "index", "blocked", "marks")
 
 
 def _is_silent(node: Node, now: datetime) -> bool:
@@ -95,15 +117,17 @@ def places_now(*, now: datetime | None = None) -> list[Place]:
     """All nodes with the devices that are there, and what is reserved of them; four or five queries."""
     held = set(DeviceLease.objects.filter(released_at=None).values_list("node_id", "device_uuid"))
     slots: dict[int, list[Slot]] = {}
-    for device in Device.objects.filter(present=True).order_by("node_id", "index"):
+    devices = Device.objects.filter(present=True).order_by("node_id", "index")
+    for node_id, uuid, kind, index, blocked, marks in columns_read(devices, _DEVICE):
+        is_held = (node_id, uuid) in held
         slot = Slot(
-            uuid=device.uuid,
-            is_gpu=device.kind == DeviceKind.GPU,
-            free=(device.node_id, device.uuid) not in held and not device.blocked,
-            number=device.index,
-            blocked=_why_blocked(device) if (device.node_id, device.uuid) not in held else "",
+            uuid=uuid,
+            is_gpu=kind == DeviceKind.GPU,
+            free=not is_held and not blocked,
+            number=index,
+            blocked="" if is_held else _why_blocked(marks),
         )
-        slots.setdefault(device.node_id, []).append(slot)
+        slots.setdefault(node_id, []).append(slot)
     now = now or timezone.now()
     bookings = bookings_now(now=now, slots=slots)
     return [
@@ -233,8 +257,10 @@ def aging_now(*, now: datetime, wants: Sequence[Want]) -> Aging:
     return Aging(after=after, last_started=last)
 
 
-def situation_now(waiting: Iterable[Any] | None = None, *, also: Sequence[Want] = ()) -> Situation:
-    """All that a decision depends on. waiting: rows of `waiting_list` that were read already."""
+def situation_now(
+    waiting: Iterable[Waiting] | None = None, *, also: Sequence[Want] = ()
+) -> Situation:
+    """All that a decision depends on. waiting: the queue, if it was read already."""
     now = timezone.now()
     caps = caps_now()
     groups = groups_counted(caps)

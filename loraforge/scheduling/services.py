@@ -1,14 +1,15 @@
 """Placing what waits."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 
 from loraforge.core import live, outbox
+from loraforge.core.columns import planned_cursor
 from loraforge.core.errors import Conflict
-from loraforge.instances.frames import status_frame
+from loraforge.instances.frames import IN_FRAME, status_frame
 from loraforge.instances.models import Instance
 from loraforge.instances.services import instance_assign
 from loraforge.instances.states import State
@@ -18,8 +19,8 @@ from loraforge.scheduling.facts import Decision, Waits
 from loraforge.scheduling.forecast import Expected, forecast
 from loraforge.scheduling.policy import decide
 from loraforge.scheduling.queueing import queue_lock
+from loraforge.scheduling.selectors import Waiting
 
-BATCH = 200  # rows of one UPDATE
 # An estimate is written anew when it has moved by more than this, or by a tenth of the time until then.
 MOVED_S = 60
 
@@ -36,20 +37,21 @@ def instances_place() -> int:
         waiting = {row.pk: row for row in selectors.waiting_list()}
         situation = selectors.situation_now(waiting.values())
         decision = decide(situation)
-        started = _assign(decision=decision, waiting=waiting)
+        started = _assign(decision)
         expected = forecast(situation=situation, decision=decision)
         _reasons_store(waiting=waiting, waits=decision.waits, expected=expected, now=situation.now)
     return started
 
 
-def _assign(*, decision: Decision, waiting: dict[int, Instance]) -> int:
+def _assign(decision: Decision) -> int:
     nodes = Node.objects.in_bulk({placed.node for placed in decision.placed})
+    instances = Instance.objects.in_bulk([placed.id for placed in decision.placed])
     started = 0
     for placed in decision.placed:
         try:
             with transaction.atomic():
                 instance_assign(
-                    instance=waiting[placed.id], node=nodes[placed.node], devices=placed.devices
+                    instance=instances[placed.id], node=nodes[placed.node], devices=placed.devices
                 )
         except (IntegrityError, Conflict):
             continue  # withdrawn, or the device taken, since it was read; the next hint looks again
@@ -59,32 +61,48 @@ def _assign(*, decision: Decision, waiting: dict[int, Instance]) -> int:
 
 def _reasons_store(
     *,
-    waiting: dict[int, Instance],
+    waiting: Mapping[int, Waiting],
     waits: Sequence[Waits],
     expected: Mapping[int, Expected],
     now: datetime,
 ) -> None:
     """Note the reasons that are new and tell them; every place in the queue moves when one job starts.
 
-    Three queries for however many wait. Rows that were withdrawn meanwhile are left as they are: those
-    that are changed here stay locked until the commit.
+    Rows that were withdrawn meanwhile are left as they are: those that are changed here stay locked until
+    the commit.
     """
     changed = {}
     for wait in waits:
-        instance = waiting[wait.id]
-        start = _start_told(instance.wait_detail, expected.get(wait.id), now)
+        row = waiting[wait.id]
+        start = _start_told(row.wait_detail, expected.get(wait.id), now)
         told = (str(wait.reason), {**wait.detail, **start})
-        if (instance.wait_reason, instance.wait_detail) != told:
-            instance.wait_reason, instance.wait_detail = told
-            changed[instance.pk] = instance
+        if (row.wait_reason, row.wait_detail) != told:
+            changed[row.pk] = told
     if not changed:
         return
-    queued = Instance.objects.filter(state=State.QUEUED)
-    queued.bulk_update(changed.values(), ["wait_reason", "wait_detail"], batch_size=BATCH)
+    _reasons_write((pk, *told) for pk, told in changed.items())
+    queued = Instance.objects.filter(state=State.QUEUED, pk__in=changed)
     outbox.frames_enqueue(
-        (live.topic_job(pk), status_frame(changed[pk]))
-        for pk in queued.filter(pk__in=changed).values_list("pk", flat=True)
+        (live.topic_job(row.pk), status_frame(row)) for row in queued.only(*IN_FRAME)
     )
+
+
+def _reasons_write(rows: Iterable[tuple[int, str, dict[str, Any]]]) -> None:
+    """Each its own UPDATE, planned once: a thousand cases of a single one take Django a second to write."""
+    detail: Any = Instance._meta.get_field("wait_detail")
+    sql = (
+        f"UPDATE {Instance._meta.db_table} SET wait_reason = %s, wait_detail = %s"  # noqa: S608 - a constant
+        " WHERE id = %s AND state = %s"
+    )
+    queued = str(State.QUEUED)
+    with planned_cursor() as cursor:
+        cursor.executemany(
+            sql,
+            [
+                (reason, detail.get_db_prep_save(values, connection), pk, queued)
+                for pk, reason, values in rows
+            ],
+        )
 
 
 def _start_told(
