@@ -32,6 +32,12 @@ def topic_user(user_id: int) -> str:
 def publish(connection: "redis.Redis", frames: Iterable[tuple[str, dict[str, Any]]]) -> None:
     """Append frames, (topic, frame) each, in one round trip. Raises redis.RedisError."""
     pipeline = connection.pipeline(transaction=False)
+    frames_add(pipeline, frames)
+    pipeline.execute()
+
+
+def frames_add(pipeline: Any, frames: Iterable[tuple[str, dict[str, Any]]]) -> None:
+    """The same as part of a round trip of redis-py that the caller makes."""
     for topic, frame in frames:
         pipeline.xadd(
             LIVE_STREAM,
@@ -39,4 +45,3 @@ def publish(connection: "redis.Redis", frames: Iterable[tuple[str, dict[str, Any
             maxlen=MAX_ENTRIES,
             approximate=True,
         )
-    pipeline.execute()

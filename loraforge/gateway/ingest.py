@@ -10,7 +10,8 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import msgspec
@@ -25,7 +26,7 @@ from loraforge.gateway.store import Entry, Outcome, Store
 from loraforge.nodes.models import Node
 from loraforge.nodes.services import hearing_touch
 from nodeagent.contract.channels import ack_key, report_stream
-from nodeagent.contract.reports import report_unpack
+from nodeagent.contract.reports import Sample, report_unpack
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,20 @@ RAW_KEPT_BYTES = 64 * 1024
 
 # Key of a stream -> entries as redis-py gives them: (id, fields); fields are None for a deleted one.
 RawEntries = list[tuple[bytes, dict[bytes, bytes] | None]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What was read of one stream. ids: of all that it is, with those that are no reports."""
+
+    key: bytes
+    ids: list[bytes]
+    entries: list[Entry]
+
+    @property
+    def is_readings(self) -> bool:
+        """It has nothing else."""
+        return all(isinstance(entry.report.body, Sample) for entry in self.entries)
 
 
 def consumer_name() -> str:
@@ -138,14 +153,27 @@ class Ingest:
         return self._answer_process(answer)
 
     def _answer_process(self, answer: Any) -> int:
-        """``answer`` of XREADGROUP: a list of pairs, or a mapping with RESP3."""
+        """``answer`` of XREADGROUP: a list of pairs, or a mapping with RESP3.
+
+        Readings only add rows, and wait for nobody's lock: those of all nodes are stored together. With hundreds
+        of nodes a transaction for each takes longer than its rows.
+        """
         pairs = answer.items() if isinstance(answer, dict) else answer or []
+        readings: list[Part] = []
         count = 0
         for key, found in pairs:
             # RESP3 wraps a stream's entries once more.
             entries = found[0] if found and isinstance(found[0], list) else found
-            self._entries_process(key, entries)
             count += len(entries)
+            for part in self._parts(key, entries):
+                if not part.is_readings:
+                    self._batch([part])
+                    continue
+                readings.append(part)
+                if sum(len(one.entries) for one in readings) >= BATCH:
+                    self._batch(readings)
+                    readings = []
+        self._batch(readings)
         return count
 
     def _left_over(self) -> None:
@@ -198,20 +226,26 @@ class Ingest:
 
     def _entries_process(self, key: bytes, raw: RawEntries) -> None:
         """All entries of one stream, in batches of bounded size; returns when they are acknowledged."""
+        for part in self._parts(key, raw):
+            self._batch([part])
+
+    def _parts(self, key: bytes, raw: RawEntries) -> Iterator[Part]:
+        """Pieces of bounded size."""
         begin = 0
         while begin < len(raw):
             end, size = begin, 0
             while end < len(raw) and end - begin < BATCH and size < BATCH_BYTES:
                 size += len((raw[end][1] or {}).get(b"b", b""))
                 end += 1
-            self._batch(key, raw[begin:end])
+            ids = [entry_id for entry_id, _fields in raw[begin:end]]
+            yield Part(key, ids, self._decode(key, raw[begin:end]))
             begin = end
 
-    def _batch(self, key: bytes, raw: RawEntries) -> None:
-        entries = self._decode(key, raw)
-        outcomes = self._stored(entries)
-        ids = [entry_id for entry_id, _fields in raw]
-        self._tell(outcomes, key=key, ids=ids)
+    def _batch(self, parts: Sequence[Part]) -> None:
+        if not parts:
+            return
+        outcomes = self._stored([entry for part in parts for entry in part.entries])
+        self._tell(outcomes, parts)
 
     def _decode(self, key: bytes, raw: RawEntries) -> list[Entry]:
         node = self._nodes[key]
@@ -280,20 +314,16 @@ class Ingest:
 
     # -- telling
 
-    def _tell(
-        self, outcomes: Iterable[Outcome], *, key: bytes = b"", ids: Sequence[bytes] = ()
-    ) -> None:
+    def _tell(self, outcomes: Iterable[Outcome], parts: Sequence[Part] = ()) -> None:
         """Frames first: somebody waits for them. Then what the nodes may forget."""
         kept = list(outcomes)
-        frames = [frame for outcome in kept for frame in outcome.frames]
-        if frames:
-            live.publish(self._redis, frames)
         pipeline = self._redis.pipeline(transaction=False)
+        live.frames_add(pipeline, (frame for outcome in kept for frame in outcome.frames))
         for node, fields in (ack for outcome in kept for ack in outcome.acks.items()):
             pipeline.hset(ack_key(node), mapping=cast("dict[Any, Any]", fields))
-        if ids:
-            pipeline.xack(key, GROUP, *ids)
-            pipeline.xdel(key, *ids)
+        for part in parts:
+            pipeline.xack(part.key, GROUP, *part.ids)
+            pipeline.xdel(part.key, *part.ids)
         pipeline.execute()
 
 

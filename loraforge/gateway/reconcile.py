@@ -9,12 +9,14 @@ import logging
 import time
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from loraforge.core import outbox
+from loraforge.core.columns import columns_of_key
 from loraforge.core.errors import Conflict
 from loraforge.datasets.models import Dataset
 from loraforge.datasets.selectors import hashes_deleted
@@ -74,26 +76,61 @@ class Wishes:
     reread_after: int | None = None
 
 
+class _Given(NamedTuple):
+    """An attempt that a node should hold, as far as it takes to see that all is well: of nearly all it is."""
+
+    pk: int
+    instance_id: int
+    number: int
+    fenced_after_s: int
+    spec_hash: str
+    stop_requested: str
+    state: str
+
+    def is_as_told(self, one: Held) -> bool:
+        """What the node says of it leaves nothing to do."""
+        return (
+            one.fenced_after_s == self.fenced_after_s
+            and not one.phase.is_final
+            and not self.stop_requested
+            and self.state != State.UNKNOWN
+            and one.spec_hash in {"", self.spec_hash}
+        )
+
+
+_GIVEN = tuple("instance__state" if name == "state" else name for name in _Given._fields)
+
+
+def _given_of(node_id: int) -> QuerySet[Attempt]:
+    return Attempt.objects.filter(
+        node=node_id,
+        number=F("instance__attempt"),
+        instance__state__in=_ACTIVE,
+        instance__deleted_at=None,
+    ).order_by()
+
+
 def node_reconcile(
     *, node: Node, heartbeat: Heartbeat, memory: Memory, now: datetime | None = None
 ) -> Wishes:
     """Compare an inventory with SQL and enqueue what brings the two together."""
     now = now or timezone.now()
     held = {(one.instance, one.attempt): one for one in heartbeat.held}
-    wanted = list(
-        Attempt.objects.filter(
-            node=node,
-            number=F("instance__attempt"),
-            instance__state__in=_ACTIVE,
-            instance__deleted_at=None,
-        ).select_related("instance")
-    )
+    odd: dict[int, Held | None] = {}
+    for row in map(_Given._make, columns_of_key(_given_of, _GIVEN, node.pk)):
+        one = held.pop((row.instance_id, row.number), None)
+        if one is not None and row.is_as_told(one):
+            memory.forget("missing", row.pk)
+            memory.forget("late", row.pk)
+        else:
+            odd[row.pk] = one
     late: list[int] = []
-    for attempt in wanted:
-        one = held.pop((attempt.instance_id, attempt.number), None)
-        if one is None:
+    whole = Attempt.objects.filter(pk__in=odd).select_related("instance")
+    for attempt in whole if odd else ():
+        told = odd[attempt.pk]
+        if told is None:
             _missing(attempt=attempt, unknown=heartbeat.unknown, memory=memory, now=now)
-        elif _held(attempt=attempt, one=one, memory=memory):
+        elif _held(attempt=attempt, one=told, memory=memory):
             late.append(attempt.phase_seq)
     _unwanted_stop(
         [one for one in held.values() if not one.phase.is_final], node=node, memory=memory

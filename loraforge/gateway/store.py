@@ -26,6 +26,7 @@ from loraforge.nodes.services import node_seen
 from loraforge.telemetry import services as telemetry
 from loraforge.telemetry.models import StreamPosition
 from loraforge.telemetry.pieces import Piece
+from loraforge.telemetry.readings import Reading
 from nodeagent.contract.channels import (
     ACK_AGENT,
     ACK_HEARD,
@@ -190,6 +191,7 @@ class _Batch:
         self._attempts: dict[AttemptKey, Attempt] = {}
         self._given = {} if given is None else given
         self._heartbeats: dict[int, Entry] = {}
+        self._readings: list[Reading] = []
         self._nodes = {entry.node.pk: entry.node for entry in entries}
         self.positions: dict[int, int] = {}
         self.outcome = Outcome()
@@ -203,11 +205,12 @@ class _Batch:
                     self._chunk(entry)
                 case PhaseChange() | Files() | CommandResult():
                     self._journalled(entry)
-                case Sample():
-                    self._sample(entry)
+                case Sample() as sample:
+                    self._sample(entry, sample)
                 case Heartbeat():
                     self._heartbeats[entry.node.pk] = entry
         self._pieces_store(list(self._pieces))
+        self.outcome.frames.extend(telemetry.samples_store(self._readings))
         for entry in self._heartbeats.values():
             self._heartbeat(entry)
         self._positions_store()
@@ -347,17 +350,15 @@ class _Batch:
 
     # -- the node itself
 
-    def _sample(self, entry: Entry) -> None:
+    def _sample(self, entry: Entry, sample: Sample) -> None:
         # when it was sent, by our clock: a node's own may be off by hours
         at = timezone.now() - timedelta(seconds=max(entry.age_s, 0.0))
-        sample = cast("Sample", entry.report.body)
         keys = sorted({(job.instance, job.attempt) for job in sample.jobs})
         if unknown := {key[0] for key in keys if key not in self._given}:
             self._remember(unknown)
         known = (self._given.get(key) for key in keys)  # what devices it was given never changes
-        mine = [one for one in known if one is not None and one.node_id == entry.node.pk]
-        frames = telemetry.sample_store(node=entry.node, sample=sample, at=at, attempts=mine)
-        self.outcome.frames.extend(frames)
+        mine = [one for one in known if one and one.node_id == entry.node.pk]
+        self._readings.append(Reading(node=entry.node, sample=sample, at=at, attempts=mine))
 
     def _heartbeat(self, entry: Entry) -> None:
         if entry.age_s > STALE_HEARTBEAT_S:

@@ -4,7 +4,9 @@ import logging
 import re
 import secrets
 import time
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -212,40 +214,56 @@ def _devices_store(*, node: Node, request: JoinRequest) -> None:
     )
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def node_seen(*, node: Node, heartbeat: Heartbeat) -> Node:
-    """A heartbeat came: the node is there, whatever was thought of it."""
-    node.refresh_from_db()
+    """A heartbeat came: the node is there, whatever was thought of it. node: as it was a moment ago."""
+    changes = _heard(heartbeat)
+    if changes["unknown"] != node.unknown:
+        log.warning(
+            "%s runs without its agent knowing them: %s", node, changes["unknown"] or "none"
+        )
     before = NodeState(node.state)
-    state = NodeState.ONLINE if before in health.WATCHED else before
-    changes = {
+    if not _seen_store(node, changes):
+        node.refresh_from_db()
+        before = NodeState(node.state)
+        if not _seen_store(node, changes):
+            return node
+    _disk_judge(node)
+    if heartbeat.gpus:
+        devices_tell(node=node, states=heartbeat.gpus)
+    if node.state != before:
+        node.refresh_from_db()
+        _state_tell(node=node, before=before)
+        outbox.task_enqueue(PLACE_TASK)
+    return node
+
+
+def _heard(heartbeat: Heartbeat) -> dict[str, Any]:
+    """Columns as it says them."""
+    found = {
         "seen_at": timezone.now(),
         "boot_id": _told("boot_id", heartbeat.boot_id),
         "agent_version": _told("agent_version", heartbeat.agent_version),
         "unknown": [storable(name, length=80) for name in heartbeat.unknown[:UNKNOWN_KEPT]],
         "dropped_lines": min(max(heartbeat.dropped_lines, 0), BYTES_MAX),
     }
-    if changes["unknown"] != node.unknown:
-        log.warning(
-            "%s runs without its agent knowing them: %s", node, changes["unknown"] or "none"
-        )
     if heartbeat.file_url:
-        changes["file_url"] = heartbeat.file_url
+        found["file_url"] = heartbeat.file_url
     if heartbeat.disk_total_bytes:  # an older agent does not say
-        changes["disk_total_bytes"] = heartbeat.disk_total_bytes
-        changes["disk_free_bytes"] = heartbeat.disk_free_bytes
-    rows = Node.objects.filter(pk=node.pk, state=before)
-    if not rows.update(state=state, **changes):
-        node.refresh_from_db()
-        return node
-    node.refresh_from_db()
-    _disk_judge(node)
-    if heartbeat.gpus:
-        devices_tell(node=node, states=heartbeat.gpus)
-    if state != before:
-        _state_tell(node=node, before=before)
-        outbox.task_enqueue(PLACE_TASK)
-    return node
+        found["disk_total_bytes"] = heartbeat.disk_total_bytes
+        found["disk_free_bytes"] = heartbeat.disk_free_bytes
+    return found
+
+
+def _seen_store(node: Node, changes: Mapping[str, Any]) -> bool:
+    """Take it over, unless its state is another one by now: then nothing is changed, and False."""
+    before = NodeState(node.state)
+    state = NodeState.ONLINE if before in health.WATCHED else before
+    if not Node.objects.filter(pk=node.pk, state=before).update(state=state, **changes):
+        return False
+    for name, value in {**changes, "state": state}.items():
+        setattr(node, name, value)
+    return True
 
 
 def _disk_judge(node: Node) -> None:

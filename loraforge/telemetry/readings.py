@@ -1,6 +1,7 @@
 """Reads of samples: what a node, and a job's share of it, used at a moment."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,8 +11,19 @@ from django.utils import timezone
 from loraforge.instances.models import Attempt, Instance
 from loraforge.nodes.models import Node
 from loraforge.telemetry.models import Sample
+from nodeagent.contract import reports
 
 SAMPLE_FRESH_S = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What a node used at a moment. attempts: those that it speaks of and that the node was given."""
+
+    node: Node
+    at: datetime
+    sample: reports.Sample
+    attempts: Sequence[Attempt]
 
 
 def sample_of_node(*, node: str, at: datetime, values: dict[str, Any]) -> dict[str, Any]:

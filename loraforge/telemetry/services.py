@@ -1,7 +1,7 @@
 """Writes of logs, metrics, events and samples. Called by ingest inside its transaction; returns frames to
 publish after the commit."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -27,6 +27,7 @@ from loraforge.telemetry.models import (
 )
 from loraforge.telemetry.pieces import Piece
 from loraforge.telemetry.positions import position_advance, position_lock
+from loraforge.telemetry.readings import Reading
 from nodeagent.contract import reports
 from nodeagent.contract.normalise import Normaliser
 
@@ -310,20 +311,20 @@ _WRITERS = {"log": _log_write, "metric": _metric_write, "event": _event_write}
 # --- samples --------------------------------------------------------------------------------------------
 
 
-def sample_store(
-    *, node: Node, sample: reports.Sample, at: datetime, attempts: Iterable[Attempt]
-) -> Frames:
-    """Keep a node's reading; frames for the node pages, and for each of its running jobs that job's part.
-
-    attempts: those that the reading speaks of and that this node was given.
-    """
-    values = msgspec.to_builtins(sample)
-    Sample.objects.create(node=node, at=at, values=values)
-    row = readings.sample_of_node(node=node.name, at=at, values=values)
-    frames: Frames = [(live.TOPIC_NODES, {"type": "gpu", "rows": [row]})]
-    for attempt in attempts:
-        part = readings.sample_of_attempt(attempt=attempt, node=node.name, at=at, values=values)
-        frames.append((live.topic_job(attempt.instance_id), {"type": "gpu", "rows": [part]}))
+def samples_store(found: Sequence[Reading]) -> Frames:
+    """Keep readings; frames for the node pages, and for each running job that job's part."""
+    rows = [
+        Sample(node=one.node, at=one.at, values=msgspec.to_builtins(one.sample)) for one in found
+    ]
+    Sample.objects.bulk_create(rows)
+    frames: Frames = []
+    for one, row in zip(found, rows, strict=True):
+        said = {"node": one.node.name, "at": one.at, "values": row.values}
+        plain = readings.sample_of_node(**said)
+        frames.append((live.TOPIC_NODES, {"type": "gpu", "rows": [plain]}))
+        for attempt in one.attempts:
+            part = readings.sample_of_attempt(attempt=attempt, **said)
+            frames.append((live.topic_job(attempt.instance_id), {"type": "gpu", "rows": [part]}))
     return frames
 
 

@@ -14,7 +14,7 @@ from loraforge.instances.frames import status_frame
 from loraforge.instances.models import Attempt
 from loraforge.notifications.models import Notification
 from loraforge.notifications.selectors import notice_frame
-from loraforge.telemetry import services
+from loraforge.telemetry import readings, services
 from loraforge.telemetry.pieces import Piece
 from nodeagent.contract.reports import GpuSample, HostSample, JobSample
 from nodeagent.contract.reports import Sample as NodeSample
@@ -92,8 +92,8 @@ def test_gpu_of_a_node_and_of_a_job(attempt: Attempt) -> None:
         ],
         jobs=[JobSample(instance=41, attempt=1, cpu_percent=180.0, memory_bytes=9_000_000_000, processes=12)],
     )  # fmt: skip
-    (_nodes, of_node), (_job, of_job) = services.sample_store(
-        node=attempt.node, sample=sample, at=AT, attempts=[attempt]
+    (_nodes, of_node), (_job, of_job) = services.samples_store(
+        [readings.Reading(node=attempt.node, sample=sample, at=AT, attempts=[attempt])]
     )
     check("gpu_node", of_node)
     check("gpu_job", of_job)

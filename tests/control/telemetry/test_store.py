@@ -285,8 +285,12 @@ def node_sample(attempt: Attempt) -> NodeSample:
 
 def test_a_sample_goes_to_the_nodes_and_to_its_jobs(attempt: Attempt) -> None:
     now = timezone.now()
-    frames = services.sample_store(
-        node=attempt.node, sample=node_sample(attempt), at=now, attempts=[attempt]
+    frames = services.samples_store(
+        [
+            readings.Reading(
+                node=attempt.node, sample=node_sample(attempt), at=now, attempts=[attempt]
+            )
+        ]
     )
     (nodes_topic, nodes), (job_topic, job) = frames
     assert (nodes_topic, job_topic) == ("nodes", f"job:{attempt.instance_id}")
