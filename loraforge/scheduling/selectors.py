@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.conf import settings
 from django.db.models import Max, QuerySet
@@ -38,63 +38,12 @@ from loraforge.scheduling.facts import (
 from loraforge.scheduling.models import Reservation, RunCap
 from loraforge.scheduling.policy import decide
 from loraforge.scheduling.reasons import reason_text
+from loraforge.scheduling.waiting import Waiting, kinds_of, waiting_list, want_of
 
 # Behind everything that waits: the preview is of a job submitted now.
 _NEWEST = datetime(9999, 1, 1, tzinfo=UTC)
 _PREVIEW_ID = 2**62
 _PREVIEW_KINDS = (Kind.JOB.value, "sft")
-
-
-class Waiting(NamedTuple):
-    """What placing reads of a row of the queue; thousands of whole ones would take longer than the decision."""
-
-    pk: int
-    owner_id: int
-    queued_at: datetime
-    gpus: int
-    priority: int
-    wanted_node_id: int | None
-    wanted_devices: list[str]
-    avoided_nodes: dict[str, bool]
-    queue_rank: int
-    kind: str
-    command: str | None
-    run_limit_s: int | None
-    wait_reason: str
-    wait_detail: dict[str, Any]
-
-
-_OF_JOB = ("command", "run_limit_s")
-_WAITING = [f"job__{name}" if name in _OF_JOB else name for name in Waiting._fields]
-
-
-def waiting_list() -> list[Waiting]:
-    """The queue, in no particular order; one query."""
-    rows = Instance.objects.filter(state=State.QUEUED, deleted_at=None).exclude(queued_at=None)
-    return [Waiting(*values) for values in columns_read(rows.order_by(), _WAITING)]
-
-
-def _kinds(kind: str, command: str | None) -> tuple[str, ...]:
-    """What caps may count it by."""
-    return (kind, command) if command else (kind,)
-
-
-def want_of(instance: Waiting, groups: Mapping[int, tuple[str, ...]] | None = None) -> Want:
-    """What the policy needs to know of a row of the queue; groups: those that caps count."""
-    return Want(
-        id=instance.pk,
-        owner=instance.owner_id,
-        queued_at=instance.queued_at,
-        gpus=instance.gpus,
-        priority=instance.priority,
-        node=instance.wanted_node_id,
-        devices=tuple(instance.wanted_devices),
-        avoids={int(node): bool(strictly) for node, strictly in instance.avoided_nodes.items()},
-        rank=instance.queue_rank,
-        groups=(groups or {}).get(instance.owner_id, ()),
-        kinds=_kinds(instance.kind, instance.command),
-        longest_s=instance.run_limit_s or None,
-    )
 
 
 def _why_blocked(marks: Sequence[Mapping[str, Any]]) -> str:
@@ -202,7 +151,7 @@ def running_now(*, now: datetime, groups: Mapping[int, tuple[str, ...]]) -> list
             ends_at=ends_at,
             is_latest=is_latest,
             groups=groups.get(owner, ()),
-            kinds=_kinds(kind, command),
+            kinds=kinds_of(kind, command),
         )
         found.append(running)
     return found

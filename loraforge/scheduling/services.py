@@ -19,7 +19,7 @@ from loraforge.scheduling.facts import Decision, Waits
 from loraforge.scheduling.forecast import Expected, forecast
 from loraforge.scheduling.policy import decide
 from loraforge.scheduling.queueing import queue_lock
-from loraforge.scheduling.selectors import Waiting
+from loraforge.scheduling.waiting import Waiting, waiting_list
 
 # An estimate is written anew when it has moved by more than this, or by a tenth of the time until then.
 MOVED_S = 60
@@ -34,7 +34,7 @@ def instances_place() -> int:
         return 0  # most hints come for nothing; they take no lock
     with transaction.atomic():
         queue_lock()
-        waiting = {row.pk: row for row in selectors.waiting_list()}
+        waiting = {row.pk: row for row in waiting_list()}
         situation = selectors.situation_now(waiting.values())
         decision = decide(situation)
         started = _assign(decision)
