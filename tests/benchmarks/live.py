@@ -194,20 +194,28 @@ def start(stack: Running, *, rounds: int = 12) -> dict[str, Any]:
     """From sending the submit to the trainer's first act, less the same program started by hand (as a
     process, or by the engine's own API in a container without network).
     """
-    whole, raw = [], []
+    whole, raw, ways = [], [], []
     for _round in range(rounds):
         begin_ns = time.monotonic_ns()
         job_id = stack.job(lines=5, start=True)
         stack.job_end(job_id)
         console = (stack.job_folder(job_id) / "console.log").read_bytes()
         whole.append((_started_ns(console) - begin_ns) / 1e6)
+        ways.append(_way(stack, job_id))
         raw.append(_start_floor_ms(stack))
     beyond = [ours - bare for ours, bare in zip(whole, raw, strict=True)]
     return {
         "ours_ms": percentiles(whole),
         "floor_raw_start_ms": percentiles(raw),
         "beyond_ms": percentiles(beyond),
+        "worst_way_s": ways[beyond.index(max(beyond))],
     }
+
+
+def _way(stack: Running, job_id: int) -> dict[str, float | None]:
+    """Part of the way to the first step -> seconds that it took: tells where a slow start was slow."""
+    attempt = stack.client.get(f"jobs/{job_id}/attempts/")["results"][0]
+    return {one["name"]: one["seconds"] for one in attempt["timeline"]}
 
 
 def _start_floor_ms(stack: Running) -> float:
