@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
 from loraforge.core import outbox, relay
@@ -17,6 +17,7 @@ from loraforge.core.errors import Conflict
 from loraforge.core.models import OutboxMessage
 from loraforge.core.threads import in_thread
 from loraforge.instances.models import Attempt, DeviceLease, Instance
+from loraforge.instances.services import instance_assign, instance_stop
 from loraforge.instances.states import State
 from loraforge.scheduling.services import instances_place
 from loraforge.telemetry import services as telemetry
@@ -170,6 +171,25 @@ def test_two_that_resume_a_job_at_once_make_one_attempt() -> None:
     assert sorted(at_once(4, resume)) == ["queued", *["training:not_resumable"] * 3]
     assert instances_place() == 1
     assert Attempt.objects.filter(instance=job.pk).count() == 2
+
+
+def test_who_cancels_while_it_is_being_placed_is_not_refused() -> None:
+    node = OnlineNodeFactory.create(gpus=1)
+    job = JobInstanceFactory.create(state=State.QUEUED, queued_at=timezone.now())
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            instance_assign(instance=job, node=node, devices=[f"GPU-{node.name}-0"])
+            cancelled = pool.submit(cancel, job.pk)
+            wait_until(lambda: one_value("select count(*) from pg_locks where not granted"))
+        assert cancelled.result(60) == State.STOPPING
+
+
+def cancel(pk: int) -> str:
+    try:
+        found = Instance.objects.select_related("owner").get(pk=pk)
+        return str(instance_stop(actor=found.owner, instance=found, mode="now").state)
+    finally:
+        connection.close()
 
 
 def test_the_same_bytes_stored_at_once_are_stored_once() -> None:
