@@ -98,7 +98,6 @@ class BudgetAdmin(AdministeredModelAdmin):
     readonly_fields = ("audited",)
     fields = ("user", "group", "money", "gpu_hours", "warn_percent", "at_limit", "audited")
 
-    money_shown = columns.plain("money", gettext_lazy("money a month"))
     hours_shown = columns.plain("gpu_hours", gettext_lazy("GPU-hours a month"))
     warn_shown = columns.plain("warn_percent", gettext_lazy("warn at (per cent)"))
     limit_shown = columns.plain("at_limit", gettext_lazy("when it is used up"))
@@ -107,6 +106,11 @@ class BudgetAdmin(AdministeredModelAdmin):
     @admin.display(description=gettext_lazy("of"))
     def of(self, budget: Budget) -> str:
         return str(budget)
+
+    @admin.display(description=gettext_lazy("money a month"), ordering="money")
+    def money_shown(self, budget: Budget) -> str:
+        money = budget.money
+        return columns.EMPTY if money is None else money_said(money, services.currency())
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """Its notices, which nobody deletes by themselves, go with it."""

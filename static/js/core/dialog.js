@@ -44,7 +44,8 @@ export function dialog({ title, body, ok, danger = false, choice = "", extra = n
   const modal = Modal.getOrCreateInstance(root);
   const from = document.activeElement || document.body;
   // What cannot be taken back is not one press of Enter away.
-  const first = danger || !ok ? back : button;
+  const field = wide && ok ? extra.querySelector("input, select") : null;
+  const first = danger || !ok ? back : field || button;
   return new Promise((resolve) => {
     let done = false;
     form.onsubmit = async (event) => {
