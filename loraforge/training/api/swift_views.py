@@ -15,7 +15,7 @@ from loraforge.swift.argument_help import arguments_search, help_load, sections_
 from loraforge.swift.catalogue import Argument, Catalogue, catalogue_load
 from loraforge.swift.reserved import reserved_reason
 from loraforge.training import selectors
-from loraforge.training.api import serializers
+from loraforge.training.api import serializers, swift_serializers
 from loraforge.training.api.views import body_of
 from loraforge.training.models import Command
 
@@ -50,7 +50,7 @@ class SwiftCatalogue(Endpoint):
 
     needs = {"get": None}
 
-    @extend_schema(parameters=[CatalogueQuery], responses=serializers.CatalogueOutput)
+    @extend_schema(parameters=[CatalogueQuery], responses=swift_serializers.CatalogueOutput)
     def get(self, request: Request) -> Response:
         query = CatalogueQuery(data=request.query_params)
         query.is_valid(raise_exception=True)
@@ -76,8 +76,8 @@ class SwiftPreview(Endpoint):
 
     needs = {"post": Action.CREATE}
 
-    @extend_schema(request=serializers.JobInput, responses=serializers.PreviewOutput)
+    @extend_schema(request=serializers.JobInput, responses=swift_serializers.PreviewOutput)
     def post(self, request: Request) -> Response:
         draft = body_of(request, serializers.JobInput).draft()
         preview = selectors.job_preview(user=signed_in(request), draft=draft)
-        return Response(serializers.PreviewOutput(preview).data)
+        return Response(swift_serializers.PreviewOutput(preview).data)
