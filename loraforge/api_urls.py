@@ -14,6 +14,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("loraforge.artifacts.api.urls")),
     path("", include("loraforge.billing.api.urls")),
     path("", include("loraforge.scheduling.api.urls")),
+    path("", include("loraforge.migration.api.urls")),
     path("", include("loraforge.gateway.api.urls")),
     path("", include("loraforge.telemetry.api.urls")),
     path("", include("loraforge.notifications.api.urls")),

@@ -161,7 +161,10 @@ class Agent:
         self._watch = watch
         self._redis_url = answer.redis_url
         self.commands = Commands(
-            journal=journal, supervisor=watch.supervisor, discard=watch.caches.discard
+            journal=journal,
+            supervisor=watch.supervisor,
+            discard=watch.caches.discard,
+            staging=watch.staging,
         )
         key = bytes.fromhex(answer.file_key)
         self._files = FileService(
@@ -184,6 +187,7 @@ class Agent:
             mark=contact.mark,
             left_out=lambda: watch.caps.left_out_lines,
             cached=watch.caches.inputs_told,
+            staged=watch.staging.told,
         )
         self.app = celery_app(
             node=settings.name, redis_url=answer.redis_url, handle=self.commands.handle

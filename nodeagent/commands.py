@@ -10,6 +10,7 @@ from nodeagent.contract.commands import (
     Command,
     Discard,
     Remove,
+    Stage,
     Start,
     Stop,
     command_load,
@@ -17,6 +18,7 @@ from nodeagent.contract.commands import (
 from nodeagent.journal import Journal, JournalFault
 from nodeagent.supervisor import Supervisor
 from nodeagent.supervisor.admission import Refusal
+from nodeagent.supervisor.staging import Staging
 
 log = logging.getLogger(__name__)
 
@@ -30,10 +32,12 @@ class Commands:
         journal: Journal,
         supervisor: Supervisor,
         discard: Callable[[list[str]], None],
+        staging: Staging,
     ) -> None:
         self._journal = journal
         self._supervisor = supervisor
         self._discard = discard
+        self._staging = staging
 
     def handle(self, plain: object) -> None:
         """Do one command. A message that cannot be understood is logged and answered if it has an id."""
@@ -44,6 +48,9 @@ class Commands:
             return
         if isinstance(command, Discard):
             self._discard(command.hashes)
+            return
+        if isinstance(command, Stage):  # answered by every heartbeat, and worth asking again
+            self._staging.take(command)
             return
         if self._journal.command_done(command.id):
             log.info("command %s came again", command.id)
@@ -67,7 +74,7 @@ class Commands:
         except JournalFault as fault:
             log.error("the answer to %s: %s", command.id, fault)
 
-    def _act(self, command: Command) -> None:
+    def _act(self, command: Start | Stop | Checkpoint | Remove) -> None:
         match command:
             case Start():
                 self._supervisor.attempt_start(command)

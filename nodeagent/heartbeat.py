@@ -9,7 +9,15 @@ from pathlib import Path
 
 import nodeagent
 from nodeagent.contract.gpus import GpuState
-from nodeagent.contract.reports import GpuSample, Heartbeat, Held, JobSample, Report, Sample
+from nodeagent.contract.reports import (
+    GpuSample,
+    Heartbeat,
+    Held,
+    JobSample,
+    Report,
+    Sample,
+    Staged,
+)
 from nodeagent.probes.host import host_sample
 from nodeagent.reporter import Reporter
 
@@ -19,7 +27,7 @@ log = logging.getLogger(__name__)
 class Heart:
     """A thread for heartbeats and one for samples: reading a sick card or asking a hung engine may take long.
 
-    gpu_look, gpu_states, held, unknown, jobs, mark, left_out and cached are asked each time.
+    gpu_look, gpu_states, held, unknown, jobs, mark, left_out, cached and staged are asked each time.
     """
 
     def __init__(
@@ -41,6 +49,7 @@ class Heart:
         mark: Callable[[], str],
         left_out: Callable[[], int] = lambda: 0,
         cached: Callable[[], list[str]] = list,
+        staged: Callable[[], list[Staged]] = list,
     ) -> None:
         self._node = node
         self._boot_id = boot_id
@@ -56,6 +65,7 @@ class Heart:
         self._mark = mark
         self._left_out = left_out
         self._cached = cached
+        self._staged = staged
         self._stopping = threading.Event()
         self._threads = [
             threading.Thread(target=self._run, args=args, name=args[0].__name__, daemon=True)
@@ -101,6 +111,7 @@ class Heart:
             disk_total_bytes=disk.total,
             cached=self._cached(),
             gpus=self._gpu_states(),
+            staged=self._staged(),
         )
         return Report(node=self._node, stream="heartbeat", body=body, at=time.time())
 

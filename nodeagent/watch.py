@@ -19,6 +19,7 @@ from nodeagent.supervisor.gpuwatch import GpuWatch
 from nodeagent.supervisor.hub import HubCache
 from nodeagent.supervisor.outbox import Outbox
 from nodeagent.supervisor.parts import Parts
+from nodeagent.supervisor.staging import Staging
 from nodeagent.transfer.inputs import Fetcher
 from nodeagent.workspace import Workspace
 
@@ -106,6 +107,12 @@ class Watch:
             rewinds=rewinds,
             devices=devices,
         )
+        self.staging = Staging(
+            fetcher=self._stores.fetcher,
+            hub=self._stores.hub,
+            runtime=runtime,
+            model_roots=settings.model_roots,
+        )
         self.caches = self._stores.caches
         self.caches.live = self.supervisor.live_records
         gpus.held = self._held_devices
@@ -132,6 +139,7 @@ class Watch:
             return
         self._has_stopped = True
         self.gpus.stop()
+        self.staging.stop()
         self.supervisor.stop()
         self.reporter.stop()
         self.caches.stop()

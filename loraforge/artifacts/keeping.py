@@ -21,11 +21,11 @@ from loraforge.artifacts import resultspool
 from loraforge.artifacts.models import (
     BestCheckpoint,
     FileLease,
-    OutputFile,
     ResultCopy,
     ResultSaving,
 )
-from loraforge.artifacts.results import Candidate, Folder, results_select
+from loraforge.artifacts.replicas import candidates_of, is_live
+from loraforge.artifacts.results import Folder, results_select
 from loraforge.artifacts.selectors import checkpoint_list
 from loraforge.artifacts.services import best_checkpoint_read
 from loraforge.artifacts.wishes import results_want
@@ -89,15 +89,8 @@ def _checkpoints(instance: Instance) -> list[Folder]:
 
 @transaction.atomic
 def _rows_make(instance: Instance, *, last_attempt: int) -> None:
-    files = OutputFile.objects.filter(attempt__instance=instance, is_cut=False).filter(
-        Q(removed_at=None) | Q(copy__state=ResultCopy.State.KEPT)
-    )
-    values = files.values_list("pk", "attempt__number", "path", "size_bytes")
     selection = results_select(
-        [
-            Candidate(file_id=pk, attempt=number, path=path, size_bytes=size)
-            for pk, number, path, size in values
-        ],
+        candidates_of(instance),
         last_attempt=last_attempt,
         checkpoints=_checkpoints(instance),
         max_bytes=settings.RESULT_MAX_BYTES,
@@ -314,7 +307,9 @@ def _differs(copy: ResultCopy) -> None:
 def _give_up(copy: ResultCopy, *, reason: str) -> None:
     """It cannot be had; said once, in the job's history."""
     given_up = ResultCopy.objects.filter(pk=copy.pk, state=ResultCopy.State.WAITING)
-    if given_up.update(state=ResultCopy.State.FAILED):
+    if is_live(copy.file.attempt.instance):
+        given_up.delete()  # its trainer keeps the newest few only; the next one is asked for by itself
+    elif given_up.update(state=ResultCopy.State.FAILED):
         attempt = copy.file.attempt
         InstanceEvent.objects.create(
             instance_id=attempt.instance_id,

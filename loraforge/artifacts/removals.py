@@ -162,10 +162,25 @@ def instance_deleted(*, instance: Instance, files: bool) -> None:
 # --- what both do -------------------------------------------------------------------------------------------
 
 
-def _begin(instance: Instance, place: Place, *, now: datetime) -> list[Removal]:
+@transaction.atomic
+def moved_files_remove(*, instance: Instance, node_id: int, up_to: int) -> int:
+    """A training has moved on: what its attempts up to this one left on that node goes; how many bytes.
+
+    Copies that the control plane keeps stay. While somebody is handed files the node is asked later.
+    """
+    locked = Instance.objects.select_for_update().get(pk=instance.pk)
+    only = Q(node=node_id, number__lte=up_to)
+    removals = _begin(locked, Place.NODE, now=timezone.now(), only=only)
+    return sum(removal.size_bytes for removal in removals)
+
+
+def _begin(
+    instance: Instance, place: Place, *, now: datetime, only: Q | None = None
+) -> list[Removal]:
     """Note that the files of all attempts in this place are gone, and have them deleted. Row is locked."""
     gone = Removal.objects.filter(attempt=OuterRef("pk"), place=place)
-    attempts = list(Attempt.objects.filter(~Exists(gone), instance=instance))
+    rows = Attempt.objects.filter(~Exists(gone), instance=instance)
+    attempts = list(rows.filter(only) if only is not None else rows)
     listed = OutputFile.objects.filter(attempt__in=attempts, removed_at=None)
     sizes = dict(listed.values_list("attempt").annotate(total=Sum("size_bytes")).order_by())
     removals = Removal.objects.bulk_create(

@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from loraforge.artifacts.models import BestCheckpoint, OutputFile
+from loraforge.artifacts.replicas import replica_want
 from loraforge.artifacts.roles import checkpoint_of
 from loraforge.artifacts.selectors import INPUT_SALT
 from loraforge.artifacts.wishes import results_want
@@ -85,6 +86,7 @@ def manifest_store(*, attempt: Attempt, files: Iterable[File], complete: bool) -
     if complete and State(attempt.instance.state) in TERMINAL:  # it was given up, and has come back
         results_want(instance=attempt.instance)
     if any(checkpoint_of(path) for path in sound):
+        replica_want(instance=attempt.instance)
         outbox.task_enqueue(BEST_TASK, attempt_id=attempt.pk)
     _log.info("%s: manifest of %d files, complete: %s", attempt, len(sound), complete)
 

@@ -82,9 +82,13 @@ def metered(
 ) -> dict[int, Metered]:
     """Attempt id -> what it has used, by the control plane's times alone; two queries, however many.
 
-    CPU slots are not metered.
+    CPU slots are not metered, and what is held for a move to another node is neither.
     """
-    rows = list(leases.select_related("attempt__instance", "attempt__metering"))
+    rows = [
+        lease
+        for lease in leases.select_related("attempt__instance", "attempt__metering")
+        if lease.node_id == lease.attempt.node_id
+    ]
     names = _gpu_names(rows)
     by_attempt: dict[int, list[DeviceLease]] = {}
     for row in rows:
@@ -96,7 +100,7 @@ def metered(
         until = metering.until if metering is not None else None
         lines = policy.lines_of(
             leases=[
-                Lease(names[one.node_id, one.device_uuid], one.leased_at, one.released_at or now)
+                Lease(names[one.node_id, one.device_uuid], one.leased_at, _used_until(one, now))
                 for one in own
                 if (one.node_id, one.device_uuid) in names
             ],
@@ -108,6 +112,13 @@ def metered(
         )
         found[attempt_id] = Metered(lines=lines, owner=attempt.instance.owner_id, until=until)
     return found
+
+
+def _used_until(lease: DeviceLease, now: datetime) -> datetime:
+    """Its release, or the attempt's end when it was held beyond that for a move."""
+    released = lease.released_at or now
+    ended = lease.attempt.ended_at
+    return released if ended is None else max(min(released, ended), lease.leased_at)
 
 
 def _gpu_names(leases: Iterable[DeviceLease]) -> dict[tuple[int, str], str]:

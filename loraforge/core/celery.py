@@ -75,6 +75,7 @@ app.autodiscover_tasks(
         "loraforge.telemetry",
         "loraforge.billing",
         "loraforge.training",
+        "loraforge.migration",
     ]
 )
 

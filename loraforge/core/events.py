@@ -19,6 +19,9 @@ NODE_DISK_CHANGED = "node.disk_changed"  # node=Node, before=DiskLevel
 NODE_GPU_SICK = "node.gpu_sick"  # node=Node, device=Device, kind=str: of the mark that is new
 # people=list[User], budget, level, limit=str, percent=int: a month's budget is nearly, or all, used up
 BUDGET_REACHED = "budget.reached"
+NODE_BROUGHT_BACK = "node.brought_back"  # node=Node: a person lets it take new work again
+MIGRATION_ENDED = "migration.ended"  # migration=Migration: moved, or it came to nothing
+DRAIN_ENDED = "drain.ended"  # drain=Drain
 NODE_STATE_CHANGED = "node.state_changed"  # node=Node, before=NodeState
 
 

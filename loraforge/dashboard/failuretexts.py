@@ -47,6 +47,10 @@ FAILURES: dict[str, tuple[Promise, Promise]] = {
             "or ask an operator for more room."
         ),
     ),
+    "migration:drain_deadline": (
+        gettext_lazy("Its node was taken offline, and the time for it to end was over."),
+        gettext_lazy("Resume it from its checkpoint; it goes on on another node."),
+    ),
     "code:exception": (
         gettext_lazy("The training ended with an error."),
         gettext_lazy("The line below names it; the last lines of the log tell where it happened."),
@@ -324,6 +328,26 @@ NOTES: dict[str, Promise] = {
         "A result differed from its SHA-256, so it was not saved"
     ),
     "user:withdrawn_before_start": gettext_lazy("Stopped before it had started"),
+    "migration:done": gettext_lazy("It has moved to another node."),
+    "migration:failed": gettext_lazy(
+        "The move to another node failed; the training stayed or went back."
+    ),
+    "migration:cancelled": gettext_lazy("The move to another node was called off."),
+    "migration:back": gettext_lazy("Back to the node that it came from."),
+    "migration:move": gettext_lazy("On its way to another node."),
+    "migration:no_checkpoint": gettext_lazy("No whole checkpoint was saved."),
+    "migration:stalled": gettext_lazy("The copy did not get on."),
+    "migration:copy_differs": gettext_lazy("The copy is not what was saved."),
+    "migration:no_target": gettext_lazy("The other node has no free devices any more."),
+    "migration:target_away": gettext_lazy("The other node does not answer."),
+    "migration:source_away": gettext_lazy(
+        "Its node does not answer, so it could not be stopped there."
+    ),
+    "migration:source_lost": gettext_lazy(
+        "Its node was given up meanwhile. Resume it from a checkpoint."
+    ),
+    "migration:start_failed": gettext_lazy("It could not be started on the other node."),
+    "migration:gone_on": gettext_lazy("The job was started anew meanwhile."),
     Refused.LIMIT: gettext_lazy("It was tried again 3 times by itself."),
     Refused.BATCH_IS_ONE: gettext_lazy("A batch of 1 cannot be halved, so it was not tried again."),
     Refused.HALVED_ALREADY: gettext_lazy(

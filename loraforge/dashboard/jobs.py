@@ -27,6 +27,9 @@ from loraforge.dashboard.selectors import attempt_of
 from loraforge.dashboard.timeline import ShownStage, now_text, timeline_of
 from loraforge.instances.models import Attempt, Instance
 from loraforge.instances.states import ACTIVE, RESTING, RETRYABLE, STOPPABLE, TERMINAL, State
+from loraforge.migration.models import Migration
+from loraforge.migration.selectors import migration_shown
+from loraforge.migration.states import Ending
 from loraforge.scheduling.reasons import start_text
 from loraforge.scheduling.selectors import queue_position, wait_text
 from loraforge.swift.catalogue import catalogue_load
@@ -62,9 +65,10 @@ class Actions:
     download: bool = False
     keep: bool = False
     unkeep: bool = False
+    migrate: bool = False
 
 
-def actions_of(*, user: User, job: Job, files: Retention) -> Actions:
+def actions_of(*, user: User, job: Job, files: Retention, is_moving: bool = False) -> Actions:
     """By state, and by what the user may do to this job."""
     instance = job.instance
     state = State(instance.state)
@@ -88,6 +92,7 @@ def actions_of(*, user: User, job: Job, files: Retention) -> Actions:
         download=download,
         keep=change and not instance.keep and files.removed_at is None,
         unkeep=change and instance.keep,
+        migrate=change and state is State.RUNNING and not is_moving,
     )
 
 
@@ -252,6 +257,7 @@ class JobView:
     files: Retention
     left_out: int  # lines of its log
     cost: Cost | None
+    migration: Migration | None  # that goes on, or has failed
 
     @property
     def is_deaf(self) -> bool:
@@ -304,11 +310,13 @@ def job_view(*, user: User, job: Job) -> JobView:
     attempt = attempt_of(instance)
     state = State(instance.state)
     files = retention_get(instance=instance)
+    migration = migration_shown(instance=instance)
+    is_moving = migration is not None and migration.state == Ending.ACTIVE
     return JobView(
         instance=instance,
         job=job,
         attempt=attempt,
-        actions=actions_of(user=user, job=job, files=files),
+        actions=actions_of(user=user, job=job, files=files, is_moving=is_moving),
         below=below_of(instance, attempt, files),
         diagnosis=diagnosis(instance) if state in TERMINAL else None,
         method=method_label(job.arguments),
@@ -318,4 +326,5 @@ def job_view(*, user: User, job: Job) -> JobView:
         files=files,
         left_out=log_left_out(instance=instance),
         cost=cost_get(instance=instance),
+        migration=migration,
     )

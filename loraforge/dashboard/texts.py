@@ -54,6 +54,7 @@ def _job() -> dict[str, str]:
     return {
         **_job_dialogs(),
         **_job_resume(),
+        **_job_migrate(),
         "connection_live": _("Live"),
         "connection_lost": _("Connection lost"),
         "connection_ended": _("Ended"),
@@ -129,6 +130,22 @@ def _job_dialogs() -> dict[str, str]:
         "kept_no_longer": _("Its files go by their age again."),
         "status_succeeded": _("#{id} succeeded."),
         "status_failed": _("#{id} failed."),
+    }
+
+
+def _job_migrate() -> dict[str, str]:
+    return {
+        "migrate_title": _("Migrate #{id} to another node?"),
+        "migrate_body": _(
+            "A checkpoint is saved and copied while it trains on. Then it stops here and goes on there, "
+            "on the same curve, as the next attempt."
+        ),
+        "migrate_ok": _("Migrate"),
+        "migrate_to": _("Node to go to"),
+        "migrate_best": _("Whichever fits best"),
+        "migrate_free": _("{free} of {total} devices free"),
+        "migrate_begun": _("The move has begun; the page tells each step."),
+        "migrate_called_off": _("The move is called off; the training goes on where it is."),
     }
 
 
@@ -227,6 +244,17 @@ def _nodes() -> dict[str, str]:
         "uncordon_title": _("Bring {name} back?"),
         "uncordon_body": _("It takes new jobs again."),
         "uncordon_ok": _("Bring back"),
+        "drain_title": _("Take {name} offline?"),
+        "drain_body": _(
+            "It takes no new jobs. What runs on it moves or ends, then it is in maintenance until you bring it back."
+        ),
+        "drain_ok": _("Take offline"),
+        "drain_mode": _("What becomes of its jobs"),
+        "drain_migrate": _("Move them to other nodes; those that nobody can take end here"),
+        "drain_wait": _("Wait until they have ended"),
+        "drain_hours": _(
+            "Stop what still runs, with a checkpoint, after so many hours (empty = never)"
+        ),
     }
 
 

@@ -15,6 +15,11 @@ urlpatterns = [
     path("jobs/<int:instance_id>/", views.JobPage.as_view(), name="job"),
     path("jobs/<int:instance_id>/header/", views.JobHeaderPartial.as_view(), name="job_header"),
     path("jobs/<int:instance_id>/cost/", views.JobCostPartial.as_view(), name="job_cost"),
+    path(
+        "jobs/<int:instance_id>/migration/",
+        views.JobMigrationPartial.as_view(),
+        name="job_migration",
+    ),
     path("jobs/<int:instance_id>/results/", views.JobResultsPartial.as_view(), name="job_results"),
     path("jobs/<int:instance_id>/tab/<slug:tab>/", views.JobTabPartial.as_view(), name="job_tab"),
     path("queue/", queueviews.QueuePage.as_view(), name="queue"),

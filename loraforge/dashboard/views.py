@@ -17,7 +17,7 @@ from loraforge.billing.selectors import cost_get
 from loraforge.core.columns import ColumnRows
 from loraforge.core.errors import NotFound
 from loraforge.core.texts import number_read
-from loraforge.dashboard import jobs, newjob, selectors
+from loraforge.dashboard import jobs, moves, newjob, selectors
 from loraforge.dashboard.joblines import COLUMNS, job_lines, lines_of
 from loraforge.dashboard.timeline import timeline_of
 from loraforge.instances.selectors import attempt_list
@@ -212,6 +212,18 @@ class JobResultsPartial(JobBase):
         )
 
 
+class JobMigrationPartial(JobBase):
+    """How far the move to another node is; asks for itself again until it has ended."""
+
+    template_name = "dashboard/partials/_job_migration.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        job = job_get(user=self.person, job_id=self.kwargs["instance_id"])
+        return super().get_context_data(
+            **moves.migration_context(user=self.person, instance=job.instance), **kwargs
+        )
+
+
 class JobTabPartial(JobBase):
     """One tab's content."""
 
@@ -297,6 +309,7 @@ class NodePage(LivePage):
             "row": selectors.node_rows(user=self.person, nodes=[node])[0],
             "node": node,
             "running": job_lines(on_node.filter(state__in=[str(state) for state in ACTIVE])[:20]),
+            **moves.drain_context(node=node),
         }
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:

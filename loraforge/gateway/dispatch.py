@@ -22,11 +22,16 @@ from loraforge.datasets.services import input_url
 from loraforge.gateway.secrets import secret_url
 from loraforge.instances.models import Attempt
 from loraforge.instances.states import State
+from loraforge.migration.models import Migration
+from loraforge.migration.needs import needs_of
+from loraforge.migration.states import Ending
 from loraforge.nodelink.commands import command_send
+from loraforge.nodelink.files import file_peer
 from loraforge.nodes.models import Device, DeviceKind, Node
 from loraforge.training.hub import HubFetch
 from loraforge.training.launch import Launch, Resume, ResumeFile, launch_freeze
 from loraforge.training.models import Job
+from loraforge.training.resuming import resume_find
 from nodeagent.contract import paths
 from nodeagent.contract.commands import (
     Checkpoint,
@@ -35,9 +40,11 @@ from nodeagent.contract.commands import (
     Fetch,
     Input,
     Mount,
+    Peer,
     Remove,
     SecretInput,
     Source,
+    Stage,
     Start,
     Stop,
 )
@@ -167,10 +174,11 @@ def start_build(attempt: Attempt) -> Start:
         argv=launch.argv,
         env=launch.env,
         devices=list(attempt.devices),
-        inputs=[*_inputs(launch, attempt), *_checkpoint_inputs(launch, attempt)],
-        mounts=[]
-        if launch.model_path is None
-        else [Mount(target=paths.MODEL, path=launch.model_path)],
+        inputs=[
+            *_inputs(launch, attempt.node),
+            *_checkpoint_inputs(launch.resume, attempt.instance_id, attempt.node),
+        ],
+        mounts=_mounts(launch),
         fetches=[_fetch(one, attempt) for one in launch.fetches],
         secrets=[
             SecretInput(name=name, url=secret_url(attempt=attempt, kind=SecretKind(kind)))
@@ -196,11 +204,17 @@ def _device_kind(attempt: Attempt) -> str:
     return DeviceKind.GPU if DeviceKind.GPU in kinds else DeviceKind.CPU
 
 
-def _inputs(launch: Launch, attempt: Attempt) -> list[Input]:
+def _mounts(launch: Launch) -> list[Mount]:
+    if launch.model_path is None:
+        return []
+    return [Mount(target=paths.MODEL, path=launch.model_path)]
+
+
+def _inputs(launch: Launch, node: Node) -> list[Input]:
     return [
         Input(
             target=one.target,
-            url=input_url(dataset=one.dataset, node=attempt.node),
+            url=input_url(dataset=one.dataset, node=node),
             sha256=one.sha256,
             size_bytes=one.dataset.size_bytes,
         )
@@ -208,46 +222,105 @@ def _inputs(launch: Launch, attempt: Attempt) -> list[Input]:
     ]
 
 
-def _checkpoint_inputs(launch: Launch, attempt: Attempt) -> list[Input]:
-    """The files of the checkpoint that it goes on from; on the node that left them, from its own disk."""
-    resume = launch.resume
+def _checkpoint_inputs(resume: Resume | None, instance_id: int, node: Node) -> list[Input]:
+    """The files of the checkpoint that it goes on from; on the node that left them, from its own disk.
+
+    Another node asks that node for them, and where it cannot reach it, the control plane.
+    """
     if resume is None:
         return []
     files = input_files(
-        instance_id=resume.job or attempt.instance_id,
+        instance_id=resume.job or instance_id,
         attempt=resume.attempt,
         hashes={one.path: one.sha256 for one in resume.files},
     )
-    return [_checkpoint_input(resume, one, files[one.path], attempt) for one in resume.files]
+    return [_checkpoint_input(resume, one, files[one.path], node) for one in resume.files]
 
 
-def _checkpoint_input(
-    resume: Resume, wanted: ResumeFile, file: OutputFile, attempt: Attempt
-) -> Input:
-    left_by = resume.job or attempt.instance_id
-    source = Source(instance=left_by, attempt=resume.attempt, path=wanted.path)
-    is_here = file.attempt.node_id == attempt.node_id
+def _checkpoint_input(resume: Resume, wanted: ResumeFile, file: OutputFile, node: Node) -> Input:
+    left = file.attempt
+    source = Source(instance=left.instance_id, attempt=resume.attempt, path=wanted.path)
+    is_here = left.node_id == node.pk
     return Input(
         target=resume.target(wanted),
-        url=file_url(file=file, node=attempt.node),
+        url=file_url(file=file, node=node),
         sha256=wanted.sha256,
         size_bytes=wanted.size_bytes,
         source=source if is_here else None,
+        peer=None if is_here else _peer(file, node),
     )
 
 
-def _revision_before(wanted: HubFetch, attempt: Attempt) -> str:
+def _peer(file: OutputFile, node: Node) -> Peer | None:
+    """The file at the node that left it, as long as that has not removed it."""
+    left = file.attempt
+    if file.removed_at is not None or not left.node.file_url:
+        return None
+    found = file_peer(
+        node=left.node,
+        instance_id=left.instance_id,
+        attempt=left.number,
+        path=file.path,
+        user=f"node-{node.name}",
+    )
+    return Peer(url=found[0], token=found[1])
+
+
+def stage_send(*, migration_id: int) -> bool:
+    """Have the target of a move fetch what its attempt will need; False when that is not wanted any more."""
+    row = Migration.objects.select_related("target", "instance").filter(pk=migration_id).first()
+    if row is None or row.state != Ending.ACTIVE or row.checkpoint_step is None:
+        return False
+    job = Job.objects.get(pk=row.instance_id)
+    resume = resume_find(job=job, at=(row.checkpoint_attempt or 0, row.checkpoint_step))
+    attempt = _attempt(row.instance_id, row.source_attempt)
+    if resume is None or attempt is None:
+        return False
+    launch = needs_of(job=job, attempt=attempt, resume=resume).launch
+    command = Stage(
+        id=row.staged_id,
+        instance=row.instance_id,
+        attempt=row.source_attempt + 1,
+        inputs=[
+            *_inputs(launch, row.target),
+            *_checkpoint_inputs(resume, row.instance_id, row.target),
+        ],
+        mounts=_mounts(launch),
+        fetches=[
+            msgspec.convert(
+                {
+                    **one.plain,
+                    "revision": _revision(one, row.instance_id, row.source_attempt + 1),
+                },
+                Fetch,
+            )
+            for one in launch.fetches
+        ],
+        fetches_optional=True,
+        image=launch.image,
+        issued_at=time.time(),
+    )
+    command_send(node=row.target, command=command)
+    log.info("%s sent to %s", command.id, row.target.name)
+    return True
+
+
+def _revision_before(wanted: HubFetch, *, instance_id: int, number: int) -> str:
     """A next attempt goes on with the model that the first one had, though its hub has a newer one.
 
     ModelScope names no revision that could be asked for again.
     """
     if wanted.kind != "model" or wanted.hub != "huggingface":
         return ""
-    before = Attempt.objects.filter(instance_id=attempt.instance_id, number__lt=attempt.number)
+    before = Attempt.objects.filter(instance_id=instance_id, number__lt=number)
     for steps in before.order_by("number").values_list("steps", flat=True):
         if revision := steps.get("model", {}).get("revision", ""):
             return str(revision)
     return ""
+
+
+def _revision(wanted: HubFetch, instance_id: int, number: int) -> str:
+    return wanted.revision or _revision_before(wanted, instance_id=instance_id, number=number)
 
 
 def _fetch(wanted: HubFetch, attempt: Attempt) -> Fetch:
@@ -255,7 +328,7 @@ def _fetch(wanted: HubFetch, attempt: Attempt) -> Fetch:
     return msgspec.convert(
         {
             **wanted.plain,
-            "revision": wanted.revision or _revision_before(wanted, attempt),
+            "revision": _revision(wanted, attempt.instance_id, attempt.number),
             "token_url": secret_url(attempt=attempt, kind=SecretKind(wanted.hub)),
             "user": str(attempt.instance.owner_id),
         },
@@ -269,7 +342,7 @@ def spec_hash(start: Start) -> str:
     for key in ("id", "issued_at", "spec_hash", "v", "disk_bytes"):
         del plain[key]
     for one in plain["inputs"]:
-        del one["url"], one["source"]
+        del one["url"], one["source"], one["peer"]
     for one in plain["fetches"]:
         del one["token_url"]
     for one in plain["secrets"]:

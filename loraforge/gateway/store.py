@@ -21,6 +21,7 @@ from loraforge.gateway import inbound
 from loraforge.gateway.models import JournalPosition
 from loraforge.gateway.reconcile import Memory, node_reconcile
 from loraforge.instances.models import Attempt
+from loraforge.migration.services import staged_store
 from loraforge.nodes.models import Node
 from loraforge.nodes.services import node_seen
 from loraforge.telemetry import services as telemetry
@@ -59,6 +60,7 @@ STALE_HEARTBEAT_S = 30.0
 MARK_MAX = 100
 GIVEN_KEPT = 1_024
 CLOCK_OFF_S = 10.0  # more than a heartbeat is ever late by itself
+CLOCK_OFF = "the clock of %s is off by %+.0f s; set up NTP there (chrony, for instance)"
 CLOCK_SAY_EVERY_S = 3600.0
 
 AttemptKey = tuple[int, int]
@@ -368,6 +370,7 @@ class _Batch:
         if self._is_superseded(entry, heartbeat):
             return
         node = node_seen(node=entry.node, heartbeat=heartbeat)
+        staged_store(node=node, staged=heartbeat.staged)
         wishes = node_reconcile(node=node, heartbeat=heartbeat, memory=self._memory)
         if heartbeat.mark:
             self.outcome.ack(node, ACK_HEARD, heartbeat.mark[:MARK_MAX])
@@ -378,10 +381,7 @@ class _Batch:
         """A node's clock that went wrong after it joined harms no job, but somebody should set it."""
         off_s, due = entry.report.at - (time.time() - entry.age_s), self._memory.is_due
         if abs(off_s) > CLOCK_OFF_S and due("clock", entry.node.pk, CLOCK_SAY_EVERY_S):
-            log.warning(
-                "the clock of %s is off by %+.0f s; set up NTP there (chrony, for instance)",
-                entry.node, off_s,
-            )  # fmt: skip
+            log.warning(CLOCK_OFF, entry.node, off_s)
 
     def _is_superseded(self, entry: Entry, heartbeat: Heartbeat) -> bool:
         """Another agent has joined under this name since: its inventory counts, this one's does not."""

@@ -4,7 +4,13 @@ from loraforge.core.celery import control_task
 from loraforge.core.redis import connection
 from loraforge.gateway import starting
 from loraforge.gateway.acks import acks_trim
-from loraforge.gateway.dispatch import checkpoint_send, discard_send, remove_send, stop_send
+from loraforge.gateway.dispatch import (
+    checkpoint_send,
+    discard_send,
+    remove_send,
+    stage_send,
+    stop_send,
+)
 from loraforge.gateway.reconcile import lost_review
 from loraforge.nodes.services import nodes_review
 
@@ -39,6 +45,12 @@ def remove_send_task(*, instance_id: int, attempt: int, tries: int = 0) -> None:
 def discard_send_task(*, node_id: int, hashes: list[str]) -> None:
     """Have a node let go of deleted datasets."""
     discard_send(node_id=node_id, hashes=hashes)
+
+
+@control_task("gateway.stage_send")
+def stage_send_task(*, migration_id: int) -> None:
+    """Have the target of a move fetch what it will need."""
+    stage_send(migration_id=migration_id)
 
 
 @control_task("gateway.nodes_review")

@@ -210,6 +210,9 @@ class DeviceLease(models.Model):
     attempt = models.ForeignKey(Attempt, on_delete=models.CASCADE, related_name="leases")
     leased_at = models.DateTimeField(db_default=Now())
     released_at = models.DateTimeField(null=True, blank=True)
+    # Kept over the attempt's end, and maybe on another node than the attempt's: a migration's, which
+    # alone lets it go (`moving`).
+    is_held = models.BooleanField(db_default=False, default=False)
 
     class Meta:
         verbose_name = _("device lease")

@@ -17,7 +17,7 @@ from loraforge.core import audit, events, outbox
 from loraforge.core.errors import Conflict, Invalid
 from loraforge.instances.models import Attempt, DeviceLease, Instance, Kind
 from loraforge.instances.priorities import PRIORITY_LIMIT
-from loraforge.instances.states import RESTING, RETRYABLE, STOPPABLE, State
+from loraforge.instances.states import MOVED, RESTING, RETRYABLE, STOPPABLE, State
 from loraforge.instances.transitions import instance_move
 from loraforge.nodes.models import Node, NodeState
 
@@ -208,6 +208,9 @@ def instance_stop(
             wait_detail={},
         )
     elif instance.state == State.STOPPING:
+        if actor is not None:  # then it goes on nowhere
+            own = Attempt.objects.filter(instance=instance, number=instance.attempt)
+            own.filter(stop_reason=MOVED).update(stop_reason="")
         _stop_ask(instance=instance, mode=mode)
     else:
         instance = instance_move(

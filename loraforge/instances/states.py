@@ -30,6 +30,9 @@ STOPPABLE = ACTIVE - {S.STOPPING}
 # Ended without what it was for: a next attempt makes sense.
 RETRYABLE = TERMINAL - {S.SUCCEEDED}
 
+# Why the platform stops an attempt whose instance goes on at another node, and why the next one begins.
+MOVED = "migration:move"
+
 _ENDS = frozenset({S.SUCCEEDED, S.STOPPED, S.FAILED})
 
 ARROWS: dict[State, frozenset[State]] = {

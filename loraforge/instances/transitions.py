@@ -100,8 +100,8 @@ def instance_move(
 
 
 def leases_release(*, instance: Instance) -> None:
-    """Free the devices of all attempts of this instance."""
-    DeviceLease.objects.filter(attempt__instance=instance, released_at=None).update(
+    """Free the devices of all attempts of this instance, but for those that are held beyond the end."""
+    DeviceLease.objects.filter(attempt__instance=instance, released_at=None, is_held=False).update(
         released_at=timezone.now()
     )
 

@@ -89,6 +89,8 @@ def _machines() -> list[dict[str, Any]]:
         _item(_("Nodes"), "dns", "nodes_node"),
         _item(_("Devices"), "memory", "nodes_device"),
         _item(_("Device leases"), "handshake", "instances_devicelease"),
+        _item(_("Migrations"), "move_down", "migration_migration"),
+        _item(_("Drains"), "logout", "migration_drain"),
     ]
 
 

@@ -206,6 +206,15 @@ def file_open(
     raise _refused(node, response.status)
 
 
+def file_peer(
+    *, node: Node, instance_id: int, attempt: int, path: str, user: str
+) -> tuple[str, str]:
+    """The file's address at its node and a token for it, for another node to fetch it. Raises NotFound."""
+    address = file_path(instance_id=instance_id, attempt=attempt, path=path)
+    token = file_token(node=node, method="GET", path=address, user=user)
+    return node.file_url.rstrip("/") + quote(address, safe="/"), token
+
+
 def file_read(*, node: Node, instance_id: int, attempt: int, path: str, limit_bytes: int) -> bytes:
     """The first bytes of a file, for the platform's own use. Raises NotFound, Unavailable."""
     wanted = {"Range": f"bytes=0-{limit_bytes - 1}"}

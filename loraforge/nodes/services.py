@@ -358,10 +358,40 @@ def node_uncordon(*, actor: User, node: Node) -> Node:
 
 
 @transaction.atomic
+def node_maintain(*, node: Node) -> Node:
+    """A cordoned node on which nothing is left: it is in maintenance until a person brings it back."""
+    before = NodeState(Node.objects.select_for_update().get(pk=node.pk).state)
+    rows = Node.objects.filter(pk=node.pk, cordoned=True).exclude(state=NodeState.MAINTENANCE)
+    changed = rows.update(state=NodeState.MAINTENANCE)
+    node.refresh_from_db()
+    if changed:
+        audit.record(
+            actor=None,
+            target=node,
+            what="nodes:maintain",
+            changes={"state": [str(before), str(NodeState.MAINTENANCE)]},
+        )
+        _state_tell(node=node, before=before)
+    return node
+
+
+def _brought_back(node: Node) -> None:
+    """Out of maintenance, into whatever state its silence means."""
+    if node.state == NodeState.MAINTENANCE:
+        # the review judges its silence; a heartbeat sets it right at once
+        Node.objects.filter(pk=node.pk).update(state=NodeState.SUSPECT)
+        node.refresh_from_db()
+        _state_tell(node=node, before=NodeState.MAINTENANCE)
+    events.emit(events.NODE_BROUGHT_BACK, node=node)
+
+
+@transaction.atomic
 def _cordon_set(*, actor: User, node: Node, cordoned: bool) -> Node:
     access.require(actor, Action.OPERATE)
     changed = Node.objects.filter(pk=node.pk, cordoned=not cordoned).update(cordoned=cordoned)
     node.refresh_from_db()
+    if not cordoned:
+        _brought_back(node)
     if changed:
         audit.record(
             actor=actor,

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import override
 
@@ -12,7 +13,9 @@ from loraforge.accounts.models import Role, User
 from loraforge.core import live, outbox
 from loraforge.instances.frames import status_frame
 from loraforge.instances.models import Instance, InstanceEvent
-from loraforge.instances.states import State, ends_attempt
+from loraforge.instances.states import MOVED, State, ends_attempt
+from loraforge.migration.models import Drain, Migration
+from loraforge.migration.states import Ending
 from loraforge.nodes.models import Device, DiskLevel, Node
 from loraforge.notifications.models import Notification
 from loraforge.notifications.selectors import notice_frame, notification_get, notification_list
@@ -30,8 +33,33 @@ def instance_moved(*, instance: Instance, event: InstanceEvent) -> None:
     if event.target == State.QUEUED and ends_attempt(source=event.source, target=event.target):
         notification_create(instance=instance, what="retried")
     is_back = event.source == State.UNKNOWN and event.target == State.RUNNING
-    if event.target in TOLD and not is_back:
+    is_move = event.reason == MOVED  # the stop and the start of a move are told as one, at its end
+    if event.target in TOLD and not is_back and not is_move:
         notification_create(instance=instance, what=str(event.target))
+
+
+def migration_ended(*, migration: Migration) -> None:
+    """Subscriber of events.MIGRATION_ENDED: the owner is told, of a failure operators as well."""
+    if migration.state == Ending.CANCELLED:
+        return
+    what = "migrated" if migration.state == Ending.DONE else "migration_failed"
+    instance = Instance.objects.select_related("owner", "node").get(pk=migration.instance_id)
+    places = {"source": migration.source.name, "target": migration.target.name}
+    notification_create(instance=instance, what=what, **places)
+    if migration.state == Ending.FAILED:
+        values = {"number": instance.pk, "name": instance.name, **places}
+        for person in _operators().exclude(pk=instance.owner_id):
+            _create(user=person, instance=instance, what=what, values=values)
+
+
+def drain_ended(*, drain: Drain) -> None:
+    """Subscriber of events.DRAIN_ENDED: operators may switch the node off now."""
+    for person in _operators():
+        _create(user=person, instance=None, what="node_drained", values={"node": drain.node.name})
+
+
+def _operators() -> QuerySet[User]:
+    return User.objects.filter(is_active=True, role__in=OPERATING_ROLES)
 
 
 def files_go_soon(*, instance: Instance, at: datetime) -> None:
@@ -45,7 +73,7 @@ def node_disk_changed(*, node: Node, before: DiskLevel) -> None:
     if level is DiskLevel.FINE or (before is DiskLevel.LOW and level is DiskLevel.WARNING):
         return
     free_percent = node.disk_free_bytes * 100 // max(1, node.disk_total_bytes)
-    for person in User.objects.filter(is_active=True, role__in=OPERATING_ROLES):
+    for person in _operators():
         _create(
             user=person,
             instance=None,

@@ -14,6 +14,9 @@ TITLES = {
     "stopped": gettext_lazy("Training stopped"),
     "lost": gettext_lazy("Training lost"),
     "retried": gettext_lazy("Training is tried again"),
+    "migrated": gettext_lazy("Training moved to another node"),
+    "migration_failed": gettext_lazy("A move to another node failed"),
+    "node_drained": gettext_lazy("A node is in maintenance"),
     "files_go_soon": gettext_lazy("Output files are removed tomorrow"),
     "budget_warning": gettext_lazy("A budget is nearly used up"),
     "budget_full": gettext_lazy("A budget is used up"),
@@ -25,6 +28,13 @@ TITLES = {
 _SENTENCES = {
     "running": gettext_lazy("#%(number)s %(name)s runs on %(node)s."),
     "succeeded": gettext_lazy("#%(number)s %(name)s is done; its output files are ready."),
+    "migrated": gettext_lazy(
+        "#%(number)s %(name)s moved from %(source)s to %(target)s and trains on."
+    ),
+    "migration_failed": gettext_lazy(
+        "#%(number)s %(name)s could not be moved from %(source)s to %(target)s. Its page says why."
+    ),
+    "node_drained": gettext_lazy("Nothing runs on %(node)s any more; it may be switched off."),
     "files_go_soon": gettext_lazy(
         "The output files of #%(number)s %(name)s are removed on %(date)s. "
         "Download what you need, or press Keep on its page."
@@ -64,6 +74,8 @@ def body_of(what: str, values: dict[str, Any]) -> str:
         "why": mark_label(str(values.get("kind", ""))),
         "budget": values.get("budget", ""),
         "limit": values.get("limit", ""),
+        "source": values.get("source", ""),
+        "target": values.get("target", ""),
     }
     if what in _SENTENCES:
         return str(_SENTENCES[what]) % named

@@ -53,6 +53,7 @@ INSTALLED_APPS = [
     "loraforge.billing",
     "loraforge.scheduling",
     "loraforge.training",
+    "loraforge.migration",
     "loraforge.gateway",
     "loraforge.notifications",
     "loraforge.audit",
@@ -287,6 +288,15 @@ BILLING_TIME_ZONE = time_zone(env.str("LORAFORGE_BILLING_TIME_ZONE", default="UT
 # Seconds of silence after which a node gets each state, and of patience after the control plane was deaf.
 NODE_SUSPECT_S = env.int("LORAFORGE_NODE_SUSPECT_S", default=20)
 NODE_OFFLINE_S = env.int("LORAFORGE_NODE_OFFLINE_S", default=45)
+# A move of a running job: how long its source may take to save, how long the copy may stand still, how long
+# devices of the target are waited for, how long the source's files wait for the target's own checkpoint.
+MIGRATION_FREEZE_S = env.int("LORAFORGE_MIGRATION_FREEZE_S", default=900)
+MIGRATION_STALL_S = env.int("LORAFORGE_MIGRATION_STALL_S", default=600)
+MIGRATION_RESERVE_S = env.int("LORAFORGE_MIGRATION_RESERVE_S", default=300)
+MIGRATION_RELEASE_S = env.int("LORAFORGE_MIGRATION_RELEASE_S", default=7200)
+# Of a job that runs, the newest whole checkpoint is copied to the platform's storage too: no oftener than
+# every so many seconds; 0 = only when the job ends.
+REPLICATE_EVERY_S = env.int("LORAFORGE_REPLICATE_EVERY_S", default=0)
 NODE_LOST_S = env.int("LORAFORGE_NODE_LOST_S", default=900)
 RESTART_GRACE_S = env.int("LORAFORGE_RESTART_GRACE_S", default=120)
 

@@ -96,6 +96,7 @@ FAULTS: dict[str, Fault] = {
     "input:unreachable": Fault(Owner.NODE, Again.ITSELF),
     # More of the same machine's memory is not to be had by asking again at once.
     **dict.fromkeys(("node:out_of_memory", "node:oom_killed"), _NODE_ASKED),
+    "migration:drain_deadline": _NODE_ASKED,
     "node:given_up": _NODE_ASKED,  # a person's decision; the next attempt is one as well
     "input:hash_mismatch": _PLATFORM,
     "instance:live": _PLATFORM,

@@ -81,9 +81,19 @@ def resume_newest(*, job: Job) -> Resume | None:
     Moves nothing; the caller queues the attempt in the same transaction, from the step of the answer on.
     None = there is no such checkpoint, and the next attempt begins at the beginning.
     """
-    choice = checkpoint_latest(job=job)
-    resume = None
-    if choice is not None:
-        resume = resume_made(job, choice.checkpoint, weights_only=False)
+    resume = resume_find(job=job)
     resume_store(job=job, attempt=job.instance.attempt + 1, resume=resume)
     return resume
+
+
+def resume_find(*, job: Job, at: tuple[int, int] | None = None) -> Resume | None:
+    """What a next attempt would go on from: the newest that can be had, or that of this (attempt, step).
+
+    Of the latter nobody asks whether its node answers. None = there is no such checkpoint.
+    """
+    if at is None:
+        choice = checkpoint_latest(job=job)
+        return None if choice is None else resume_made(job, choice.checkpoint, weights_only=False)
+    known = (choice.checkpoint for choice in choices_of(job))
+    found = next((one for one in known if (one.attempt, one.step) == at and one.is_complete), None)
+    return None if found is None else resume_made(job, found, weights_only=False)

@@ -19,12 +19,19 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     path: str
 
 
+class Peer(msgspec.Struct, frozen=True, kw_only=True):
+    """The same bytes at another node's file service; the token is for this file alone, for minutes."""
+
+    url: str
+    token: str
+
+
 class Input(msgspec.Struct, frozen=True, kw_only=True):
     """A file that the node fetches and verifies before the start.
 
     url is relative to the control plane's base URL and signed; target is a path below paths.INPUTS.
     source: where this node has the same bytes already; when they are not there any more, or are others,
-    the url has them.
+    the url has them. peer: tried before the url, and given up at its first trouble.
     """
 
     target: str
@@ -32,6 +39,7 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
     size_bytes: int
     source: Source | None = None
+    peer: Peer | None = None
 
 
 class Mount(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,7 +166,28 @@ class Discard(msgspec.Struct, frozen=True, kw_only=True, tag="discard"):
     v: int = VERSION
 
 
-Command = Start | Stop | Checkpoint | Remove | Discard
+class Stage(msgspec.Struct, frozen=True, kw_only=True, tag="stage"):
+    """Have beforehand what a start to come will need; nothing is started.
+
+    Never journalled: what came of it stands in every heartbeat (`Staged`) as long as the agent lives, and
+    the same again goes on where it was. instance, attempt: for whom; 0 = a model for whoever wants it.
+    mounts: refused when one is not there. fetches_optional: a start may fetch them with a token that this
+    has not, so their failure is none of this.
+    """
+
+    id: str
+    instance: int = 0
+    attempt: int = 0
+    inputs: list[Input] = []
+    mounts: list[Mount] = []
+    fetches: list[Fetch] = []
+    fetches_optional: bool = False
+    image: str = ""
+    issued_at: float = 0.0
+    v: int = VERSION
+
+
+Command = Start | Stop | Checkpoint | Remove | Discard | Stage
 
 _decoder = msgspec.json.Decoder(Command)
 
@@ -188,9 +217,11 @@ __all__ = [
     "Fetch",
     "Input",
     "Mount",
+    "Peer",
     "Remove",
     "SecretInput",
     "Source",
+    "Stage",
     "Start",
     "Stop",
     "command_dump",

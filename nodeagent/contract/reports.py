@@ -5,6 +5,8 @@ the journal's sequence number for ``phase``, ``result`` and ``files`` (start = s
 0 for ``heartbeat`` and ``sample``, which are worthless once late and are never resent.
 """
 
+import hashlib
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
@@ -163,6 +165,27 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     fenced_after_s: int = 0
 
 
+class Staged(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a `Stage` is. id: of the command.
+
+    digest: once all is there and was read back, `staged_digest` of what its inputs are; empty before.
+    error: an ``area:what`` id, why it ended without.
+    """
+
+    id: str
+    done_bytes: int = 0
+    total_bytes: int = 0
+    digest: str = ""
+    error: str = ""
+    detail: str = ""
+
+
+def staged_digest(hashes: Iterable[str]) -> str:
+    """SHA-256 over the SHA-256s of files, each once, in order."""
+    lines = "\n".join(sorted({one.lower() for one in hashes}))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
     """The agent lives, and this is its inventory. unknown: containers with our labels that no journal knows.
 
@@ -170,7 +193,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
     mark: given back in the ack hash once this is stored; only the agent reads anything in it.
     dropped_lines: of logs, left out by the rate caps since the agent began. disk: the one that holds the
     jobs' folders; total 0 = not told. cached: SHA-256 of inputs in the cache, some of them now and then.
-    gpus: None = an agent that does not tell.
+    gpus: None = an agent that does not tell. staged: what it was told to have beforehand.
     """
 
     boot_id: str
@@ -185,6 +208,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
     disk_total_bytes: int = 0
     cached: list[str] = []
     gpus: list[GpuState] | None = None
+    staged: list[Staged] = []
 
 
 Body = Chunk | Gap | PhaseChange | CommandResult | Files | Sample | Heartbeat

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from nodeagent.contract.commands import Start
+from nodeagent.contract.commands import Mount, Start
 from nodeagent.journal import Record
 
 
@@ -17,14 +17,14 @@ class Refusal(Exception):
         self.detail = detail
 
 
-def mounts_resolve(start: Start, roots: Iterable[Path]) -> dict[str, Path]:
+def mounts_resolve(mounts: Iterable[Mount], roots: Iterable[Path]) -> dict[str, Path]:
     """Contract path -> real folder for every mount. Raises Refusal unless it lies in a model root.
 
     Links are followed first, so a link inside a root that leads out of it is refused as well.
     """
     real_roots = [root.resolve() for root in roots]
     found = {}
-    for mount in start.mounts:
+    for mount in mounts:
         path = Path(mount.path)
         real = path.resolve()
         if not path.is_absolute() or not any(real.is_relative_to(root) for root in real_roots):

@@ -235,7 +235,7 @@ class Supervisor:
         gpus = self._parts.gpus
         dirty = gpus.dirty() if gpus is not None else {}
         devices_check(start, offered=self._devices, others=records, dirty=dirty)
-        mounts_resolve(start, self._parts.model_roots)
+        mounts_resolve(start.mounts, self._parts.model_roots)
 
     def _add(self, record: Record) -> None:
         self._parts.outbox.phase(record)

@@ -178,7 +178,7 @@ class Preparation:
             argv=spec.argv,
             env=self._environment(spec),
             devices=spec.devices,
-            mounts={**mounts_resolve(spec, self._parts.model_roots), **own},
+            mounts={**mounts_resolve(spec.mounts, self._parts.model_roots), **own},
             processes=spec.processes,
             image=spec.image,
             network=spec.network,

@@ -8,8 +8,10 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -21,6 +23,8 @@ log = logging.getLogger(__name__)
 
 BLOCK_BYTES = 1024 * 1024
 TRIES = 6
+DEAF_S = 300.0
+PEER_TIMEOUT = httpx.Timeout(30.0, connect=3.0)
 RESERVE_BYTES = 64 * 1024 * 1024  # what stays free beside an input
 INPUTS_PREFIX = "/lf/inputs/"
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -83,6 +87,7 @@ class Fetcher:
         )
         self._locks: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
+        self._deaf_until: dict[str, float] = {}  # other nodes; by the monotonic clock
 
     def close(self) -> None:
         self._http.close()
@@ -90,26 +95,49 @@ class Fetcher:
     def place(self, wanted: Input, folder: JobFolder, *, cancelled: Callable[[], bool]) -> None:
         """Have the input at its target below the job's inputs. Raises TransferFault, TransferCancelled."""
         target = self._target(wanted, folder)
-        digest = wanted.sha256.lower()
-        if not _SHA256.match(digest):
-            raise TransferFault("input:bad_spec", f"{wanted.target} has no SHA-256.")
-        with self._guard:
-            lock = self._locks.setdefault(digest, threading.Lock())
-        try:
+        _digest_check(wanted)
+        with _disk_faults(wanted):
             if self._taken_from_disk(wanted, target, cancelled):
                 return
-            with lock:
-                kept = self._cache / digest
-                if not self._is_whole(kept, wanted.size_bytes):
-                    self._fetch(wanted, kept, cancelled)
-                kept.touch()  # it is used now, which is what it is kept by
+            kept = self._cached(wanted, cancelled)
             target.parent.mkdir(parents=True, exist_ok=True)
             # a copy, not a hard link: a job may write to what it is given, and the cache is shared
             shutil.copyfile(kept, target)
-        except OSError as error:
-            if error.errno in _DISK_ERRORS:
-                raise TransferFault("node:disk_full", f"No room for {wanted.target}.") from error
-            raise TransferFault("node:disk_error", f"{wanted.target}: {error}") from error
+
+    def stage(self, wanted: Input, *, cancelled: Callable[[], bool]) -> None:
+        """Have it in the cache, for a start to come. Raises TransferFault, TransferCancelled."""
+        _digest_check(wanted)
+        with _disk_faults(wanted):
+            self._cached(wanted, cancelled)
+
+    def read_back(self, inputs: Iterable[Input], *, cancelled: Callable[[], bool]) -> list[str]:
+        """What is in the cache for these, as SHA-256 of what the disk gives back now.
+
+        A file that has gone bad is removed, so that it is fetched anew. Raises TransferFault,
+        TransferCancelled.
+        """
+        found = []
+        for wanted in inputs:
+            kept = self._cache / wanted.sha256.lower()
+            with _disk_faults(wanted):
+                digest = _sha256(kept, cancelled)
+            if digest != kept.name:
+                kept.unlink(missing_ok=True)
+                raise TransferFault("input:hash_mismatch", f"{wanted.target} has gone bad here.")
+            found.append(digest)
+        return found
+
+    def _cached(self, wanted: Input, cancelled: Callable[[], bool]) -> Path:
+        """Its file in the cache, whole and verified when it came."""
+        digest = wanted.sha256.lower()
+        with self._guard:
+            lock = self._locks.setdefault(digest, threading.Lock())
+        with lock:
+            kept = self._cache / digest
+            if not self._is_whole(kept, wanted.size_bytes):
+                self._fetch(wanted, kept, cancelled)
+            kept.touch()  # it is used now, which is what it is kept by
+        return kept
 
     def _taken_from_disk(self, wanted: Input, target: Path, cancelled: Callable[[], bool]) -> bool:
         """Whether an earlier attempt's folder on this node gave it; raises OSError, TransferCancelled."""
@@ -160,6 +188,9 @@ class Fetcher:
         if free < 2 * wanted.size_bytes + RESERVE_BYTES:
             raise TransferFault("node:disk_full", f"No room for {wanted.target}.")
         part = kept.with_suffix(".part")
+        if self._fetched_from_peer(wanted, part, cancelled):
+            part.replace(kept)
+            return
         mismatches = 0
         for number in range(TRIES):
             try:
@@ -179,6 +210,28 @@ class Fetcher:
             raise TransferFault("input:unreachable", f"{wanted.target} could not be fetched.")
         raise TransferFault("input:hash_mismatch", f"{wanted.target} is not what was uploaded.")
 
+    def _fetched_from_peer(self, wanted: Input, part: Path, cancelled: Callable[[], bool]) -> bool:
+        """Whether the other node gave all of it, and it is that; whatever is amiss, the url has it too."""
+        if wanted.peer is None:
+            return False
+        host = urlsplit(wanted.peer.url).netloc
+        if self._deaf_until.get(host, 0.0) > time.monotonic():
+            return False
+        try:
+            headers = {"Authorization": f"Bearer {wanted.peer.token}"}
+            self._fetch_rest(wanted, part, cancelled, url=wanted.peer.url, headers=headers)
+            if _sha256(part, cancelled) == wanted.sha256.lower():
+                return True
+            part.unlink()
+            log.warning("input %s: the other node has other bytes", wanted.target)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            # no way there, and every other file of a checkpoint would wait for that anew
+            self._deaf_until[host] = time.monotonic() + DEAF_S
+            log.info("input %s: %s cannot be reached: %s", wanted.target, host, error)
+        except (_Again, TransferFault, httpx.TransportError, httpx.InvalidURL) as error:
+            log.info("input %s: not from the other node: %s", wanted.target, error)
+        return False
+
     def _pause(self, number: int, cancelled: Callable[[], bool]) -> None:
         until = time.monotonic() + self._retry_s * 2**number
         while time.monotonic() < until:
@@ -186,15 +239,26 @@ class Fetcher:
                 raise TransferCancelled
             time.sleep(0.05)
 
-    def _fetch_rest(self, wanted: Input, part: Path, cancelled: Callable[[], bool]) -> None:
+    def _fetch_rest(
+        self,
+        wanted: Input,
+        part: Path,
+        cancelled: Callable[[], bool],
+        *,
+        url: str = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """What is missing of it. url: another address than its own, with headers for it alone."""
         have = part.stat().st_size if part.exists() else 0
         if have > wanted.size_bytes:
             part.unlink()
             have = 0
         if have == wanted.size_bytes and have:
             return
-        headers = {"Range": f"bytes={have}-"} if have else {}
-        with self._http.stream("GET", f"{self._server}{wanted.url}", headers=headers) as answer:
+        wanted_headers = {**(headers or {}), **({"Range": f"bytes={have}-"} if have else {})}
+        address = url or f"{self._server}{wanted.url}"
+        timeout = PEER_TIMEOUT if url else self._http.timeout
+        with self._http.stream("GET", address, headers=wanted_headers, timeout=timeout) as answer:
             _judge(wanted, answer)
             resumed = have > 0 and answer.status_code == httpx.codes.PARTIAL_CONTENT
             with part.open("ab" if resumed else "wb") as out:
@@ -210,6 +274,22 @@ class Fetcher:
                 os.fsync(out.fileno())
         if part.stat().st_size < wanted.size_bytes:
             raise _Again("the answer ended early")
+
+
+def _digest_check(wanted: Input) -> None:
+    if not _SHA256.match(wanted.sha256.lower()):
+        raise TransferFault("input:bad_spec", f"{wanted.target} has no SHA-256.")
+
+
+@contextmanager
+def _disk_faults(wanted: Input) -> Iterator[None]:
+    """An OSError as a TransferFault."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _DISK_ERRORS:
+            raise TransferFault("node:disk_full", f"No room for {wanted.target}.") from error
+        raise TransferFault("node:disk_error", f"{wanted.target}: {error}") from error
 
 
 def _judge(wanted: Input, answer: httpx.Response) -> None:

@@ -4,6 +4,7 @@ import "./base.js";
 import { api } from "./core/api.js";
 import { gibibytesOf, percent } from "./core/format.js";
 import { dialog } from "./core/dialog.js";
+import { element } from "./core/dom.js";
 import { notice } from "./core/notice.js";
 import { socketOpen } from "./core/socket.js";
 import { text } from "./core/texts.js";
@@ -44,15 +45,43 @@ socketOpen({
   },
 });
 
+const HOUR_S = 3600;
+
+// What becomes of the jobs of a node that is emptied, and until when.
+function drainForm() {
+  const mode = (value) =>
+    element(
+      "label",
+      { class: "lf-item" },
+      element("input", { class: "form-check-input", type: "radio", name: "mode", value }),
+      element("span", { class: "lf-item-body" }, text(`drain_${value}`)),
+    );
+  const box = element(
+    "div",
+    { class: "lf-stack-sm" },
+    element("div", { class: "lf-picker", role: "radiogroup", "aria-label": text("drain_mode") }, mode("migrate"), mode("wait")),
+    element("label", { class: "form-label" }, text("drain_hours"), element("input", { class: "form-control", type: "number", name: "hours", min: "1", max: "720", step: "1" })),
+  );
+  box.querySelector("input").checked = true;
+  return box;
+}
+
+function drainBody(form) {
+  const hours = Number.parseInt(form.querySelector('[name="hours"]').value, 10);
+  return { mode: form.querySelector("input:checked").value, deadline_s: hours > 0 ? hours * HOUR_S : null };
+}
+
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-node-act]");
   if (!button) return;
   const { nodeAct: act, name } = button.dataset;
+  const extra = act === "drain" ? drainForm() : null;
   const went = await dialog({
     title: text(`${act}_title`, { name }),
     body: text(`${act}_body`),
     ok: text(`${act}_ok`),
-    work: () => api(`nodes/${name}/${act}/`, { method: "POST", body: {} }),
+    extra,
+    work: () => api(`nodes/${name}/${act}/`, { method: "POST", body: extra ? drainBody(extra) : {} }),
   });
   if (went) {
     notice(text("done"));

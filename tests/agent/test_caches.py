@@ -100,7 +100,8 @@ def test_a_deleted_dataset_leaves_unless_a_live_job_has_it(caches: Caches) -> No
     kept, used = dataset(caches, "b" * 64, age_s=5), dataset(caches, "c" * 64, age_s=5)
     wanted = Input(target="/lf/inputs/x", url="/x", sha256="c" * 64, size_bytes=4)
     caches.live = lambda: [live(spec=start_command(2, ["x"], inputs=[wanted]))]
-    commands = Commands(journal=Any, supervisor=Any, discard=caches.discard)  # type: ignore[arg-type]
+    others: Any = None
+    commands = Commands(journal=others, supervisor=others, discard=caches.discard, staging=others)
     for _time in range(2):  # the same again is nothing
         commands.handle(command_dump(Discard(id="d", hashes=["a" * 64, "c" * 64, "e" * 64])))
     assert [one.exists() for one in (gone, half, kept, used)] == [False, False, True, True]

@@ -116,7 +116,9 @@ def test_a_command_that_could_not_be_written_down_is_not_answered_and_done_when_
         journal.command_add(command_id=command.id, kind=kind, error=error)
 
     supervisor: Any = SimpleNamespace(attempt_stop=stop, command_result=result)
-    commands = Commands(journal=journal, supervisor=supervisor, discard=lambda _hashes: None)
+    commands = Commands(
+        journal=journal, supervisor=supervisor, discard=lambda _hashes: None, staging=supervisor
+    )
     message = command_dump(Stop(id="stop-1", instance=1, attempt=1, mode="save"))
     commands.handle(message)
     assert (done, journal.command_done("stop-1")) == ([], False)

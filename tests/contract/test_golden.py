@@ -18,9 +18,11 @@ from nodeagent.contract.commands import (
     Fetch,
     Input,
     Mount,
+    Peer,
     Remove,
     SecretInput,
     Source,
+    Stage,
     Start,
     Stop,
     command_dump,
@@ -112,6 +114,28 @@ COMMANDS: dict[str, Any] = {
     "command_checkpoint": Checkpoint(id="01J-c", instance=41, attempt=2, issued_at=1700000002.5),
     "command_remove": Remove(id="01J-r", instance=41, attempt=2, issued_at=1700000003.5),
     "command_discard": Discard(id="discard-1", hashes=["ab" * 32], issued_at=1700000004.5),
+    "command_stage": Stage(
+        id="stage-m7-2-40",
+        instance=41,
+        attempt=3,
+        inputs=[
+            Input(
+                target="/lf/inputs/checkpoint-40/optimizer.pt",
+                url="/api/v1/agent/inputs/files/x/",
+                sha256="cd" * 32,
+                size_bytes=1234,
+                peer=Peer(
+                    url="http://n1:7070/jobs/41/a2/output/checkpoint-40/optimizer.pt",
+                    token="1700000300.node-n2.ab",
+                ),
+            )
+        ],
+        mounts=[Mount(target="/lf/model", path="/models/qwen")],
+        fetches=[Fetch(target="/lf/model", kind="model", hub="huggingface", repo="org/name")],
+        fetches_optional=True,
+        image="swift@sha256:00",
+        issued_at=1700000004.5,
+    ),
 }
 
 BODIES: dict[str, tuple[reports.Stream, reports.Body]] = {
@@ -205,6 +229,24 @@ BODIES: dict[str, tuple[reports.Stream, reports.Body]] = {
                 reports.JobSample(
                     instance=41, attempt=2, cpu_percent=99.0, memory_bytes=5, processes=2
                 )
+            ],
+        ),
+    ),
+    "heartbeat_staged": (
+        "heartbeat",
+        reports.Heartbeat(
+            boot_id="b-1",
+            agent_version="0.1.0",
+            staged=[
+                reports.Staged(
+                    id="stage-m7-2-40",
+                    done_bytes=1234,
+                    total_bytes=1234,
+                    digest=reports.staged_digest(["CD" * 32, "ab" * 32, "ab" * 32]),
+                ),
+                reports.Staged(
+                    id="stage-m8-1-10", error="model:not_found", detail="There is no x."
+                ),
             ],
         ),
     ),

@@ -4,6 +4,7 @@ import { integer } from "../core/format.js";
 import { dialog } from "../core/dialog.js";
 import { notice } from "../core/notice.js";
 import { text } from "../core/texts.js";
+import { migrateAsk } from "./migrate.js";
 import { resumeAsk } from "./resume.js";
 
 const ACTIVE = ["assigned", "preparing", "running", "finishing", "stopping", "unknown"];
@@ -38,6 +39,12 @@ class Actions {
     return (part && Number.parseInt(part.textContent, 10)) || 0;
   }
 
+  /** Name of the node that it is on. */
+  node() {
+    const link = this.root.querySelector("[data-node-of-job]");
+    return link ? link.textContent : "";
+  }
+
   cancelBody() {
     const step = this.step();
     if (!ACTIVE.includes(this.root.dataset.state) || !step) return text("cancel_body_queued");
@@ -55,10 +62,10 @@ class Actions {
     if (went) await this.done(text(ASKED[name].message));
   }
 
-  async resume(button) {
+  async asked(button, ask, message) {
     button.setAttribute("aria-busy", "true");
     try {
-      if (await resumeAsk(this.id)) await this.done(text("resumed"));
+      if (await ask()) await this.done(text(message));
     } catch (error) {
       notice(error.message, "error");
     } finally {
@@ -131,7 +138,9 @@ class Actions {
     const name = button.dataset.act;
     if (ASKED[name]) this.ask(name);
     else if (PLAIN[name]) this.run(button, name);
-    else if (name === "resume") this.resume(button);
+    else if (name === "resume") this.asked(button, () => resumeAsk(this.id), "resumed");
+    else if (name === "migrate") this.asked(button, () => migrateAsk(this.id, this.node()), "migrate_begun");
+    else if (name === "migrate-cancel") this.asked(button, () => this.post("migrate/cancel"), "migrate_called_off");
     else if (name === "delete") this.remove();
     else if (name === "keep" || name === "unkeep") this.keep(name === "keep");
     else if (name.startsWith("move-")) this.move(name.slice("move-".length));

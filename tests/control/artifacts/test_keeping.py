@@ -24,9 +24,12 @@ from loraforge.core import events
 from loraforge.core.models import OutboxMessage
 from loraforge.instances.models import Attempt, Instance, InstanceEvent
 from loraforge.nodelink import files as nodefiles
-from loraforge.nodes.models import Node
+from loraforge.nodes.models import Node, NodeState
+from loraforge.training.models import Job
+from loraforge.training.resuming import job_resume
 from nodeagent.workspace import Workspace
 from tests.control.artifacts.conftest import FILES, manifest_of, put
+from tests.factories.training import JobFactory
 
 ClientOf = Callable[[User | None], APIClient]
 STATES = ("optimizer.pt", "scheduler.pt", "rng_state.pth")
@@ -431,3 +434,29 @@ def test_no_copy_goes_while_it_is_handed_out(
     FileLease.objects.update(expires_at=timezone.now())
     assert keeping.copies_remove() > 0
     assert not default_storage.exists(kept)
+
+
+# --- of a job that runs ---
+
+
+def test_a_lost_job_goes_on_elsewhere_from_the_replica_of_its_newest_checkpoint(
+    alice: User, attempt: Attempt, workspace: Workspace, settings: Any, tmp_path: Path
+) -> None:
+    settings.RESULT_FOLDER, settings.REPLICATE_EVERY_S = tmp_path / "saving", 60
+    job = JobFactory.create(owner=alice, state="running")
+    held = Attempt.objects.create(instance=job.instance, number=1, node=attempt.node)
+    Instance.objects.filter(pk=job.pk).update(attempt=1, node=attempt.node)
+    held.refresh_from_db()
+    put(workspace.job(job.pk, 1), WHOLE)
+    manifest_store(attempt=held, files=manifest_of(WHOLE), complete=False)
+    save(job.instance)
+    kept = {path for path, state in copies(job.instance).items() if state == State.KEPT}
+    assert kept == {path for path in WHOLE if path.startswith(LAST)}, "nothing that still grows"
+    # the next one waits for its time, and takes the place of the first
+    manifest_store(attempt=held, files=manifest_of(WHOLE), complete=False)
+    assert ResultSaving.objects.get(instance=job.instance).next_at > timezone.now()
+    Node.objects.filter(pk=attempt.node_id).update(state=NodeState.LOST)
+    Instance.objects.filter(pk=job.pk).update(state="lost")
+    job = Job.objects.get(pk=job.pk)
+    job_resume(actor=alice, job=job)
+    assert Job.objects.get(pk=job.pk).resumes["2"]["step"] == 12

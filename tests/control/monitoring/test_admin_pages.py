@@ -40,6 +40,7 @@ from loraforge.datasets.models import Dataset, Upload
 from loraforge.gateway.models import DeadLetter, JournalPosition
 from loraforge.instances.models import Attempt, DeviceLease, Instance
 from loraforge.instances.states import State
+from loraforge.migration.models import Drain, Migration
 from loraforge.nodes.models import Node
 from loraforge.notifications.models import Notification
 from loraforge.scheduling.models import Reservation, RunCap
@@ -123,6 +124,11 @@ def fill(count: int) -> Job:
         IdempotencyKey.objects.create(owner=owner, key=HOSTILE, request_hash="0" * 64, job=job)
         Setting.objects.create(name=f"fact-{job.pk}", value=HOSTILE)
         fill_costs(attempt)
+        drain = Drain.objects.create(node=node, mode="wait", actor=owner)
+        Migration.objects.create(
+            instance=instance, step_at=now, source=node, target=node, source_attempt=1, drain=drain,
+            error_detail=HOSTILE,
+        )  # fmt: skip
     return job
 
 

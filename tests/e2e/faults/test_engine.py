@@ -9,9 +9,10 @@ from pathlib import Path
 import docker
 import pytest
 
+from loraforge.migration.states import Ending
 from nodeagent.config import SWIFT_IMAGE
 from tests.agent.engine import PrivateEngine, engine_client
-from tests.e2e.driver import dataset_upload
+from tests.e2e.driver import dataset_upload, wait_for
 from tests.e2e.faults.cluster import Cluster, cluster_running
 from tests.e2e.faults.invariants import Invariants
 from tests.e2e.faults.processes import family, freeze_all, thaw_all
@@ -141,6 +142,34 @@ def test_agent_and_engine_die_together(
     cluster.await_step(job, step + 1)
     assert pid_of(cluster, job) == before
     invariants.settled("a dead agent and a dead engine", patience_s=120)
+
+
+def test_a_training_moves_out_of_its_container_and_back(
+    cluster: Cluster, demo_folder: Path
+) -> None:
+    """n1's files are a container's, n2's a plain process's; each goes on from what the other saved."""
+    with cluster.api() as api:
+        dataset = int(dataset_upload(api, demo_folder / "data.jsonl")["id"])
+        job = cluster.submit(api, dataset, node="n1", max_steps=STEPS, save_steps=STEPS)
+        cluster.await_step(job, 5, timeout_s=300)
+        for name in ("n2", "n1"):
+            step = cluster.step(job)
+            move = int(api.post(f"jobs/{job}/migrate/", {"node": name})["id"])
+            query = "select state, error, checkpoint_step from migration_migration where id = %s"
+            wait_for(
+                f"the move to {name} to end",
+                lambda query=query, move=move: cluster.sql(query, move)[0][0] != Ending.ACTIVE,
+                timeout_s=400,
+            )
+            state, error, saved = cluster.sql(query, move)[0]
+            assert (state, error) == (Ending.DONE, "")
+            assert saved >= step
+            assert cluster.node_of(job).name == name
+            cluster.await_step(job, saved + 1)
+        ours = [one for one in cluster.containers() if one.startswith(f"lf-{job}-")]
+        assert ours == [f"lf-{job}-a3"]
+        cluster.ask(api, job, "cancel")
+        cluster.await_job(job, "stopped")
 
 
 def test_dies_without_live_restore(

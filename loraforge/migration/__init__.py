@@ -1,0 +1,1 @@
+"""Moving trainings between nodes: the saga, draining a node, models fetched ahead."""
