@@ -77,6 +77,17 @@ def _cancel_asked(page: Page) -> None:
     page.wait_for_selector("#dialog.show")
 
 
+def _move_asked(page: Page) -> None:
+    page.click(".lf-job-head .dropdown button")
+    page.click("[data-act='migrate']")
+    page.wait_for_selector("#dialog.show input")
+
+
+def _drain_asked(page: Page) -> None:
+    page.click("[data-node-act='drain']")
+    page.wait_for_selector("#dialog.show")
+
+
 def _resume_asked(page: Page) -> None:
     page.click("[data-act='resume']")
     page.wait_for_selector("#dialog.show .lf-picker")
@@ -160,6 +171,8 @@ def showroom_views() -> list[View]:
         View("queue-explain", "/queue/", "carol", _explained),
         View("queue-reserve", "/queue/", "carol", _reserve_refused),
         View("job-queue-menu", "/jobs/8/", "", _menu_opened),
+        View("job-moving", "/jobs/15/", "carol"),
+        View("job-move", "/jobs/7/", "", _move_asked),
         View("datasets", "/datasets/"),
         View("datasets-none", "/datasets/", "nina"),
         View("dataset", "/datasets/1/"),
@@ -167,6 +180,8 @@ def showroom_views() -> list[View]:
         View("nodes", "/nodes/", "carol"),
         View("node", "/nodes/gpu-a100-01/", "carol"),
         View("node-foreign", "/nodes/gpu-4090-02/", "carol"),
+        View("node-drained", "/nodes/gpu-4090-02/", "carol"),
+        View("node-drain", "/nodes/gpu-a100-01/", "carol", _drain_asked),
         View("node-lost", "/nodes/h100-rack7-row3-training-cluster-east/", "carol"),
         View("usage", "/usage/"),
         View("usage-none", "/usage/", "nina"),

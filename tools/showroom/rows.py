@@ -17,7 +17,7 @@ from loraforge.telemetry.models import MetricRow, Sample
 from loraforge.telemetry.pieces import Piece
 from loraforge.telemetry.services import chunk_store, chunks_store
 from loraforge.training.models import Command, Job, JobDataset
-from tools.showroom import costs, curves, waiting
+from tools.showroom import costs, curves, moves, waiting
 
 GIB = 2**30
 BEST_STEP = 600
@@ -55,6 +55,14 @@ def fill(*, password: str) -> None:
     _datasets(show)
     _jobs(show)
     _samples(show)
+    moves.fill(
+        now=show.now,
+        operator=show.people["carol"],
+        source=show.nodes["gpu-4090-02"],
+        target=show.nodes["gpu-a100-01"],
+        moves=Instance.objects.get(name="moves-to-another-node"),
+        failed=Instance.objects.get(name="node-does-not-answer"),
+    )
     costs.fill(
         now=show.now,
         person=show.people["alice"],
@@ -187,6 +195,7 @@ def _jobs(show: Show) -> None:
         (bob, "wiki-zh-second-epoch", State.QUEUED, 0, {**no_device, "devices": 2}),
         (alice, "客服问答-多轮-DPO", State.QUEUED, 0, no_device),
         ("carol", "nightly-regression-of-the-chat-model", State.QUEUED, 0, no_device),
+        (bob, "moves-to-another-node", State.RUNNING, 880, {"node": "gpu-4090-02", "hours": 2.5}),
     ):  # fmt: skip
         _job(show, show.people[owner], name, {"state": state, "step": step, **changes})
 

@@ -4,6 +4,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import docker
@@ -144,6 +145,11 @@ def test_agent_and_engine_die_together(
     invariants.settled("a dead agent and a dead engine", patience_s=120)
 
 
+def has_ended(cluster: Cluster, move: int) -> bool:
+    rows = cluster.sql("select state from migration_migration where id = %s", move)
+    return bool(rows[0][0] != Ending.ACTIVE)
+
+
 def test_a_training_moves_out_of_its_container_and_back(
     cluster: Cluster, demo_folder: Path
 ) -> None:
@@ -155,12 +161,8 @@ def test_a_training_moves_out_of_its_container_and_back(
         for name in ("n2", "n1"):
             step = cluster.step(job)
             move = int(api.post(f"jobs/{job}/migrate/", {"node": name})["id"])
+            wait_for(f"the move to {name} to end", partial(has_ended, cluster, move), timeout_s=400)
             query = "select state, error, checkpoint_step from migration_migration where id = %s"
-            wait_for(
-                f"the move to {name} to end",
-                lambda query=query, move=move: cluster.sql(query, move)[0][0] != Ending.ACTIVE,
-                timeout_s=400,
-            )
             state, error, saved = cluster.sql(query, move)[0]
             assert (state, error) == (Ending.DONE, "")
             assert saved >= step
