@@ -143,10 +143,32 @@ def test_a_clock_that_jumps_changes_nothing(
 
 
 @pytest.mark.last
+def test_a_training_moves_to_the_other_node(
+    cluster: Cluster, trainings: dict[str, int], invariants: Invariants
+) -> None:
+    """Its curve, and a kill at every step: `test_migration`."""
+    job = trainings["n1"]
+    before = cluster.step(job)
+    with cluster.api() as api:
+        api.post(f"jobs/{job}/migrate/", {"node": "n2"})
+
+        def newest() -> dict[str, Any]:
+            return dict(api.get(f"jobs/{job}/migrations/")["results"][0])
+
+        wait_for("the move to end", lambda: newest()["state"] != "active", timeout_s=300)
+        move = newest()
+    assert (move["state"], move["error"], move["target_attempt"]) == ("done", "", 2)
+    assert move["checkpoint_step"] >= before
+    assert cluster.node_of(job).name == "n2"
+    cluster.await_step(job, move["checkpoint_step"] + 1)
+    invariants.settled("the move")
+
+
+@pytest.mark.last
 def test_stopped_saves_and_a_deaf_trainer_is_killed(
     cluster: Cluster, trainings: dict[str, int], pids: dict[str, list[int]], invariants: Invariants
 ) -> None:
-    """n1's trainer hears SIGTERM and saves; n2's is frozen, as good as one that ignores it."""
+    """One hears SIGTERM and saves; n2's first is frozen, as good as one that ignores it."""
     deaf = str(cluster.nodes["n2"].job_folder(trainings["n2"]))
     frozen = family(pids[deaf][0])[1:]
     freeze_all(frozen)
