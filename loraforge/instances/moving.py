@@ -22,11 +22,10 @@ SWITCHABLE = RETRYABLE - {State.LOST} | {State.QUEUED}
 
 
 @transaction.atomic
-def devices_hold(*, attempt: Attempt, target: str, devices: Sequence[str], node_id: int) -> None:
+def devices_hold(*, attempt: Attempt, devices: Sequence[str], node_id: int) -> None:
     """Lease devices of another node for this running attempt's successor, and hold its own as well.
 
-    target: the node's name, for the error. Raises IntegrityError when one is taken, Conflict when the
-    attempt has gone on.
+    Raises IntegrityError when one is taken, Conflict when the attempt has gone on.
     """
     instance = Instance.objects.select_for_update().get(pk=attempt.instance_id)
     if instance.attempt != attempt.number or State(instance.state) not in ACTIVE:
@@ -43,18 +42,13 @@ def devices_hold(*, attempt: Attempt, target: str, devices: Sequence[str], node_
 
 
 @transaction.atomic
-def devices_let_go(*, instance: Instance, node_id: int | None = None) -> int:
-    """Hold them no longer: what the instance's live attempt runs on stays its own, the rest is free.
-
-    node_id: only those of this node.
-    """
+def devices_let_go(*, instance: Instance) -> int:
+    """Hold them no longer: what the instance's live attempt runs on stays its own, the rest is free."""
     rows = DeviceLease.objects.filter(attempt__instance=instance, released_at=None, is_held=True)
-    if node_id is not None:
-        rows = rows.filter(node=node_id)
     current = Instance.objects.get(pk=instance.pk)
     own = rows.filter(attempt__number=current.attempt, node=F("attempt__node"))
     if State(current.state) in ACTIVE:
-        # ids first: MySQL and SQLite aside, an UPDATE over a join is none
+        # ids first: an UPDATE over a join is none
         DeviceLease.objects.filter(pk__in=list(own.values_list("pk", flat=True))).update(
             is_held=False
         )

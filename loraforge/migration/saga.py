@@ -148,7 +148,6 @@ def _reserve(move: Move) -> Step | None:
         with transaction.atomic():
             devices_hold(
                 attempt=move.source_attempt,
-                target=move.row.target.name,
                 devices=placed.devices,
                 node_id=placed.node,
             )
