@@ -45,7 +45,11 @@ def hours_of(gpu_seconds: int) -> Decimal:
 
 
 def midnight_of(day: date, zone: tzinfo) -> datetime:
-    """The moment at which a local day begins, in UTC; where its midnight comes twice, the first."""
+    """The moment at which a local day begins, in UTC; where its midnight comes twice, the first.
+
+    The first and the last days that there are have no such moment in every zone: the nearest day's.
+    """
+    day = min(max(day, date.min + ONE_DAY), date.max - ONE_DAY)
     return datetime.combine(day, time.min, tzinfo=zone).astimezone(UTC)
 
 
@@ -156,7 +160,9 @@ def _stretches(leases: Iterable[Lease]) -> Iterator[tuple[str, datetime, datetim
 def _days_of_change(rates: Iterable[Rate]) -> Iterator[date]:
     for rate in rates:
         yield rate.first_day
-        if rate.last_day is not None:
+        if (
+            rate.last_day is not None and rate.last_day < date.max
+        ):  # which people write for "for ever"
             yield rate.last_day + ONE_DAY
 
 

@@ -96,7 +96,7 @@ def control_task(name: str) -> Callable[[Callable[..., Any]], "Task[Any, Any]"]:
                 _again(name, kwargs, by=_later)
             except (Unavailable, BrokerError, redis.RedisError) as error:
                 log.warning("%s waits, Redis does not answer: %s", name, error)
-                _again(name, kwargs, by=_outbox_put)
+                _again(name, kwargs, by=_later_or_by_outbox)
 
         task: Task[Any, Any] = app.task(name=name, queue="control")(patient)
         return task
@@ -116,6 +116,14 @@ def _again(name: str, kwargs: dict[str, Any], *, by: Callable[[str, dict[str, An
 
 def _later(name: str, kwargs: dict[str, Any]) -> None:
     app.send_task(name, kwargs=kwargs, queue="control", countdown=AGAIN_AFTER_S, retry=False)
+
+
+def _later_or_by_outbox(name: str, kwargs: dict[str, Any]) -> None:
+    """Redis may well be there and refuse one node's queue alone; by the outbox that would come again at once."""
+    try:
+        _later(name, kwargs)
+    except (BrokerError, redis.RedisError):
+        _outbox_put(name, kwargs)
 
 
 def _outbox_put(name: str, kwargs: dict[str, Any]) -> None:

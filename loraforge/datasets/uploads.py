@@ -70,8 +70,10 @@ def disk_full() -> DiskFull:
 
 
 def _check_name(filename: str) -> str:
-    name = PurePosixPath(filename.replace("\\", "/")).name.strip() or "dataset.jsonl"
-    if any(ord(letter) < 32 for letter in name):  # noqa: PLR2004 - control characters
+    name = PurePosixPath(filename.replace("\\", "/")).name.strip().strip(".") or "dataset.jsonl"
+    if (
+        not name.isprintable()
+    ):  # also what turns the writing around: the name would be read as another
         raise Invalid(
             "datasets:bad_filename", _("The file name has control characters. Rename it.")
         )

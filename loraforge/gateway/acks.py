@@ -1,5 +1,6 @@
 """Old acknowledgements are taken away, so that what each agent reads every second stays small."""
 
+import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, cast
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 KEPT = timedelta(hours=1)
 
 AttemptKey = tuple[int, int]
+_OF_ATTEMPT = re.compile(rb"(?:reread:)?(\d{1,18}):(\d{1,9}):[^:]*")
 
 
 def acks_trim(client: "redis.Redis") -> int:
@@ -36,9 +38,9 @@ def acks_trim(client: "redis.Redis") -> int:
 
 
 def _attempt_of(field: bytes) -> AttemptKey | None:
-    """The attempt of `ack_field` and `reread_field`; None for the journal's fields."""
-    parts = field.decode().removeprefix("reread:").split(":")
-    return (int(parts[0]), int(parts[1])) if len(parts) == 3 else None  # noqa: PLR2004
+    """The attempt of `ack_field` and `reread_field`; None for the journal's fields, and what a node made up."""
+    found = _OF_ATTEMPT.fullmatch(field)
+    return (int(found[1]), int(found[2])) if found else None
 
 
 def _needed(node: Node) -> set[AttemptKey]:

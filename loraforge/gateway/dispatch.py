@@ -29,9 +29,11 @@ from loraforge.nodelink.commands import command_send
 from loraforge.nodelink.files import file_peer
 from loraforge.nodes.models import Device, DeviceKind, Node
 from loraforge.training.hub import HubFetch
-from loraforge.training.launch import Launch, Resume, ResumeFile, launch_freeze
+from loraforge.training.launch import Launch, Resume, ResumeFile, launch_freeze, resume_of
 from loraforge.training.models import Job
 from loraforge.training.resuming import resume_find
+from loraforge.training.services import datasets_require
+from loraforge.training.weights import weights_require
 from nodeagent.contract import paths
 from nodeagent.contract.commands import (
     Checkpoint,
@@ -165,7 +167,9 @@ def _send(row: Attempt, command: Command) -> None:
 
 def start_build(attempt: Attempt) -> Start:
     """The start command of an attempt; the same attempt gives the same spec hash whenever it is built."""
-    job = Job.objects.get(pk=attempt.instance_id)
+    job = Job.objects.select_related("instance__owner").get(pk=attempt.instance_id)
+    if str(attempt.number) not in job.launched:  # it may have waited for days since it was checked
+        _inputs_require(job, attempt)
     launch = launch_freeze(job=job, attempt=attempt.number, device_kind=_device_kind(attempt))
     start = Start(
         id=f"start-{attempt.instance_id}-{attempt.number}",
@@ -195,6 +199,14 @@ def start_build(attempt: Attempt) -> Start:
         issued_at=time.time(),
     )
     return msgspec.structs.replace(start, spec_hash=spec_hash(start))
+
+
+def _inputs_require(job: Job, attempt: Attempt) -> None:
+    """Raises Conflict when its owner may not train on one of its inputs any more."""
+    datasets_require(job=job)
+    resume = resume_of(job, attempt=attempt.number)
+    if resume is not None and resume.job:
+        weights_require(job=job)
 
 
 def _device_kind(attempt: Attempt) -> str:

@@ -10,7 +10,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -21,6 +21,7 @@ from django.db import InterfaceError, OperationalError, close_old_connections, c
 from loraforge.core import live, pulse
 from loraforge.core.outage import Outage
 from loraforge.core.redis import connection_blocking
+from loraforge.core.texts import storable
 from loraforge.gateway.models import DeadLetter
 from loraforge.gateway.store import Entry, Outcome, Store
 from loraforge.nodes.models import Node
@@ -39,10 +40,14 @@ HEARING_EVERY_S = 5.0
 CLAIM_EVERY_S = 10.0
 CLAIM_IDLE_MS = 30_000
 TRIES = 3
+SPOILT_S = 60.0
 RAW_KEPT_BYTES = 64 * 1024
+DEAD_KEPT = 200  # of a node, the newest
 
 # Key of a stream -> entries as redis-py gives them: (id, fields); fields are None for a deleted one.
 RawEntries = list[tuple[bytes, dict[bytes, bytes] | None]]
+# One of `Store`'s ways to store reports.
+Storing = Callable[[Sequence[Entry]], Outcome]
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,7 @@ class Ingest:
         self._store = Store()
         self._nodes: dict[bytes, Node] = {}
         self._due: dict[str, float] = {}
+        self._spoilt: dict[bytes, float] = {}  # streams that are not read, until when
         self._recover = True
         self._clock_ahead_s = 0.0
         self._outage = Outage(log=log, resumed="reports are read again", stopping=stopping)
@@ -97,6 +103,16 @@ class Ingest:
 
     def turn(self, *, block_ms: int = BLOCK_MS) -> int:
         """Read once and deal with what came; returns the number of entries."""
+        try:
+            return self._turn(block_ms)
+        except redis.ResponseError as error:
+            if not self._keys_mend():
+                raise
+            log.debug("read again: %s", error)
+            self._recover = True
+            return 0
+
+    def _turn(self, block_ms: int) -> int:
         if self._is_due("nodes", NODES_EVERY_S) or self._recover:
             self._nodes_refresh()
         if not self._nodes:
@@ -126,7 +142,10 @@ class Ingest:
         """New nodes are read without a restart, and a clock of Redis that jumps is noticed."""
         seconds, microseconds = self._redis.time()
         self._clock_ahead_s = seconds + microseconds / 1e6 - time.time()
-        nodes = {report_stream(node.name).encode(): node for node in Node.objects.all()}
+        now = time.monotonic()
+        self._spoilt = {key: until for key, until in self._spoilt.items() if until > now}
+        known = {report_stream(node.name).encode(): node for node in Node.objects.all()}
+        nodes = {key: node for key, node in known.items() if key not in self._spoilt}
         for key in nodes if self._recover else nodes.keys() - self._nodes.keys():
             self._group_make(key)
         self._nodes = nodes
@@ -137,6 +156,23 @@ class Ingest:
         except redis.ResponseError as error:
             if not str(error).startswith("BUSYGROUP"):
                 raise
+
+    def _keys_mend(self) -> bool:
+        """A node's account may put anything under its own keys: what is of a wrong kind goes, and that node alone
+        waits for a while. Nothing is lost: it sends again what has no acknowledgement. True when there was such.
+        """
+        spoilt = []
+        for node in Node.objects.all():
+            kinds = {report_stream(node.name): b"stream", ack_key(node.name): b"hash"}
+            wrong = [
+                key for key, kind in kinds.items() if self._redis.type(key) not in {kind, b"none"}
+            ]
+            if wrong:
+                log.error("%s has put something else under %s; it is read again later", node, wrong)
+                self._redis.delete(*wrong)
+                self._spoilt[report_stream(node.name).encode()] = time.monotonic() + SPOILT_S
+                spoilt.append(node)
+        return bool(spoilt)
 
     def _read(self, block_ms: int) -> int:
         try:
@@ -244,7 +280,8 @@ class Ingest:
     def _batch(self, parts: Sequence[Part]) -> None:
         if not parts:
             return
-        outcomes = self._stored([entry for part in parts for entry in part.entries])
+        entries = [entry for part in parts for entry in part.entries]
+        outcomes = self._stored(entries, store=self._store.batch_store)
         self._tell(outcomes, parts)
 
     def _decode(self, key: bytes, raw: RawEntries) -> list[Entry]:
@@ -275,22 +312,22 @@ class Ingest:
             )
         return entries
 
-    def _stored(self, entries: Sequence[Entry]) -> list[Outcome]:
+    def _stored(self, entries: Sequence[Entry], *, store: Storing) -> list[Outcome]:
         if not entries:
             return []
         try:
-            return [self._store.batch_store(entries)]
+            return [store(entries)]
         except (OperationalError, InterfaceError):
             raise  # the database, not the reports; they stay pending
         except Exception:
             log.exception("a batch of %d reports cannot be stored; one by one", len(entries))
-        return [outcome for entry in entries if (outcome := self._single(entry)) is not None]
+        return [outcome for entry in entries if (outcome := self._single(entry, store)) is not None]
 
-    def _single(self, entry: Entry) -> Outcome | None:
+    def _single(self, entry: Entry, store: Storing) -> Outcome | None:
         """One report; after some tries it is put aside, so that it does not hold up the others."""
         for attempt in range(1, TRIES + 1):
             try:
-                return self._store.batch_store([entry])
+                return store([entry])
             except (OperationalError, InterfaceError):
                 raise
             except Exception as error:
@@ -304,13 +341,18 @@ class Ingest:
             node=node.name,
             entry_id=entry_id,
             raw=raw[:RAW_KEPT_BYTES],
-            error=f"{type(error).__name__}: {error}"[:2000].replace("\x00", "\u2400"),
+            error=storable(f"{type(error).__name__}: {error}", length=2000),
         )
+        kept = DeadLetter.objects.filter(node=node.name).order_by("-pk")
+        DeadLetter.objects.filter(
+            pk__in=list(kept.values_list("pk", flat=True)[DEAD_KEPT:])
+        ).delete()
 
     def _holes(self) -> None:
-        outcome = self._store.holes_expire()
-        if outcome is not None:
-            self._tell([outcome])
+        """What waits behind a hole that nobody fills, each node's by itself."""
+        for entries in self._store.holes_overdue():
+            self._tell(self._stored(entries, store=self._store.late_store))
+            self._store.holes_forget(entries)
 
     # -- telling
 

@@ -132,15 +132,14 @@ class Store:
         self._holes_close(batch.positions)
         return outcome
 
-    def holes_expire(self) -> Outcome | None:
-        """Take what waits behind a hole that nobody fills; None when there is no such thing."""
+    def holes_overdue(self) -> list[list[Entry]]:
+        """What has waited for long enough, in order, each node's by itself."""
         now = time.monotonic()
-        overdue = {
-            pk: hole for pk, hole in self._holes.items() if now - hole.since >= HOLE_PATIENCE_S
-        }
-        entries = [hole.waiting[seq] for hole in overdue.values() for seq in sorted(hole.waiting)]
-        if not entries:
-            return None
+        found = [hole for hole in self._holes.values() if now - hole.since >= HOLE_PATIENCE_S]
+        return [[hole.waiting[seq] for seq in sorted(hole.waiting)] for hole in found]
+
+    def late_store(self, entries: Sequence[Entry]) -> Outcome:
+        """Store what waits behind a hole that nobody fills. Raises what the database raises."""
         log.warning(
             "%d reports have a hole before them that stays; taken as they are", len(entries)
         )
@@ -151,6 +150,15 @@ class Store:
             outcome = batch.store()
         self._holes_close(batch.positions)
         return outcome
+
+    def holes_forget(self, entries: Sequence[Entry]) -> None:
+        """They were stored, or put aside: they wait no more."""
+        for entry in entries:
+            hole = self._holes.get(entry.node.pk)
+            if hole is not None:
+                hole.waiting.pop(entry.report.end, None)
+                if not hole.waiting:
+                    del self._holes[entry.node.pk]
 
     def _holes_close(self, positions: dict[int, int]) -> None:
         for node_id, position in positions.items():

@@ -40,6 +40,11 @@ def _address_faults(request: JoinRequest) -> Iterator[str]:
         yield text % {"n": ROOTS_MAX}
 
 
+def is_file_url(text: str) -> bool:
+    """It can be the address of a node's file service."""
+    return len(text) <= FILE_URL_LENGTH and _is_address(text)
+
+
 def _is_address(text: str) -> bool:
     """True for http or https, a host, and nothing that no header or column takes."""
     try:

@@ -24,7 +24,7 @@ from loraforge.core.models import Setting
 from loraforge.core.texts import storable
 from loraforge.nodes import health
 from loraforge.nodes.gpus import PLACE_TASK, devices_tell, marks_plain
-from loraforge.nodes.joining import BYTES_MAX, description_check
+from loraforge.nodes.joining import BYTES_MAX, description_check, is_file_url
 from loraforge.nodes.models import Device, DeviceKind, DiskLevel, Node, NodeState
 from loraforge.nodes.selectors import TOKEN_PREFIX
 from nodeagent.contract.joining import JoinRequest
@@ -247,11 +247,11 @@ def _heard(heartbeat: Heartbeat) -> dict[str, Any]:
         "unknown": [storable(name, length=80) for name in heartbeat.unknown[:UNKNOWN_KEPT]],
         "dropped_lines": min(max(heartbeat.dropped_lines, 0), BYTES_MAX),
     }
-    if heartbeat.file_url:
+    if is_file_url(heartbeat.file_url):
         found["file_url"] = heartbeat.file_url
     if heartbeat.disk_total_bytes:  # an older agent does not say
-        found["disk_total_bytes"] = heartbeat.disk_total_bytes
-        found["disk_free_bytes"] = heartbeat.disk_free_bytes
+        found["disk_total_bytes"] = min(max(heartbeat.disk_total_bytes, 0), BYTES_MAX)
+        found["disk_free_bytes"] = min(max(heartbeat.disk_free_bytes, 0), BYTES_MAX)
     return found
 
 

@@ -199,12 +199,15 @@ def job_start(*, actor: User, job: Job) -> Job:
         verdict = draft_check(user=owner, draft=draft)
         verdict.findings.raise_if_any()
         _write(job, verdict, actor=actor, seed_before=job.seed)
-    elif job.instance.state != State.DRAFT:
+    elif job.instance.state == State.DRAFT:  # one that was withdrawn
+        datasets_require(job=job)
+    else:
         raise Conflict("training:not_a_draft", _("This job was started already. Reload the page."))
     # A resume that was withdrawn from the queue is still one.
     resume = resume_of(job, attempt=job.instance.attempt + 1)
     step = resume.begins_at if resume else 0
     if resume and resume.job:
+        weights_require(job=job)
         weights_hold(job=job)
     job.instance = instances.instance_queue(
         actor=actor,

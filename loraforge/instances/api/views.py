@@ -44,6 +44,7 @@ class InstanceViewset(ListModelMixin, RetrieveModelMixin, Viewset):
         "owner", "node", "wanted_node"
     )
     serializer_class = serializers.InstanceSerializer
+    lookup_value_regex = "[0-9]+"
     filterset_class = InstanceFilter
     needs: ClassVar[dict[str, Action | None]] = {"list": None, "retrieve": Action.VIEW}
 

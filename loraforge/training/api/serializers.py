@@ -121,7 +121,7 @@ class JobInput(JobOptionsInput):
         help_text="Begin with the weights of another job, with a schedule of its own: <job> (its newest "
         "checkpoint) or <job>:<attempt>:<step>.",
     )
-    parent = serializers.IntegerField(  # type: ignore[assignment]
+    parent = WholeField(  # type: ignore[assignment]
         required=False,
         allow_null=True,
         min_value=1,

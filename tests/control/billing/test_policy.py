@@ -78,6 +78,13 @@ def test_a_change_of_price_splits_at_local_midnight() -> None:
     assert (first.amount, second.amount) == (Decimal("60.00"), Decimal("80.00"))
 
 
+@pytest.mark.parametrize("zone", [SHANGHAI, HAVANA])
+def test_a_price_for_all_days_that_there_are(zone: ZoneInfo) -> None:
+    ever = rate(1, "10", date.min, date.max)
+    (line,) = lines(lease(BEGAN, 3600), rates=[ever], zone=zone)
+    assert (line.rate, line.amount) == (ever, Decimal("10.00"))
+
+
 def test_a_gap_between_prices_is_free() -> None:
     old = rate(1, "10", date(2026, 1, 1), date(2026, 11, 3))
     found = lines(lease(BEGAN, 10 * 3600), rates=[old])

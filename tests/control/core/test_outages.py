@@ -7,6 +7,7 @@ import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.db import OperationalError
 from django.test import Client, RequestFactory
+from kombu.exceptions import OperationalError as BrokerError
 
 from loraforge.accounts.models import User
 from loraforge.core import celery
@@ -20,6 +21,10 @@ AWAY = OperationalError("connection refused")
 
 def away(*_args: Any, **_kwargs: Any) -> None:
     raise AWAY
+
+
+def refused(*_args: Any, **_kwargs: Any) -> None:
+    raise BrokerError("Connection refused")
 
 
 def test_an_api_request_that_meets_an_outage_is_told_so(
@@ -69,10 +74,15 @@ def test_a_task_that_meets_an_outage_comes_again(
     with caplog.at_level(logging.WARNING):
         outage_task(number=0)
         outage_task(number=1)
-    assert sent == [("tests.outage", {"number": 0})], "Redis takes it while the database is away"
+    later = [("tests.outage", {"number": 0}), ("tests.outage", {"number": 1})]
+    assert sent == later, "in some seconds, as long as Redis takes it"
+    assert not OutboxMessage.objects.exists(), "that would come again at once, for ever"
+    monkeypatch.setattr(celery.app, "send_task", refused)
+    with caplog.at_level(logging.WARNING):
+        outage_task(number=1)
     kept = OutboxMessage.objects.get(target="tests.outage")
     assert (kept.kind, kept.queue, kept.payload) == ("task", "control", {"number": 1})
-    assert [record.exc_info for record in caplog.records] == [None, None], "one line, no traceback"
+    assert [record.exc_info for record in caplog.records] == [None] * 3, "one line, no traceback"
 
 
 @pytest.mark.django_db

@@ -111,6 +111,14 @@ def test_another_version_is_refused(tus: TusClient, version: str) -> None:
             400,
             "datasets:type_not_accepted",
         ),
+        (
+            {
+                "Upload-Length": "9",
+                "Upload-Metadata": "filename YeKArmxub3NqLmpzb25s",
+            },  # written from right to left
+            400,
+            "datasets:bad_filename",
+        ),
     ],
 )
 def test_a_bad_creation_is_refused(

@@ -21,7 +21,7 @@ from loraforge.instances.states import State
 from loraforge.nodes.models import Node, NodeState
 from loraforge.telemetry import services as telemetry
 from loraforge.telemetry.models import LogChunk, Sample, StreamPosition
-from nodeagent.contract.channels import ACK_AGENT, LIVE_STREAM, report_stream
+from nodeagent.contract.channels import ACK_AGENT, LIVE_STREAM, ack_key, report_stream
 from nodeagent.contract.phases import Outcome, Phase
 from nodeagent.contract.reports import (
     File,
@@ -216,6 +216,59 @@ def test_poison_is_put_aside_and_holds_up_nobody(
     assert DeadLetter.objects.count() == 3
     assert DeadLetter.objects.filter(error="ValueError: cannot be stored").count() == 1
     assert agent.left() == 0
+
+
+def test_what_has_no_bottom_is_put_aside_and_of_that_not_without_end(
+    agent: Agent, ingest: Ingest, attempt: Attempt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest_module, "DEAD_KEPT", 2)
+    whole = report_pack(agent.phase(attempt, Phase.RUNNING))
+    nested = bytes([whole[0] + 1]) + whole[1:] + b"\xa4more" + b"\x91" * 100_000 + b"\xc0"
+    for _time in range(3):
+        agent.client.xadd(report_stream("n1"), {"b": nested})
+    agent.chunk(attempt, "log", b"good\n")
+    ingest.turn(block_ms=1)
+    assert (state_of(attempt).state, log_of(attempt)) == (State.RUNNING, b"good\n")
+    errors = DeadLetter.objects.values_list("error", flat=True)
+    assert list(errors) == ["DecodeError: nested too deeply"] * 2
+
+
+def test_poison_behind_a_hole_holds_up_nobody(
+    agent: Agent, ingest: Ingest, attempt: Attempt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent.phase(attempt, Phase.ACCEPTED)
+    ingest.turn(block_ms=1)
+    agent.seq += 3
+    agent.phase(attempt, Phase.PREPARING, pid=2**64 - 1)  # no column holds that
+    agent.phase(attempt, Phase.RUNNING)
+    ingest.turn(block_ms=1)
+    monkeypatch.setattr(store_module, "HOLE_PATIENCE_S", 0.0)
+    ingest.turn(block_ms=1)
+    assert state_of(attempt).state == State.RUNNING
+    assert agent.acks()["journal"] == str(agent.seq)
+    ingest.turn(block_ms=1)
+    assert DeadLetter.objects.count() == 1
+
+
+@pytest.mark.parametrize("key", [report_stream("n1"), ack_key("n1")])
+def test_a_node_that_spoils_its_own_keys_silences_itself_alone(
+    agent: Agent, ingest: Ingest, attempt: Attempt, client: "redis.Redis", key: str
+) -> None:
+    other = Agent(client=client, node=OnlineNodeFactory.create(name="n2"))
+    ingest.turn(block_ms=1)
+    agent.chunk(attempt, "log", b"good\n")
+    client.delete(key)
+    client.set(key, "x")
+    other.beat(boot_id="b2")
+    for _time in range(3):
+        ingest.turn(block_ms=1)
+    assert Node.objects.get(pk=other.node.pk).boot_id == "b2"
+    assert client.type(key) != b"string"
+    ingest._spoilt.clear()  # later
+    ingest._recover = True
+    agent.chunk(attempt, "log", b"good\n", start=0)
+    ingest.turn(block_ms=1)
+    assert (log_of(attempt), agent.acks()[f"{attempt.instance_id}:1:log"]) == (b"good\n", "5")
 
 
 def test_a_node_speaks_for_its_own_attempts_only(

@@ -34,6 +34,8 @@ def test_detail_of_anothers_is_404(alice: User, bob: User, client_of: ClientOf) 
     address = f"/api/v1/instances/{instance.pk}/"
     assert client_of(alice).get(address).json()["owner"] == "alice"
     assert client_of(bob).get(address).status_code == 404
+    arabic = "".join(chr(0x660 + int(digit)) for digit in str(instance.pk))
+    assert client_of(alice).get(f"/api/v1/instances/{arabic}/").status_code == 404
     assert client_of(None).get(address).status_code == 401
 
 

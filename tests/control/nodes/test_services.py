@@ -22,6 +22,7 @@ from loraforge.notifications.models import Notification
 from loraforge.notifications.selectors import notice_frame
 from nodeagent.contract.joining import Gpu, JoinAnswer, JoinRequest
 from nodeagent.contract.reports import Heartbeat
+from tests.factories.training import OnlineNodeFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -222,6 +223,18 @@ def test_the_control_planes_own_silence_is_nobodys_fault() -> None:
     for second in range(0, 130, 5):
         services.hearing_touch(now=now + timedelta(seconds=second))
     assert services.nodes_review(now=now + timedelta(seconds=125)) == [node]
+
+
+def test_what_a_heartbeat_says_is_bounded() -> None:
+    node = OnlineNodeFactory.create(file_url="http://n1:7070")
+    for address in ("file:///etc/passwd", "http://n1/" + "x" * 300, "http://[", "javascript:1"):
+        beat = Heartbeat(
+            boot_id="b", agent_version="1", file_url=address, disk_total_bytes=2**64 - 1, disk_free_bytes=-1
+        )  # fmt: skip
+        services.node_seen(node=node, heartbeat=beat)
+    node.refresh_from_db()
+    assert node.file_url == "http://n1:7070"
+    assert (node.disk_total_bytes, node.disk_free_bytes) == (2**63 - 1, 0)
 
 
 def test_a_heartbeat_brings_it_back_and_tells(olga: User) -> None:

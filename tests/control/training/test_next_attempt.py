@@ -4,12 +4,16 @@ import pytest
 from django.utils import timezone
 
 from loraforge.accounts.models import User
+from loraforge.accounts.sharing import share_grant, share_revoke
 from loraforge.core.errors import Conflict
+from loraforge.gateway.starting import attempt_start
+from loraforge.instances.models import Instance
+from loraforge.instances.services import instance_assign
 from loraforge.instances.states import State
 from loraforge.training.models import Job, JobDataset
-from loraforge.training.services import job_retry
+from loraforge.training.services import job_retry, job_start, job_withdraw
 from tests.factories.accounts import UserFactory
-from tests.factories.training import JobFactory, ReadyDatasetFactory
+from tests.factories.training import JobFactory, OnlineNodeFactory, ReadyDatasetFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -42,6 +46,25 @@ def test_a_share_that_was_taken_back_is_noticed(alice: User) -> None:
     assert caught.value.error_id == "training:dataset_gone"
     job.instance.refresh_from_db()
     assert job.instance.state == State.STOPPED
+
+
+def test_a_share_that_was_taken_back_while_it_rested_or_waited(alice: User) -> None:
+    owner = UserFactory.create()
+    job = ended_job(alice, owner)
+    dataset = job.job_datasets.get().dataset
+    share_grant(actor=owner, row=dataset, codename="use_dataset", username=alice.username)
+    Instance.objects.filter(pk=job.pk).update(attempt=1)
+    withdrawn = job_withdraw(actor=alice, job=job_retry(actor=alice, job=job))
+    waiting = job_start(actor=alice, job=withdrawn).instance
+    share_revoke(actor=owner, row=dataset, codename="use_dataset", username=alice.username)
+    attempt = instance_assign(instance=waiting, node=OnlineNodeFactory.create(), devices=["cpu-0"])
+    assert not attempt_start(instance_id=job.pk, attempt=attempt.number)
+    row = Instance.objects.get(pk=job.pk)
+    assert (row.state, row.failure_reason) == (State.FAILED, "training:dataset_gone")
+    Instance.objects.filter(pk=job.pk).update(state=State.DRAFT)
+    with pytest.raises(Conflict) as caught:
+        job_start(actor=alice, job=Job.objects.get(pk=job.pk))
+    assert caught.value.error_id == "training:dataset_gone"
 
 
 def test_a_deleted_dataset_is_noticed(alice: User) -> None:

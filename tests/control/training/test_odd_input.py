@@ -79,6 +79,7 @@ ODD = [
     ("tags", [["x"]]),
     ("notes", "x" * 100_000),
     ("start", "perhaps"),
+    ("parent", "1_0"),
 ]
 
 
