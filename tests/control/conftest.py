@@ -1,10 +1,11 @@
 """People and clients for the tests of the control plane."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from django.conf import settings
+from django.db.backends.sqlite3.operations import DatabaseOperations
 from rest_framework.test import APIClient
 
 from loraforge.accounts.models import Role, User
@@ -14,7 +15,28 @@ from tests.factories.accounts import UserFactory
 is_postgres = settings.DATABASES["default"]["ENGINE"].endswith("postgresql")
 collect_ignore = [] if is_postgres else ["postgres"]
 
+LEDGER_GUARD = "billing_never_deleted"
 ClientOf = Callable[[User | None], APIClient]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tables_can_be_emptied() -> Iterator[None]:
+    """After a test with real transactions: SQLite's way is DELETE, which the ledger's guard refuses there.
+
+    PostgreSQL's is TRUNCATE, of which a guard of rows hears nothing.
+    """
+    plain = DatabaseOperations.sql_flush
+
+    def without_guard(self: DatabaseOperations, style: Any, tables: Any, **how: Any) -> list[str]:
+        with self.connection.cursor() as cursor:
+            cursor.execute("SELECT sql FROM sqlite_master WHERE name = %s", [LEDGER_GUARD])
+            found = cursor.fetchone()
+        deletes = plain(self, style, tables, **how)
+        return [f"DROP TRIGGER {LEDGER_GUARD}", *deletes, found[0]] if found else deletes
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DatabaseOperations, "sql_flush", without_guard)
+        yield
 
 
 @pytest.fixture

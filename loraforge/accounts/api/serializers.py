@@ -27,7 +27,7 @@ class TokenPair(serializers.Serializer[Any]):
 
 class Caps(serializers.Serializer[Any]):
     max_running = serializers.IntegerField(help_text="Jobs at once on the whole platform.")
-    max_running_per_user = serializers.IntegerField(help_text="Trainings at once of one user.")
+    max_running_per_user = serializers.IntegerField(help_text="Jobs at once of this user.")
 
 
 class Me(serializers.Serializer[Any]):

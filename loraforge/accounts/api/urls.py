@@ -5,7 +5,6 @@ from loraforge.accounts.api import views
 urlpatterns = [
     path("auth/token/", views.TokenObtain.as_view(), name="token"),
     path("auth/token/refresh/", views.TokenRenew.as_view(), name="token-refresh"),
-    path("me/", views.MeView.as_view(), name="me"),
     path(
         "me/secrets/",
         views.Secrets.as_view({"get": "list"}),

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django.conf import settings
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
@@ -11,11 +10,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from loraforge.accounts import access, services
+from loraforge.accounts import services
 from loraforge.accounts.api import serializers
 from loraforge.accounts.authentication import tokens_issue, tokens_renew
-from loraforge.accounts.entrypoints import Endpoint, Public, Viewset, signed_in
-from loraforge.accounts.models import ApiToken, Secret, User
+from loraforge.accounts.entrypoints import Public, Viewset, signed_in
+from loraforge.accounts.models import ApiToken, Secret
 from loraforge.core.errors import Denied
 
 
@@ -51,37 +50,6 @@ class TokenRenew(Doorway):
         data = serializers.TokenRenewInput(data=request.data)
         data.is_valid(raise_exception=True)
         return Response(tokens_renew(**data.validated_data))
-
-
-def _me(user: User) -> dict[str, Any]:
-    return {
-        "id": user.pk,
-        "username": user.username,
-        "role": user.role,
-        "language": user.language,
-        "capabilities": access.capabilities(user),
-        "caps": {
-            "max_running": settings.MAX_RUNNING,
-            "max_running_per_user": settings.MAX_RUNNING_PER_USER,
-        },
-    }
-
-
-class MeView(Endpoint):
-    """The user who asks."""
-
-    needs = {"get": None, "patch": None}
-
-    @extend_schema(responses=serializers.Me)
-    def get(self, request: Request) -> Response:
-        return Response(_me(signed_in(request)))
-
-    @extend_schema(request=serializers.MeInput, responses=serializers.Me)
-    def patch(self, request: Request) -> Response:
-        data = serializers.MeInput(data=request.data)
-        data.is_valid(raise_exception=True)
-        user = services.language_set(actor=signed_in(request), **data.validated_data)
-        return Response(_me(user))
 
 
 class ApiTokens(ListModelMixin, Viewset):

@@ -1,7 +1,4 @@
-"""What no constraint of Django's says on both databases: the ledger is never rewritten, prices never overlap.
-
-On SQLite a row of the ledger can be deleted by hand: its tests empty tables that way.
-"""
+"""What no constraint of Django's says on both databases: the ledger is never rewritten, prices never overlap."""
 
 from django.db import migrations
 

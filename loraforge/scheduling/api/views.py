@@ -1,6 +1,6 @@
-"""The order of one's own jobs, reservations, and why a job waits."""
+"""Oneself and one's limits, the order of one's own jobs, reservations, and why a job waits."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
@@ -9,12 +9,43 @@ from rest_framework.response import Response
 
 from loraforge.accounts import access
 from loraforge.accounts.access import Action
+from loraforge.accounts.api.serializers import Me, MeInput
 from loraforge.accounts.entrypoints import Endpoint, signed_in
+from loraforge.accounts.models import User
+from loraforge.accounts.services import language_set
 from loraforge.instances.selectors import instance_get
 from loraforge.scheduling import selectors
 from loraforge.scheduling.api import serializers
 from loraforge.scheduling.queueing import queue_move
 from loraforge.scheduling.reserving import reservation_cancel, reservation_create
+
+
+def _me(user: User) -> dict[str, Any]:
+    max_running, max_running_per_user = selectors.caps_of(user=user)
+    return {
+        "id": user.pk,
+        "username": user.username,
+        "role": user.role,
+        "language": user.language,
+        "capabilities": access.capabilities(user),
+        "caps": {"max_running": max_running, "max_running_per_user": max_running_per_user},
+    }
+
+
+class MeView(Endpoint):
+    """The user who asks. Here, since only the queue knows the limits that really hold."""
+
+    needs: ClassVar[dict[str, Action | None]] = {"get": None, "patch": None}
+
+    @extend_schema(responses=Me)
+    def get(self, request: Request) -> Response:
+        return Response(_me(signed_in(request)))
+
+    @extend_schema(request=MeInput, responses=Me)
+    def patch(self, request: Request) -> Response:
+        data = MeInput(data=request.data)
+        data.is_valid(raise_exception=True)
+        return Response(_me(language_set(actor=signed_in(request), **data.validated_data)))
 
 
 class JobMove(Endpoint):

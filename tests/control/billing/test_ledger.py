@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group
+from django.core.management.color import no_style
 from django.db import IntegrityError, connection, transaction
 from django.db.models import Sum
 from django.test.utils import CaptureQueriesContext
@@ -15,7 +16,7 @@ from django.utils import timezone
 
 from loraforge.accounts.models import User
 from loraforge.billing import statements
-from loraforge.billing.models import LedgerLine, Metering, Price
+from loraforge.billing.models import LedgerLine, LedgerShare, Metering, Price
 from loraforge.billing.selectors import cost_get, estimate_get
 from loraforge.billing.services import (
     attempt_meter,
@@ -142,6 +143,21 @@ def test_the_ledger_is_never_rewritten(alice: User, ran: RanJob) -> None:
         connection.cursor() as cursor,
     ):
         cursor.execute("UPDATE billing_ledgerline SET amount = 1")
+
+
+def test_tests_empty_the_ledger_and_its_guard_stays(alice: User, ran: RanJob) -> None:
+    for _time in range(2):
+        attempt = ran(alice, began=NOON, seconds=100)
+        assert ledger_fill() == 1
+        with (
+            pytest.raises(IntegrityError, match="never rewritten"),
+            transaction.atomic(),
+            connection.cursor() as cursor,
+        ):
+            cursor.execute("DELETE FROM billing_ledgerline")
+        tables = [LedgerShare._meta.db_table, LedgerLine._meta.db_table]
+        connection.ops.execute_sql_flush(connection.ops.sql_flush(no_style(), tables))
+        assert not LedgerLine.objects.filter(attempt=attempt).exists()
 
 
 def test_a_correction_is_a_new_line(alice: User, olga: User, root: User, ran: RanJob) -> None:

@@ -14,12 +14,13 @@ from loraforge.instances.services import instance_assign
 from loraforge.instances.states import State
 from loraforge.scheduling.facts import Booking, Reason, Running
 from loraforge.scheduling.forecast import forecast
-from loraforge.scheduling.models import Reservation, RunCap
+from loraforge.scheduling.models import CapScope, Reservation, RunCap
 from loraforge.scheduling.policy import decide
 from loraforge.scheduling.queueing import queue_move
 from loraforge.scheduling.reserving import cap_save, reservation_cancel, reservation_create
 from loraforge.scheduling.selectors import wait_text
 from loraforge.scheduling.services import instances_place
+from tests.control.conftest import ClientOf
 from tests.control.scheduling.test_placing import queued
 from tests.control.scheduling.test_policy import T0, place, reasons, run, situation, want
 from tests.factories.accounts import UserFactory
@@ -31,6 +32,19 @@ NOW = T0 + timedelta(minutes=1)
 def booking(owner: int, start_h: float, end_h: float, *devices: str) -> Booking:
     hours = [NOW + timedelta(hours=hour) for hour in (start_h, end_h)]
     return Booking(1, frozenset(devices), frozenset({owner}), *hours)
+
+
+@pytest.mark.django_db
+def test_oneself_is_told_the_limits_that_really_hold(alice: User, client_of: ClientOf) -> None:
+    def told() -> Any:
+        return client_of(alice).get("/api/v1/me/").json()["caps"]
+
+    assert told() == {"max_running": 8, "max_running_per_user": 1}
+    RunCap.objects.create(scope=CapScope.ALL, limit=20)
+    RunCap.objects.create(scope=CapScope.EACH_USER, limit=3)
+    assert told() == {"max_running": 20, "max_running_per_user": 3}
+    RunCap.objects.create(scope=CapScope.USER, user=alice, limit=5)
+    assert told()["max_running_per_user"] == 5
 
 
 def test_what_is_reserved_takes_its_holder_and_whoever_ends_before() -> None:
