@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
+from loraforge.accounts.holders import ForUserOrGroup, for_one
 from loraforge.billing.states import AtLimit, Level
 from loraforge.instances.models import Attempt
 from loraforge.nodes.models import Node
@@ -190,25 +191,12 @@ AT_LIMIT = (
 )
 
 
-class Budget(models.Model):
+_HAS_ONE = _("There is a budget for this already. Change that one.")
+
+
+class Budget(ForUserOrGroup):
     """What a person or a group may use in a month."""
 
-    user = models.OneToOneField(
-        settings.AUTH_USER_MODEL,
-        verbose_name=_("person"),
-        on_delete=models.CASCADE,
-        null=True,
-        blank=True,
-        related_name="budget",
-    )
-    group = models.OneToOneField(
-        Group,
-        verbose_name=_("group"),
-        on_delete=models.CASCADE,
-        null=True,
-        blank=True,
-        related_name="budget",
-    )
     money = models.DecimalField(
         _("money a month"),
         max_digits=14,
@@ -238,11 +226,16 @@ class Budget(models.Model):
         verbose_name = _("budget")
         verbose_name_plural = _("budgets")
         constraints = [
-            models.CheckConstraint(
-                condition=models.Q(user__isnull=False, group__isnull=True)
-                | models.Q(user__isnull=True, group__isnull=False),
-                name="billing_budget_of_one",
-                violation_error_message=_("Choose either a person or a group."),
+            for_one("billing_budget_of_one"),
+            models.UniqueConstraint(
+                fields=("user",),
+                name="billing_budget_once_a_user",
+                violation_error_message=_HAS_ONE,
+            ),
+            models.UniqueConstraint(
+                fields=("group",),
+                name="billing_budget_once_a_group",
+                violation_error_message=_HAS_ONE,
             ),
             models.CheckConstraint(
                 condition=(models.Q(money__isnull=False) | models.Q(gpu_hours__isnull=False))
@@ -258,7 +251,7 @@ class Budget(models.Model):
         ]
 
     def __str__(self) -> str:
-        return str(self.user or self.group)
+        return self.holder
 
 
 class BudgetNotice(models.Model):

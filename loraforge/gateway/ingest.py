@@ -22,8 +22,9 @@ from loraforge.core import live, pulse
 from loraforge.core.outage import Outage
 from loraforge.core.redis import connection_blocking
 from loraforge.core.texts import storable
+from loraforge.gateway.entries import Entry, Outcome
 from loraforge.gateway.models import DeadLetter
-from loraforge.gateway.store import Entry, Outcome, Store
+from loraforge.gateway.store import Store
 from loraforge.nodes.models import Node
 from loraforge.nodes.services import hearing_touch
 from nodeagent.contract.channels import ack_key, report_stream

@@ -1,11 +1,11 @@
 from auditlog.registry import auditlog
 from django.conf import settings
-from django.contrib.auth.models import Group
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
+from loraforge.accounts.holders import ForUserOrGroup, for_one
 from loraforge.nodes.models import Node
 
 
@@ -19,26 +19,10 @@ class CapScope(models.TextChoices):
     GROUP = "group", _("One group")
 
 
-class RunCap(models.Model):
+class RunCap(ForUserOrGroup):
     """How many jobs may be active at once. It goes before the setting of the same scope."""
 
     scope = models.CharField(_("for"), max_length=12, choices=CapScope.choices)
-    user = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        verbose_name=_("user"),
-        on_delete=models.CASCADE,
-        null=True,
-        blank=True,
-        related_name="run_caps",
-    )
-    group = models.ForeignKey(
-        Group,
-        verbose_name=_("group"),
-        on_delete=models.CASCADE,
-        null=True,
-        blank=True,
-        related_name="run_caps",
-    )
     kind = models.CharField(
         _("kind of job"), max_length=12, blank=True
     )  # instance kind or SWIFT command; "" = all kinds together
@@ -79,25 +63,14 @@ class RunCap(models.Model):
         ]
 
     def __str__(self) -> str:
-        whom = self.user or self.group or self.get_scope_display()
-        return f"{whom}: {self.limit}"
+        return f"{self.holder or self.get_scope_display()}: {self.limit}"
 
 
-class Reservation(models.Model):
+class Reservation(ForUserOrGroup):
     """Devices of a node that are kept for a user or a group for some time. Reservations of a device never overlap."""
 
     node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="reservations")
     devices = models.JSONField(default=list, blank=True)  # UUIDs; empty = all that the node has
-    user = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        on_delete=models.CASCADE,
-        null=True,
-        blank=True,
-        related_name="reservations",
-    )
-    group = models.ForeignKey(
-        Group, on_delete=models.CASCADE, null=True, blank=True, related_name="reservations"
-    )
     starts_at = models.DateTimeField(_("starts"))
     ends_at = models.DateTimeField(_("ends"))
     reason = models.CharField(_("reason"), max_length=200)
@@ -122,19 +95,11 @@ class Reservation(models.Model):
             models.CheckConstraint(
                 condition=Q(ends_at__gt=F("starts_at")), name="scheduling_reserved_for_some_time"
             ),
-            models.CheckConstraint(
-                condition=Q(user=None, group__isnull=False) | Q(user__isnull=False, group=None),
-                name="scheduling_reserved_for_one",
-            ),
+            for_one("scheduling_reserved_for_one"),
         ]
 
     def __str__(self) -> str:
         return f"{self.node} {self.starts_at:%Y-%m-%d %H:%M} - {self.ends_at:%Y-%m-%d %H:%M}"
-
-    @property
-    def holder(self) -> str:
-        """Name of the user or group that it is for."""
-        return self.user.get_username() if self.user is not None else str(self.group)
 
 
 auditlog.register(RunCap, exclude_fields=["created_at"])
