@@ -22,7 +22,19 @@ CSV_HEAD = (
     "gpu_model", "began", "ended", "gpus", "gpu_seconds", "price_per_gpu_hour", "amount", "currency",
 )  # fmt: skip
 # A spreadsheet would take what begins so for a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = (
+    "=",
+    "+",
+    "-",
+    "@",
+    "\t",
+    "\r",
+    "\n",
+    "\uff1d",
+    "\uff0b",
+    "\uff0d",
+    "\uff20",
+)  # wide ones too
 
 
 def month_check(month: str) -> str:
