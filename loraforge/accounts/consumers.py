@@ -29,6 +29,7 @@ from loraforge.accounts.models import User
 from loraforge.core.errors import Denied, Invalid, LoraForgeError
 from loraforge.core.fanout import Frame
 from loraforge.core.threads import in_thread
+from nodeagent.contract.reading import UNREADABLE
 
 log = logging.getLogger(__name__)
 
@@ -243,7 +244,7 @@ class SocketConsumer(AsyncWebsocketConsumer):
     async def _authenticate(self, raw: bytes) -> None:
         try:
             self._credentials = replace(self._credentials, token=_auth.decode(raw).token)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             await self._end(BAD_REQUEST)
             return
         user = await in_thread(self._credentials.user)()

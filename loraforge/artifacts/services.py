@@ -21,6 +21,7 @@ from loraforge.instances.models import Attempt
 from loraforge.instances.states import TERMINAL, State
 from loraforge.nodelink.files import file_read, is_plain_path
 from loraforge.nodes.models import Node
+from nodeagent.contract.reading import UNREADABLE
 from nodeagent.contract.reports import File
 
 BEST_TASK = "artifacts.best_checkpoint_read"
@@ -116,7 +117,7 @@ def best_checkpoint_read(*, attempt: Attempt) -> BestCheckpoint | None:
             limit_bytes=STATE_MAX_BYTES,
         )
         state = msgspec.json.decode(raw, type=_TrainerState)
-    except (NotFound, Unavailable, msgspec.DecodeError) as error:
+    except (NotFound, Unavailable, *UNREADABLE) as error:
         _log.warning("%s: best checkpoint not known: %s", attempt, error)
         return None
     best = checkpoint_of(state.best_model_checkpoint or "")

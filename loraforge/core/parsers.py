@@ -8,6 +8,8 @@ from django.utils.translation import gettext as _
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import JSONParser
 
+from nodeagent.contract.reading import UNREADABLE
+
 
 class StrictJsonParser(JSONParser):
     """JSON as the standard says: no NaN, no lone surrogates, no bottomless nesting; each a 400."""
@@ -20,6 +22,6 @@ class StrictJsonParser(JSONParser):
     ) -> Any:
         try:
             return msgspec.json.decode(stream.read())
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             text = _("The body is not JSON: %(detail)s") % {"detail": str(error)[:200]}
             raise ParseError(text) from error

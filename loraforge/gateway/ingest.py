@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-import msgspec
 import redis
 from django.db import InterfaceError, OperationalError, close_old_connections, connection
 
@@ -28,6 +27,7 @@ from loraforge.gateway.store import Store
 from loraforge.nodes.models import Node
 from loraforge.nodes.services import hearing_touch
 from nodeagent.contract.channels import ack_key, report_stream
+from nodeagent.contract.reading import UNREADABLE
 from nodeagent.contract.reports import Sample, report_unpack
 
 log = logging.getLogger(__name__)
@@ -294,7 +294,7 @@ class Ingest:
             packed = fields.get(b"b", b"")
             try:
                 report = report_unpack(packed)
-            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            except UNREADABLE as error:
                 self._dead(node, entry_id.decode(), packed, error)
                 continue
             if report.node != node.name:

@@ -13,6 +13,7 @@ import msgspec
 from django.conf import settings
 
 from loraforge.nodes.models import Node
+from nodeagent.contract.reading import UNREADABLE
 
 CONFIG_FILE = "config.json"
 CONFIG_MAX_BYTES = 1024**2
@@ -48,7 +49,7 @@ def config_read(folder: str, *, root: str) -> Mapping[str, object] | None:
             return None
         try:
             config = msgspec.json.decode(file.read(CONFIG_MAX_BYTES))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             return None
     return config if isinstance(config, dict) else None
 

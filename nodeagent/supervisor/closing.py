@@ -11,6 +11,7 @@ import msgspec
 
 from nodeagent.contract import paths
 from nodeagent.contract.phases import Outcome
+from nodeagent.contract.reading import UNREADABLE
 from nodeagent.contract.reports import File, Files
 from nodeagent.supervisor.wholeness import is_cut
 from nodeagent.workspace import Found, JobFolder, opened
@@ -38,7 +39,7 @@ def _decoded(data: bytes) -> list[_Event]:
     for line in data.splitlines():
         try:
             found.append(_event_decoder.decode(line))
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             found.append(_Event())
     return found
 

@@ -19,6 +19,7 @@ from nodeagent.contract import gpus as kinds
 from nodeagent.contract import paths
 from nodeagent.contract.gpus import GpuCheck, GpuMark
 from nodeagent.contract.joining import Gpu
+from nodeagent.contract.reading import UNREADABLE
 from nodeagent.journal import Journal
 from nodeagent.runtimes.base import Errand, Runtime, RuntimeAway, RuntimeFault
 from nodeagent.runtimes.ownership import folder_give
@@ -105,7 +106,7 @@ class GpuChecks:
     def _remembered(self, setting: str) -> _Kept:
         try:
             kept = msgspec.json.decode(self._journal.meta_get(META), type=_Kept)
-        except msgspec.MsgspecError:  # there was none yet
+        except UNREADABLE:  # there was none yet
             kept = _Kept()
         if kept.setting != setting:
             return _Kept(setting=setting)
@@ -199,7 +200,7 @@ def _read(place: Path) -> GpuCheck:
     for line in reversed(said):
         try:
             check = msgspec.json.decode(line, type=GpuCheck)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             continue
         text = check.detail[:DETAIL_LENGTH]
         return msgspec.structs.replace(check, detail=text, torch=check.torch[:40], at=time.time())

@@ -19,6 +19,7 @@ import msgspec
 
 from nodeagent.contract import paths
 from nodeagent.contract.commands import Fetch
+from nodeagent.contract.reading import UNREADABLE
 from nodeagent.runtimes.base import Errand, Runtime, RuntimeAway, Say
 from nodeagent.runtimes.ownership import folder_give
 from nodeagent.supervisor.admission import Refusal
@@ -273,7 +274,7 @@ def _arguments(wanted: Fetch) -> list[str]:
 def _state_read(place: Path) -> _State:
     try:
         return msgspec.json.decode(read_small(place, "run/state.json"), type=_State)
-    except (FileNotFoundError, UnsafePath, msgspec.MsgspecError):
+    except (FileNotFoundError, UnsafePath, *UNREADABLE):
         return _State()
 
 

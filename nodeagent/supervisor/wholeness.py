@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from nodeagent.contract.reading import UNREADABLE
+
 _IN_CHECKPOINT = re.compile(r"(?:^|/)checkpoint-[0-9]{1,12}/")
 HEADER_MAX_BYTES = (
     16 * 1024 * 1024
@@ -55,7 +57,7 @@ def _is_whole_safetensors(descriptor: int, size_bytes: int) -> bool:
         return False
     try:
         tensors = _header_decoder.decode(os.pread(descriptor, length, _LENGTH_BYTES))
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return False
     end = max((one.data_offsets[1] for one in tensors.values()), default=0)
     return size_bytes == _LENGTH_BYTES + length + end
@@ -76,7 +78,7 @@ def _is_whole_json(descriptor: int, size_bytes: int) -> bool:
     data = os.pread(descriptor, size_bytes, 0)
     try:
         _object_decoder.decode(data)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return _is_python_json(data)
     return True
 

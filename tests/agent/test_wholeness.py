@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nodeagent.supervisor.closing import Manifests
+from nodeagent.supervisor.closing import Manifests, events_of
 from nodeagent.supervisor.wholeness import is_cut
 from nodeagent.workspace import JobFolder
 
@@ -56,6 +56,19 @@ def judge(folder: Path, name: str, data: bytes, *, below: str = "output/checkpoi
         os.close(descriptor)
 
 
+BROKEN = [b'{"a": "\xff"}', b'{"\xff": 1}', b'{"a": {"b":' + b"[" * 100_000]
+
+
+def headed(header: bytes) -> bytes:
+    """As safetensors has it."""
+    return struct.pack("<Q", len(header)) + header
+
+
+def test_events_that_cannot_be_read_count_for_nothing() -> None:
+    lines = [b'{"event": "train_begin"}', *BROKEN, b'{"event": "\xff"}', b'{"event": "stopped"}']
+    assert events_of(b"\n".join(lines)) == ["train_begin", "", "", "", "", "stopped"]
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_a_whole_one_is_whole_and_every_beginning_of_it_is_cut(tmp_path: Path, name: str) -> None:
     data = FILES[name]
@@ -66,7 +79,18 @@ def test_a_whole_one_is_whole_and_every_beginning_of_it_is_cut(tmp_path: Path, n
 
 
 @pytest.mark.parametrize("name", ["adapter_model.safetensors", "optimizer.pt", "config.json"])
-@pytest.mark.parametrize("data", [b"", bytes(1000), os.urandom(1000), b"\xff" * 8, b"[" * 100_000])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        bytes(1000),
+        os.urandom(1000),
+        b"\xff" * 8,
+        b"[" * 100_000,
+        *BROKEN,
+        *map(headed, BROKEN),
+    ],
+)
 def test_rubbish_is_cut(tmp_path: Path, name: str, data: bytes) -> None:
     assert judge(tmp_path, name, data)
 

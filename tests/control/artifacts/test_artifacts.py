@@ -107,6 +107,14 @@ def test_the_best_checkpoint_is_asked_of_the_node(
     assert marks["console.log"] is None
 
 
+@pytest.mark.parametrize("said", [b'{"best_model_checkpoint": "\xff"}', b'{"a": ' + b"[" * 100_000])
+def test_a_trainer_s_word_that_cannot_be_read_leaves_the_best_checkpoint_unknown(
+    attempt: Attempt, monkeypatch: pytest.MonkeyPatch, said: bytes
+) -> None:
+    monkeypatch.setattr(services, "file_read", lambda **_facts: said)
+    assert best_checkpoint_read(attempt=attempt) is None
+
+
 def test_a_silent_node_leaves_the_best_checkpoint_unknown(attempt: Attempt) -> None:
     Node.objects.update(file_url="http://127.0.0.1:9")
     assert (

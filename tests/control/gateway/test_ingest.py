@@ -230,7 +230,7 @@ def test_what_has_no_bottom_is_put_aside_and_of_that_not_without_end(
     ingest.turn(block_ms=1)
     assert (state_of(attempt).state, log_of(attempt)) == (State.RUNNING, b"good\n")
     errors = DeadLetter.objects.values_list("error", flat=True)
-    assert list(errors) == ["DecodeError: nested too deeply"] * 2
+    assert [error.partition(":")[0] for error in errors] == ["RecursionError"] * 2
 
 
 def test_poison_behind_a_hole_holds_up_nobody(

@@ -129,9 +129,10 @@ async def test_strangers(web: Web, attempt: Attempt, monkeypatch: pytest.MonkeyP
     async with web.socket(path) as wrong:
         await wrong.send('{"type": "auth", "token": "lfp_wrong"}')
         assert await closed_with(wrong) == 4401
-    async with web.socket(path) as noise:
-        await noise.send("hello")
-        assert await closed_with(noise) == 4400
+    for words in ("hello", '{"type": "auth", "token": "x", "more": ' + "[" * 60_000):
+        async with web.socket(path) as noise:
+            await noise.send(words)
+            assert await closed_with(noise) == 4400
 
 
 async def test_a_foreign_job_is_as_unknown_as_one_that_is_not_there(
