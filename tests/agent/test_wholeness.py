@@ -56,7 +56,7 @@ def judge(folder: Path, name: str, data: bytes, *, below: str = "output/checkpoi
         os.close(descriptor)
 
 
-BROKEN = [b'{"a": "\xff"}', b'{"\xff": 1}', b'{"a": {"b":' + b"[" * 100_000]
+BROKEN = [b'{"\xff": 1}', b'{"a": {"b":' + b"[" * 100_000]
 
 
 def headed(header: bytes) -> bytes:
@@ -66,7 +66,7 @@ def headed(header: bytes) -> bytes:
 
 def test_events_that_cannot_be_read_count_for_nothing() -> None:
     lines = [b'{"event": "train_begin"}', *BROKEN, b'{"event": "\xff"}', b'{"event": "stopped"}']
-    assert events_of(b"\n".join(lines)) == ["train_begin", "", "", "", "", "stopped"]
+    assert events_of(b"\n".join(lines)) == ["train_begin", "", "", "", "stopped"]
 
 
 @pytest.mark.parametrize("name", FILES)
