@@ -116,9 +116,13 @@ def best_checkpoint_read(*, attempt: Attempt) -> BestCheckpoint | None:
             path=newest,
             limit_bytes=STATE_MAX_BYTES,
         )
-        state = msgspec.json.decode(raw, type=_TrainerState)
-    except (NotFound, Unavailable, *UNREADABLE) as error:
+    except (NotFound, Unavailable) as error:
         _log.warning("%s: best checkpoint not known: %s", attempt, error)
+        return None
+    try:
+        state = msgspec.json.decode(raw, type=_TrainerState)
+    except UNREADABLE as error:
+        _log.warning("%s: best checkpoint cannot be read: %s", attempt, error)
         return None
     best = checkpoint_of(state.best_model_checkpoint or "")
     if best is None:

@@ -273,8 +273,12 @@ def _arguments(wanted: Fetch) -> list[str]:
 
 def _state_read(place: Path) -> _State:
     try:
-        return msgspec.json.decode(read_small(place, "run/state.json"), type=_State)
-    except (FileNotFoundError, UnsafePath, *UNREADABLE):
+        data = read_small(place, "run/state.json")
+    except (FileNotFoundError, UnsafePath):
+        return _State()
+    try:
+        return msgspec.json.decode(data, type=_State)
+    except UNREADABLE:
         return _State()
 
 
