@@ -99,4 +99,4 @@ def test_a_start_that_can_never_be_made_fails_with_the_reason(
     assert not starting.attempt_start(instance_id=attempt.instance_id, attempt=1)
     instance = state_of(attempt)
     assert instance.state == State.FAILED
-    assert instance.failure_reason.startswith("datasets:")
+    assert instance.failure_reason == "training:dataset_gone"

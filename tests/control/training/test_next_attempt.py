@@ -54,6 +54,7 @@ def test_a_share_that_was_taken_back_while_it_rested_or_waited(alice: User) -> N
     dataset = job.job_datasets.get().dataset
     share_grant(actor=owner, row=dataset, codename="use_dataset", username=alice.username)
     Instance.objects.filter(pk=job.pk).update(attempt=1)
+    job = Job.objects.get(pk=job.pk)
     withdrawn = job_withdraw(actor=alice, job=job_retry(actor=alice, job=job))
     waiting = job_start(actor=alice, job=withdrawn).instance
     share_revoke(actor=owner, row=dataset, codename="use_dataset", username=alice.username)
