@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from django.contrib.auth.mixins import LoginRequiredMixin
+from django.core.exceptions import ObjectDoesNotExist
 from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404
 from django.views.generic import TemplateView
 from rest_framework.request import Request
 from rest_framework.views import APIView
@@ -80,11 +80,20 @@ class Viewset(GenericViewSet[Any]):
     def get_object(self) -> Any:
         """The row of the address. 404 when the user may not see it, 403 when only that."""
         # Not the generic way: filters are for lists, and would hide the row at ?state=...
-        row: Model = _row_or_404(self.get_queryset(), pk=self.kwargs[self.lookup_url_kwarg or "pk"])
+        key = self.kwargs[self.lookup_url_kwarg or "pk"]
+        try:
+            row: Model = self.get_queryset().get(pk=key)
+        except (ObjectDoesNotExist, OverflowError, ValueError) as error:
+            # no such row, no number, or one that nothing can hold
+            raise self.missing(key) from error
         needed = self.needs[self.action]
         if needed in ROW_ACTIONS:
             access.require(self.request.user, needed, row)
         return row
+
+    def missing(self, _key: str) -> Exception:
+        """What to raise where the address leads to no row that the user may see."""
+        return Http404()
 
 
 def _complete(cls: type, handlers: set[str]) -> None:
@@ -92,13 +101,6 @@ def _complete(cls: type, handlers: set[str]) -> None:
     if missing:
         message = f"{cls.__name__}.needs does not say who may {', '.join(missing)}"
         raise TypeError(message)
-
-
-def _row_or_404(rows: QuerySet[Any], **key: Any) -> Any:
-    try:
-        return get_object_or_404(rows, **key)
-    except (OverflowError, ValueError) as error:  # no number, or one that nothing can hold
-        raise Http404 from error
 
 
 def _ask_platform(request: Request, needed: Action | None) -> None:

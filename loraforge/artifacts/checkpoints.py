@@ -20,6 +20,11 @@ _DEEPSPEED = re.compile(r"global_step[0-9]+/.*optim_states\.pt")
 # Only a full resume reads these; the optimizer is the largest of all.
 _STATES_ONLY = re.compile(rf"{_OPTIMIZER.pattern}|{re.escape(SCHEDULE_FILE)}|global_step[0-9]+/.*")
 
+# Beside the states: how the trainer was set up, and DeepSpeed's pointer and tool.
+_TRAINER_ONLY = re.compile(
+    rf"{re.escape(STATE_FILE)}|training_args\.bin|rng_state.*\.pth|latest|zero_to_fp32\.py|pytorch_model_fsdp_0/.*"
+)
+
 
 def missing_files(names: Iterable[str], *, processes: int, weights_only: bool = False) -> list[str]:
     """What a resume would not find among these names (relative to the folder); empty = it is complete.
@@ -44,6 +49,11 @@ def missing_files(names: Iterable[str], *, processes: int, weights_only: bool = 
 def is_needed(name: str, *, weights_only: bool) -> bool:
     """Whether a resume wants this file of a checkpoint folder."""
     return not (weights_only and _STATES_ONLY.fullmatch(name))
+
+
+def is_for_inference(name: str) -> bool:
+    """Whether a model is loaded by this file of a checkpoint folder; the rest only a trainer reads."""
+    return not (_STATES_ONLY.fullmatch(name) or _TRAINER_ONLY.fullmatch(name))
 
 
 def _random_states(processes: int) -> list[str]:

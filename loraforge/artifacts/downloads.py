@@ -215,18 +215,19 @@ class _ZipSource:
 
 
 def output_zip_response(
-    *, files: Iterable[OutputFile], filename: str, user_id: int
+    *, files: Iterable[OutputFile], filename: str, user_id: int, within: str = ""
 ) -> StreamingHttpResponse:
     """Files of one attempt as one zip, not compressed: weights do not shrink.
 
-    Every file's attempt and node must be loaded.
+    Every file's attempt and node must be loaded. within: a folder whose name is left out of the zip.
     """
     rows = list(files)
+    names = zip_names(row.path.removeprefix(f"{within}/") for row in rows)
     # A running attempt's files may grow while they are sent, so the zip's size is not known then.
     is_final = all(row.attempt.ended_at is not None for row in rows)
     holder = _leased(rows[0].attempt, str(user_id))
     archive = ZipStream(compress_type=ZIP_STORED, sized=is_final)
-    for row, name in zip(rows, zip_names(row.path for row in rows), strict=True):
+    for row, name in zip(rows, names, strict=True):
         size = row.size_bytes if is_final else None
         archive.add(_pieces(row, user_id), name, size=size)
     source = Leased(_ZipSource(archive), instance_id=rows[0].attempt.instance_id, holder=holder)

@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from loraforge.accounts import access
 from loraforge.accounts.access import Action
 from loraforge.accounts.models import User
-from loraforge.artifacts.checkpoints import missing_files
+from loraforge.artifacts.checkpoints import ADAPTER, is_for_inference, missing_files
 from loraforge.artifacts.leases import removed_error
 from loraforge.artifacts.models import (
     BestCheckpoint,
@@ -162,7 +162,41 @@ def checkpoint_files(*, instance: Instance, checkpoint: Checkpoint) -> list[Outp
         path__startswith=f"{checkpoint.path}/",
         is_cut=False,
     ).filter(AVAILABLE)
-    return list(rows.select_related("attempt__node").order_by("path"))
+    return list(rows.select_related("attempt__node", "copy").order_by("path"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """The files of a checkpoint that a model is loaded by. is_adapter: LoRA weights, not a whole model."""
+
+    checkpoint: Checkpoint
+    files: list[OutputFile]
+    is_adapter: bool
+
+
+def weights_files(
+    *, user: Asker, instance: Instance, attempt: int | None = None, folder: str = ""
+) -> Weights:
+    """Of the checkpoint in this folder, or of the newest whose weights are whole. Raises NotFound, Denied."""
+    access.require(user, Action.DOWNLOAD, instance)
+    wanted = folder.rstrip("/")
+    found = next(
+        (
+            one
+            for one in checkpoint_list(instance=instance)
+            if not one.weights_missing
+            and wanted in {"", one.path}
+            and attempt in {None, one.attempt}
+        ),
+        None,
+    )
+    if found is None:
+        text = _("There is no checkpoint with whole weights here. Choose another, or all files.")
+        raise NotFound("artifacts:no_weights", text)
+    rows = checkpoint_files(instance=instance, checkpoint=found)
+    files = [row for row in rows if is_for_inference(row.path.removeprefix(f"{found.path}/"))]
+    names = {file.path.rpartition("/")[2] for file in files}
+    return Weights(checkpoint=found, files=files, is_adapter=ADAPTER[0] in names)
 
 
 def _missing(path: str) -> NotFound:

@@ -1,6 +1,7 @@
 """What is said in words about a job: why it waits, how it ended, whose fault a failure is and what helps."""
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +59,18 @@ def reason_words(reason: str) -> str:
     return str(known[0]) if known else str(NOTES.get(reason, ""))
 
 
+# As `training.resuming` writes it into an event.
+_RESUMED = re.compile(r"checkpoint-([0-9]+), attempt ([0-9]+)")
+
+
+def detail_words(reason: str, detail: str) -> str:
+    """An event's detail in the reader's language where its form is known, else as it is."""
+    found = _RESUMED.fullmatch(detail) if reason.startswith("resume:") else None
+    if found is None:
+        return detail
+    return _("checkpoint-%(step)s of attempt %(attempt)s") % {"step": found[1], "attempt": found[2]}
+
+
 def method_label(arguments: dict[str, Any]) -> str:
     """Training method of a job's arguments: LoRA, QLoRA, Full, or SWIFT's own name of the tuner."""
     tuner = str(arguments.get("tuner_type", "lora"))
@@ -76,4 +89,6 @@ def value_shown(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, list):
         return " ".join(map(str, value))
+    if isinstance(value, float):
+        return f"{value:.15g}"
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)

@@ -259,7 +259,7 @@ def _node_plain(row: selectors.NodeRow) -> dict[str, Any]:
                 "uuid": slot.device.uuid,
                 "kind": slot.device.kind,
                 "index": slot.device.index,
-                "name": slot.device.name or slot.device.get_kind_display(),
+                "name": slot.device.label,
                 "memory_bytes": slot.device.memory_bytes,
                 "busy": slot.holder is not None,
             }

@@ -91,6 +91,7 @@ def _job() -> dict[str, str]:
         "this_job": _("This job"),
         "speed_steps": _("{n} steps/s"),
         "speed_seconds": _("{n} s/step"),
+        "speed_tokens": _("{n} tokens/s"),
     }
 
 

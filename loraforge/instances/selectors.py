@@ -27,10 +27,14 @@ def instance_get(*, user: Asker, instance_id: int) -> Instance:
     """One instance. Raises NotFound when it is not there, deleted, or none of the user's business."""
     instance = instance_list(user=user).filter(pk=instance_id).first()
     if instance is None:
-        raise NotFound(
-            "instances:not_found", _("There is no instance #%(number)s.") % {"number": instance_id}
-        )
+        raise job_missing(instance_id)
     return instance
+
+
+def job_missing(number: object) -> NotFound:
+    """What every address below a job answers where it is not there, deleted, or none of the user's business."""
+    text = _("There is no job #%(number)s.") % {"number": number}
+    return NotFound("instances:not_found", text)
 
 
 def attempt_list(*, instance: Instance) -> QuerySet[Attempt]:

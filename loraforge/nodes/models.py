@@ -120,6 +120,13 @@ class Device(models.Model):
     def __str__(self) -> str:
         return f"{self.name or self.uuid}"
 
+    @property
+    def label(self) -> str:
+        """Its name for people; a CPU slot's in the reader's language, since it was named when its node joined."""
+        if self.kind == DeviceKind.CPU:
+            return str(_("CPU slot %(n)d") % {"n": self.index})
+        return self.name or str(self.get_kind_display())
+
 
 auditlog.register(
     Node,

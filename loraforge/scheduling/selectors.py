@@ -256,8 +256,10 @@ class Preview:
 
     @property
     def said(self) -> str:
-        """Where it would run or why it would wait, as one sentence."""
-        return self.text if self.starts_now else _("Would wait: %(why)s") % {"why": self.text}
+        """Where it would run or why it would wait if it were submitted at this moment, as one sentence."""
+        if self.starts_now:
+            return _("Right now: %(where)s") % {"where": self.text}
+        return _("Right now it would wait: %(why)s") % {"why": self.text}
 
 
 def placement_preview(

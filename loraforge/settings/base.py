@@ -197,7 +197,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["loraforge.accounts.permissions.SignedIn"],
     "DEFAULT_PAGINATION_CLASS": "loraforge.core.api.Pagination",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "loraforge.core.operations.OperationSchema",
     "DEFAULT_RENDERER_CLASSES": ["loraforge.core.renderers.FastJsonRenderer"],
     "DEFAULT_PARSER_CLASSES": ["loraforge.core.parsers.StrictJsonParser"],
     "EXCEPTION_HANDLER": "loraforge.core.api.exception_handler",

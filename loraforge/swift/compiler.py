@@ -24,6 +24,7 @@ DEFAULT_SEED = 42
 # Where the plugin is not heard: by steps, and often enough that a stop does not cost a day.
 DEAF_SAVE_STEPS = 100
 SWIFT_BATCH = 16
+LARGEST_WHOLE = 1e15  # beyond this a float is better read with its exponent
 FIRST = ("model", "model_type", "template", "dataset", "val_dataset", "output_dir")
 # What only makes sense on a node: left out of the file that people download.
 PLATFORM_ONLY = frozenset(
@@ -80,7 +81,8 @@ def compile_argv(
     known = catalogue_load(version).commands[command]
     argv = ["-m", known.module]
     for name, value in _merged(known, arguments, platform).items():
-        argv += _flag(known.arguments[name].flags[0], value)
+        argument = known.arguments[name]
+        argv += _flag(argument.flags[0], _plain(value) if argument.kind == "float" else value)
     return argv
 
 
@@ -203,6 +205,12 @@ def _decided(arguments: Mapping[str, Value], platform: PlatformArguments) -> dic
     if platform.adapters:
         values["adapters"] = list(platform.adapters)
     return values
+
+
+def _plain(value: Value) -> Value:
+    """20 for 20.0, as people write it; SWIFT reads a float from both. Only for arguments that are floats."""
+    is_whole = isinstance(value, float) and value.is_integer() and abs(value) < LARGEST_WHOLE
+    return int(value) if is_whole else value  # type: ignore[arg-type] # a float
 
 
 def _items(arguments: Mapping[str, Value], name: str) -> list[int | float | str]:

@@ -11,6 +11,7 @@ from loraforge.core.errors import Invalid, NotFound
 from loraforge.core.threads import in_thread
 from loraforge.instances.frames import status_frame
 from loraforge.instances.models import Attempt, Instance
+from loraforge.instances.selectors import job_missing
 from loraforge.telemetry import gaps, policy
 from loraforge.telemetry.models import LogChunk, LogGap, MetricRow, StreamPosition
 from loraforge.telemetry.policy import Cursor, Line, Point
@@ -381,9 +382,7 @@ def status_get(*, instance_id: int) -> dict[str, Any]:
     """The train_status frame of an instance as it is now. Raises NotFound when it was deleted."""
     instance = Instance.objects.filter(pk=instance_id, deleted_at=None).first()
     if instance is None:
-        raise NotFound(
-            "instances:not_found", _("There is no instance #%(number)s.") % {"number": instance_id}
-        )
+        raise job_missing(instance_id)
     return status_of(instance)
 
 

@@ -281,9 +281,16 @@ def _progress_apply(attempt: Attempt, progress: policy.Progress) -> Frames:
             first_step_at=attempt.first_step_at
         )
     rows = Instance.objects.filter(pk=attempt.instance_id, attempt=attempt.number, deleted_at=None)
-    if not rows.update(**changes):
+    return _status_frames(attempt) if rows.update(**changes) else []
+
+
+def _status_frames(attempt: Attempt) -> Frames:
+    """Of the instance as it is now, when this is the attempt that it is at."""
+    instance = Instance.objects.filter(
+        pk=attempt.instance_id, attempt=attempt.number, deleted_at=None
+    ).first()
+    if instance is None:
         return []
-    instance = Instance.objects.get(pk=attempt.instance_id)
     frame = selectors.status_of(instance)
     return [(live.topic_job(instance.pk), frame), (live.topic_user(instance.owner_id), frame)]
 
@@ -300,9 +307,12 @@ def _event_write(attempt: Attempt, start: int, data: bytes) -> _Written:
         for row in policy.rows_at(data=data, position=start)
     ]
     TrainerEvent.objects.bulk_create(rows, ignore_conflicts=True)
+    frames: Frames = []
     if any(row.name == "plugin_loaded" for row in rows):
-        Attempt.objects.filter(pk=attempt.pk, imported_at=None).update(imported_at=timezone.now())
-    return _Written([], sum(policy.UNREADABLE in row.values for row in rows), rows)
+        unknown = Attempt.objects.filter(pk=attempt.pk, imported_at=None)
+        if unknown.update(imported_at=timezone.now()):
+            frames = _status_frames(attempt)
+    return _Written(frames, sum(policy.UNREADABLE in row.values for row in rows), rows)
 
 
 _WRITERS = {"log": _log_write, "metric": _metric_write, "event": _event_write}

@@ -8,15 +8,14 @@ from typing import Any
 import msgspec
 from django.contrib.auth.models import AnonymousUser
 from django.db.models import Prefetch, QuerySet
-from django.utils.translation import gettext as _
 
 from loraforge.accounts import access
 from loraforge.accounts.models import User
 from loraforge.artifacts.models import OutputFile
 from loraforge.billing.selectors import Estimate, estimate_get
 from loraforge.core.columns import ColumnRows
-from loraforge.core.errors import NotFound
 from loraforge.instances.models import Instance, InstanceEvent, Kind
+from loraforge.instances.selectors import job_missing
 from loraforge.swift.compiler import accumulation_default, compile_argv, compile_yaml
 from loraforge.training.checks import Verdict, draft_check
 from loraforge.training.drafts import JobDraft
@@ -72,8 +71,7 @@ def job_get(*, user: Asker, job_id: int) -> Job:
         .first()
     )
     if job is None:
-        text = _("There is no job #%(number)s.") % {"number": job_id}
-        raise NotFound("training:not_found", text)
+        raise job_missing(job_id)
     return job
 
 

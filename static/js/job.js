@@ -64,13 +64,15 @@ async function metricsLoad() {
     const after = metricCursor.toString();
     const page = await api(`jobs/${id}/metrics/?limit=${PAGE_ROWS}${after ? `&after=${after}` : ""}`);
     metricTake(page.rows);
-    if (!page.more || !page.rows.length) return;
+    if (!page.more || !page.rows.length) break;
   }
+  charts.settled();
 }
 
 async function samplesLoad() {
   const answer = await api(`jobs/${id}/samples/?limit=90`);
   for (const row of answer.rows) hardware.add(row);
+  hardware.settled();
 }
 
 function frameTake(frame) {

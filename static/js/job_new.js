@@ -33,14 +33,15 @@ let sent = false;
 let tried = false;
 let asked = 0;
 let idempotency = "";
+let judged = null; // the draft that the server judged last, and what it said
 let parent = null; // the job that the draft was made from
 
 const all = new AllArguments(form, data.own_arguments, changed);
 const datasets = new DatasetField(form, data.datasets, changed);
-const compute = new ComputeField(form, data.nodes, changed);
+const compute = new ComputeField(form, data.nodes, changed, () => summaryShow(draftRead()));
 const trouble = new TroubleField(form);
 const weights = new WeightsField(form, changed);
-const model = new ModelField(form, changed);
+const model = new ModelField(form, changed, judgedShow);
 const findings = new Findings(form, (name) => all.reveal(name));
 const fields = [...form.querySelectorAll("[data-argument]")];
 const marks = new Marks(form, fields, () => changed());
@@ -143,8 +144,15 @@ function storeNow(draft) {
 const store = debounce(storeNow, SAVE_WAIT_MS);
 
 function worthSaying(problem, draft) {
+  if (problem.field === "model" && model.typing) return false; // half a name is no mistake yet
   if (tried) return true;
   return !(problem.field === "model" && !draft.model) && !(problem.field === "datasets" && !draft.datasets.length);
+}
+
+function judgedShow() {
+  if (!judged) return;
+  const { draft, answer } = judged;
+  findings.show(answer.problems.filter((one) => worthSaying(one, draft)), answer.warnings, !answer.problems.length);
 }
 
 const preview = debounce(async (draft) => {
@@ -157,9 +165,11 @@ const preview = debounce(async (draft) => {
     code.textContent = draft.model ? answer.command_line : text("preview_wait");
     costShow(answer.estimate);
     model.followed({ modelType: answer.model_type, template: answer.template });
-    findings.show(answer.problems.filter((one) => worthSaying(one, draft)), answer.warnings, !answer.problems.length);
+    judged = { draft, answer };
+    judgedShow();
   } catch (error) {
     if (mine !== asked) return;
+    judged = null;
     code.textContent = text("preview_failed", { reason: error.message });
     findings.show(fieldProblems(error), [], false);
   }
@@ -174,7 +184,9 @@ function changed() {
   all.commandSet(draft.command);
   summaryShow(draft);
   store(draft);
+  judged = null;
   preview(draft);
+  compute.placeSoon();
   dirty = true;
   idempotency = "";
 }
@@ -248,9 +260,6 @@ window.addEventListener("beforeunload", (event) => {
 // What was typed in the last moment before a reload is kept as well.
 window.addEventListener("pagehide", () => dirty && storeNow(draftRead()));
 
-window.addEventListener("load", async () => {
-  await compute.recommend();
-  summaryShow(draftRead());
-});
+window.addEventListener("load", () => compute.recommend());
 
 begin();

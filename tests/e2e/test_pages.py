@@ -1,6 +1,7 @@
 """The main job in a real browser: sign in, upload, create, watch it grow without a reload, download."""
 
 import re
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,11 @@ def test_a_researchers_first_fine_tune(
     weights = next(
         (stack.job_folder(job_id) / "output").glob("checkpoint-40/adapter_model.safetensors")
     )
-    assert Path(download.value.path()).read_bytes() == weights.read_bytes()
+    assert download.value.suggested_filename == f"job-{job_id}-lora-weights.zip"
+    with zipfile.ZipFile(download.value.path()) as archive:
+        assert archive.read(f"checkpoint-40/{weights.name}") == weights.read_bytes()
+        assert "checkpoint-40/adapter_config.json" in archive.namelist()
+        assert not [name for name in archive.namelist() if name.endswith((".pt", ".pth"))]
 
     stranger = browser.new_context()
     other = stranger.new_page()

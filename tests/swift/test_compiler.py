@@ -248,6 +248,13 @@ def test_every_user_argument_can_be_given_on_the_command_line(swift_parse: Parse
         assert answer.get("remaining") == [], (argument.name, answer)
 
 
+def test_whole_floats_are_written_as_people_write_them() -> None:
+    given: dict[str, Value] = {"num_train_epochs": 60.0, "save_steps": 20.0, "learning_rate": 1e-4}
+    argv = compile_argv("sft", given, platform=PlatformArguments())
+    shown = {name: argv[argv.index(f"--{name}") + 1] for name in given}
+    assert shown == {"num_train_epochs": "60", "save_steps": "20", "learning_rate": "0.0001"}
+
+
 def test_where_swift_does_not_hear_the_plugin_checkpoints_come_by_steps() -> None:
     def save_steps(arguments: dict[str, Value]) -> str | None:
         argv = compile_argv("rlhf", arguments, platform=PLATFORM)

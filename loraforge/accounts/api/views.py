@@ -67,6 +67,7 @@ class ApiTokens(ListModelMixin, Viewset):
 
     @extend_schema(request=serializers.ApiTokenInput, responses={201: serializers.ApiTokenCreated})
     def create(self, request: Request) -> Response:
+        """Make a token; it is shown only in this answer."""
         if isinstance(request.auth, ApiToken):
             raise Denied(
                 "auth:denied", _("An API token cannot make another one. Sign in for that.")
@@ -79,6 +80,7 @@ class ApiTokens(ListModelMixin, Viewset):
 
     @extend_schema(responses={204: None})
     def destroy(self, request: Request, pk: int) -> Response:
+        """Revoke a token."""
         services.token_delete(actor=signed_in(request), token_id=pk)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
@@ -98,6 +100,7 @@ class Secrets(ListModelMixin, Viewset):
 
     @extend_schema(request=serializers.SecretInput, responses=serializers.SecretOutput)
     def put(self, request: Request, kind: str) -> Response:
+        """Store a secret, in place of an earlier one."""
         data = serializers.SecretInput(data=request.data)
         data.is_valid(raise_exception=True)
         actor = signed_in(request)
@@ -106,5 +109,6 @@ class Secrets(ListModelMixin, Viewset):
 
     @extend_schema(responses={204: None})
     def destroy(self, request: Request, kind: str) -> Response:
+        """Remove a secret."""
         services.secret_delete(actor=signed_in(request), kind=kind)
         return Response(status=status.HTTP_204_NO_CONTENT)

@@ -76,3 +76,17 @@ class ArtifactQuerySerializer(serializers.Serializer[Any]):
 
     attempt = WholeField(min_value=1, required=False, help_text="default: any")
     prefix = serializers.CharField(max_length=1000, required=False, default="", allow_blank=True)
+
+
+class ArtifactZipQuerySerializer(ArtifactQuerySerializer):
+    """Which attempt and folder, and how much of it."""
+
+    CONTENTS = (("all", "all"), ("weights", "weights"))
+
+    content = serializers.ChoiceField(
+        choices=CONTENTS,
+        required=False,
+        default="all",
+        help_text="weights: only what a model is loaded by (the LoRA weights with their configuration) of the"
+        " checkpoint in `prefix`, default: of the newest; no optimizer, no trainer's state",
+    )

@@ -15,10 +15,12 @@ from rest_framework.response import Response
 from loraforge.accounts import access
 from loraforge.accounts.access import Action
 from loraforge.accounts.entrypoints import Endpoint, signed_in
+from loraforge.accounts.models import User
 from loraforge.artifacts import selectors
 from loraforge.artifacts.api import serializers
 from loraforge.artifacts.downloads import output_file_response, output_zip_response
 from loraforge.artifacts.models import OutputFile
+from loraforge.artifacts.roles import checkpoint_of
 from loraforge.core.errors import NotFound
 from loraforge.instances.models import Instance
 from loraforge.instances.selectors import instance_get
@@ -26,8 +28,11 @@ from loraforge.nodes.authentication import NodeOnly, NodeTokenAuthentication
 from loraforge.nodes.models import Node
 
 
-def _query(request: Request) -> dict[str, Any]:
-    given = serializers.ArtifactQuerySerializer(data=request.query_params)
+def _query(
+    request: Request,
+    query: type[serializers.ArtifactQuerySerializer] = serializers.ArtifactQuerySerializer,
+) -> dict[str, Any]:
+    given = query(data=request.query_params)
     given.is_valid(raise_exception=True)
     found: dict[str, Any] = given.validated_data
     return found
@@ -54,7 +59,7 @@ class ArtifactListEndpoint(Endpoint, GenericAPIView[OutputFile]):
         operation_id="jobs_artifacts_list",
     )
     def get(self, request: Request, instance_id: int) -> Response:
-        """Newest attempt first, then by path."""
+        """The files that a job left, newest attempt first, then by path."""
         instance = instance_get(user=signed_in(request), instance_id=instance_id)
         page = self.paginate_queryset(_files(request, instance, _query(request))) or []
         known = selectors.checkpoint_list(instance=instance)
@@ -105,18 +110,36 @@ class ArtifactZipEndpoint(Endpoint):
     needs: ClassVar[dict[str, Action | None]] = {"get": None}
 
     @extend_schema(
-        parameters=[serializers.ArtifactQuerySerializer],
+        parameters=[serializers.ArtifactZipQuerySerializer],
         responses={(200, "application/zip"): OpenApiTypes.BINARY},
         operation_id="jobs_artifacts_zip",
     )
     def get(self, request: Request, instance_id: int) -> HttpResponseBase:
-        """All files whose path begins with `prefix`, of the latest attempt that has any."""
+        """All files whose path begins with `prefix`, of the latest attempt that has any; or only weights."""
         user = signed_in(request)
         instance = instance_get(user=user, instance_id=instance_id)
         access.require(user, Action.DOWNLOAD, instance)
-        rows = _files(request, instance, _query(request)).select_related("attempt__node")
+        wanted = _query(request, serializers.ArtifactZipQuerySerializer)
+        if wanted["content"] == "weights":
+            return _weights_zip(user, instance, wanted)
+        rows = _files(request, instance, wanted).select_related("attempt__node")
         files = list(rows.exclude(is_cut=True, attempt__ended_at=None))  # still being written
         if not files:
             raise NotFound("artifacts:not_found", _("There are no output files here."))
         newest = [file for file in files if file.attempt_id == files[0].attempt_id]
-        return output_zip_response(files=newest, filename=f"job-{instance_id}.zip", user_id=user.pk)
+        folder = checkpoint_of(wanted["prefix"])
+        name = f"job-{instance_id}-checkpoint-{folder[1]}" if folder else f"job-{instance_id}"
+        return output_zip_response(files=newest, filename=f"{name}.zip", user_id=user.pk)
+
+
+def _weights_zip(user: User, instance: Instance, wanted: dict[str, Any]) -> HttpResponseBase:
+    found = selectors.weights_files(
+        user=user, instance=instance, attempt=wanted.get("attempt"), folder=wanted["prefix"]
+    )
+    kind = "lora-weights" if found.is_adapter else "weights"
+    return output_zip_response(
+        files=found.files,
+        filename=f"job-{instance.pk}-{kind}.zip",
+        user_id=user.pk,
+        within=found.checkpoint.path.rpartition("/")[0],
+    )

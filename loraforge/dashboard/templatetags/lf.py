@@ -15,7 +15,7 @@ from django.utils.timezone import localtime
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
-from loraforge.core.sizes import file_size, memory_size
+from loraforge.core.sizes import figure_of, file_size, memory_size
 from loraforge.dashboard import explain, texts
 from loraforge.dashboard.joblines import JobLine
 from loraforge.instances.models import STATE_LABELS
@@ -138,6 +138,12 @@ def reason_words(reason: str) -> str:
     return explain.reason_words(reason)
 
 
+@register.simple_tag
+def detail_words(reason: str, detail: str) -> str:
+    """An event's detail in the reader's language."""
+    return explain.detail_words(reason, detail)
+
+
 @register.filter
 def bar_look(state: str) -> str:
     """CSS class of the progress bar of an instance in this state."""
@@ -175,6 +181,12 @@ def in_bytes(count: int) -> str:
 def in_memory(count: int) -> str:
     """Of a machine's or a GPU's memory: ``80.0 GiB``."""
     return memory_size(count)
+
+
+@register.filter
+def figure(value: float) -> str:
+    """Four significant figures, as static/js/core/format.js writes a loss: ``5.038``."""
+    return figure_of(value)
 
 
 @register.filter

@@ -77,17 +77,20 @@ class NodeViewset(Viewset):
 
     @extend_schema(responses=serializers.NodeSerializer(many=True))
     def list(self, request: Request) -> Response:
+        """Nodes with their devices and what is free."""
         page = self.paginate_queryset(self.get_queryset()) or []
         rows = serializers.NodeSerializer(page, many=True, context=self._shown(page)).data
         return self.get_paginated_response(rows)
 
     @extend_schema(responses=serializers.NodeSerializer)
     def retrieve(self, request: Request, name: str) -> Response:
+        """One node with its devices."""
         return self._answer(name)
 
     @extend_schema(request=None, responses=serializers.NodeSerializer)
     @action(detail=True, methods=["post"])
     def cordon(self, request: Request, name: str) -> Response:
+        """Give the node no new jobs; what runs there goes on."""
         actor = signed_in(request)
         node_cordon(actor=actor, node=node_get(user=actor, name=name))
         return self._answer(name)
@@ -95,6 +98,7 @@ class NodeViewset(Viewset):
     @extend_schema(request=None, responses=serializers.NodeSerializer)
     @action(detail=True, methods=["post"])
     def uncordon(self, request: Request, name: str) -> Response:
+        """Let the node take jobs again."""
         actor = signed_in(request)
         node_uncordon(actor=actor, node=node_get(user=actor, name=name))
         return self._answer(name)

@@ -39,10 +39,12 @@ class MeView(Endpoint):
 
     @extend_schema(responses=Me)
     def get(self, request: Request) -> Response:
+        """The user who asks, with role and settings."""
         return Response(_me(signed_in(request)))
 
     @extend_schema(request=MeInput, responses=Me)
     def patch(self, request: Request) -> Response:
+        """Change one's own settings."""
         data = MeInput(data=request.data)
         data.is_valid(raise_exception=True)
         return Response(_me(language_set(actor=signed_in(request), **data.validated_data)))

@@ -17,7 +17,7 @@ from loraforge.accounts.entrypoints import Viewset, signed_in
 from loraforge.accounts.models import User
 from loraforge.accounts.sharing import share_list
 from loraforge.core.columns import ColumnRows
-from loraforge.instances.selectors import attempt_list
+from loraforge.instances.selectors import attempt_list, job_missing
 from loraforge.training import selectors, services
 from loraforge.training.api import serializers
 from loraforge.training.api.filters import JobFilter
@@ -95,8 +95,12 @@ class Jobs(Viewset):
             return selectors.job_instances(user=self.request.user)
         return selectors.job_list(user=self.request.user)
 
+    def missing(self, key: str) -> Exception:
+        return job_missing(key)
+
     @extend_schema(responses=serializers.JobRow(many=True))
     def list(self, request: Request) -> Response:
+        """Jobs that the asker may see, newest first."""
         listed: Any = selectors.job_columns(user=signed_in(request), columns=COLUMNS)
         # The filters are a Django form, which costs more than the query: not for the plain list.
         if request.query_params.keys() - PAGING:
@@ -109,6 +113,7 @@ class Jobs(Viewset):
         parameters=[_KEY],
     )
     def create(self, request: Request) -> Response:
+        """Make a job, and queue it unless `start` is false."""
         user = signed_in(request)
         data = body_of(request, serializers.JobSubmitInput)
         job, created = services.job_submit_once(
@@ -121,6 +126,7 @@ class Jobs(Viewset):
         return answer(job, user, code=code)
 
     def retrieve(self, request: Request, **_path: Any) -> Response:
+        """One job with its settings."""
         return answer(self.get_object(), signed_in(request))
 
     @extend_schema(request=serializers.JobInput)
@@ -139,6 +145,7 @@ class Jobs(Viewset):
 
     @extend_schema(parameters=[_FILES], responses={204: None})
     def destroy(self, request: Request, **_path: Any) -> Response:
+        """Delete a job that has ended or was never started."""
         job = self.get_object()
         query = _DeleteQuery(data={k: v for k, v in request.query_params.items() if k == "files"})
         query.is_valid(raise_exception=True)

@@ -13,6 +13,11 @@ export function element(tag, attributes = {}, ...children) {
   return node;
 }
 
+/** After the first answer: what is still empty below root says so instead of "Loading …". */
+export function emptySay(root) {
+  for (const part of root.querySelectorAll("[data-empty]")) part.textContent = part.dataset.empty;
+}
+
 export function icon(name) {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   svg.setAttribute("class", "lf-icon");

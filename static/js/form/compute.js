@@ -3,17 +3,24 @@ import { debounce, element } from "../core/dom.js";
 import { gibibytes } from "../core/format.js";
 import { text } from "../core/texts.js";
 
+const PLACE_WAIT_MS = 1000;
+// Jobs of others come and end meanwhile, so the answer is asked for again while it is seen.
+const PLACE_EVERY_MS = 15000;
+
 export class ComputeField {
-  constructor(form, nodes, onChange) {
+  /** onPlaced: the answer about where it would run has changed, not the draft. */
+  constructor(form, nodes, onChange, onPlaced) {
     this.form = form;
     this.nodes = nodes;
     this.onChange = onChange;
+    this.onPlaced = onPlaced;
     this.gpus = form.querySelector("#gpus");
     this.node = form.querySelector("#node");
     this.devices = form.querySelector("[data-devices]");
     this.ddp = form.querySelector("#ddp");
     this.processes = form.querySelector("#processes");
     this.uuids = new Set();
+    this.asked = {};
     this.node.replaceChildren(...nodes.map((row) => element("option", { value: row.name }, `${row.name} · ${row.state}`)));
     this.listen();
     this.show();
@@ -21,6 +28,9 @@ export class ComputeField {
 
   listen() {
     const place = debounce(() => this.placement(), 200);
+    this.placeSoon = debounce(() => this.placement(), PLACE_WAIT_MS);
+    window.setInterval(() => this.placement(), PLACE_EVERY_MS);
+    document.addEventListener("visibilitychange", () => this.placement());
     for (const input of this.form.querySelectorAll('input[name="compute"]')) input.addEventListener("change", () => this.changed());
     this.gpus.addEventListener("input", () => {
       place();
@@ -115,8 +125,10 @@ export class ComputeField {
     return text("devices_chosen", { count: this.uuids.size, node: this.node.value });
   }
 
+  /** What would become of the job right now, as its way of choosing has it. */
   placement() {
-    return this.placementShow("[data-placement-text]", this.count);
+    if (document.hidden || this.way === "named") return null;
+    return this.way === "auto" ? this.recommend() : this.placementShow("[data-placement-text]", this.count);
   }
 
   /** Where one with a single device would run; the page comes without it, since it takes a look at the whole queue. */
@@ -124,8 +136,15 @@ export class ComputeField {
     return this.placementShow('[data-placement="1"]', 1);
   }
 
+  /** Only the newest answer counts; none leaves what is shown. */
   async placementShow(selector, count) {
-    const response = await fetch(`${this.form.dataset.placement}?gpus=${count}`, { credentials: "same-origin" });
-    if (response.ok) this.form.querySelector(selector).textContent = await response.text();
+    const mine = (this.asked[selector] || 0) + 1;
+    this.asked[selector] = mine;
+    const response = await fetch(`${this.form.dataset.placement}?gpus=${count}`, { credentials: "same-origin" }).catch(() => null);
+    if (!response || !response.ok || response.redirected) return;
+    const said = await response.text();
+    if (mine !== this.asked[selector]) return;
+    this.form.querySelector(selector).textContent = said;
+    this.onPlaced();
   }
 }

@@ -7,7 +7,8 @@ const WAIT_MS = 150;
 const SHOWN = 30;
 
 export class ModelField {
-  constructor(form, onChange) {
+  /** onTyped: a name that was being typed is whole now. */
+  constructor(form, onChange, onTyped) {
     this.input = form.querySelector("#model");
     this.list = form.querySelector("#model-list");
     this.note = form.querySelector("[data-model-note]");
@@ -15,6 +16,8 @@ export class ModelField {
     this.template = form.querySelector("#template");
     this.names = form.dataset.names;
     this.onChange = onChange;
+    this.onTyped = onTyped;
+    this.typing = false;
     this.firstNote = this.note.textContent;
     this.marked = -1;
     this.asked = 0;
@@ -24,13 +27,17 @@ export class ModelField {
   listen() {
     const search = debounce(() => this.search(), WAIT_MS);
     this.input.addEventListener("input", () => {
+      this.typing = !this.choosing;
       if (this.choosing) return; // the answer, not a question
       this.close(); // what is listed answers an older question
       search();
       this.describeSoon();
     });
     this.input.addEventListener("focus", () => this.search());
-    this.input.addEventListener("blur", () => window.setTimeout(() => this.close(), 150));
+    this.input.addEventListener("blur", () => {
+      window.setTimeout(() => this.close(), 150);
+      this.typed();
+    });
     this.input.addEventListener("keydown", (event) => this.onKey(event));
     this.list.addEventListener("mousedown", (event) => {
       const option = event.target.closest("[data-id]");
@@ -39,6 +46,12 @@ export class ModelField {
     });
     this.describeSoon = debounce(() => this.describe(), 400);
     for (const field of [this.type, this.template]) field.addEventListener("focus", () => this.namesLoad());
+  }
+
+  typed() {
+    if (!this.typing) return;
+    this.typing = false;
+    this.onTyped();
   }
 
   /** What both fields offer, once. Without it they still take what is typed. */

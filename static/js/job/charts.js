@@ -1,5 +1,5 @@
 // The loss curve and the small charts beside it. ECharts is loaded when the first value is there.
-import { element } from "../core/dom.js";
+import { element, emptySay } from "../core/dom.js";
 import { clockExact, number } from "../core/format.js";
 import { text } from "../core/texts.js";
 import { newest, points, smooth } from "./series.js";
@@ -50,6 +50,12 @@ export class Charts {
     if (!rows.length) return;
     this.rows.push(...rows);
     this.redraw();
+  }
+
+  /** All that there was is here: what is empty still says why. */
+  settled() {
+    if (!this.rows.length) emptySay(this.main);
+    if (!this.names().length) emptySay(this.smallBox);
   }
 
   resize() {

@@ -48,9 +48,13 @@ class FileList {
     return this.may ? element("a", { class: `btn btn-sm ${look}`, href, download: true }, icon("download"), label) : null;
   }
 
-  zip(checkpoint) {
+  zipAddress(checkpoint) {
     const folder = encodeURIComponent(`${checkpoint.path.replace(/\/$/, "")}/`);
-    return this.link(this.t.textZip, `${this.base}.zip?attempt=${checkpoint.attempt}&prefix=${folder}`);
+    return `${this.base}.zip?attempt=${checkpoint.attempt}&prefix=${folder}`;
+  }
+
+  zip(checkpoint) {
+    return this.link(this.t.textZip, this.zipAddress(checkpoint));
   }
 
   trainOn(checkpoint) {
@@ -91,7 +95,7 @@ class FileList {
       { class: "lf-item" },
       icon("download"),
       element("div", { class: "lf-item-body" }, element("strong", {}, this.t.textAdapter), element("div", { class: "lf-small lf-muted" }, hint)),
-      this.link(this.t.textDownloadAdapter, this.address(weights), "btn-primary"),
+      this.link(this.t.textDownloadAdapter, `${this.zipAddress(checkpoint)}&content=weights`, "btn-primary"),
       this.trainOn(checkpoint),
       this.zip(checkpoint),
     );

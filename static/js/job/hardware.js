@@ -1,5 +1,5 @@
 // Readings of the node, of this job's GPUs and of its own processes; a short line behind each figure.
-import { element } from "../core/dom.js";
+import { element, emptySay } from "../core/dom.js";
 import { clockExact, gibibytes, gibibytesOf, momentOf, percent } from "../core/format.js";
 import { text } from "../core/texts.js";
 
@@ -65,7 +65,13 @@ export class Hardware {
   }
 
   group(key, name) {
-    if (!this.groups.has(key)) this.groups.set(key, new Group(this.box, name));
+    if (!this.groups.has(key)) {
+      const made = new Group(this.box, name);
+      this.groups.set(key, made);
+      // One order on every page, whichever reading comes first: GPUs, the job, the machine
+      const machine = this.groups.get("host");
+      if (machine && machine !== made) this.box.append(machine.box);
+    }
     return this.groups.get(key);
   }
 
@@ -81,6 +87,10 @@ export class Hardware {
     if (this.readAt) {
       this.readAt.textContent = text("readings_at", { time: clockExact(new Date(moment)) });
     }
+  }
+
+  settled() {
+    emptySay(this.box);
   }
 
   gpu(gpu, index, count) {

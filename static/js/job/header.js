@@ -1,5 +1,5 @@
 // Progress figures follow the frames; when the state changes the server renders the header anew.
-import { duration, number, timesLocalise } from "../core/format.js";
+import { duration, integer, number, timesLocalise } from "../core/format.js";
 import { notice } from "../core/notice.js";
 import { text } from "../core/texts.js";
 
@@ -8,8 +8,22 @@ const FROM_METRICS = {
   lr: ["learning_rate", number],
   grad: ["grad_norm", number],
   epoch: ["epoch", (value) => String(Math.round(value * 100) / 100)],
-  speed: ["train_speed(iter/s)", (value) => (value >= 1 ? text("speed_steps", { n: number(value) }) : text("speed_seconds", { n: number(1 / value) }))],
 };
+// Seconds a step, as SWIFT writes them. Tokens are counted only where a job asks for that.
+const SPEED = "train_speed(s/it)";
+const TOKENS = "train_tokens_per_second";
+const isAbove0 = (value) => typeof value === "number" && Number.isFinite(value) && value > 0;
+
+/** "2.5 steps/s" or "3.1 s/step", and tokens where they are counted; null when the row does not say. */
+export function speedShown(values) {
+  const seconds = values[SPEED];
+  const tokens = values[TOKENS];
+  const parts = [];
+  if (isAbove0(seconds)) parts.push(seconds < 1 ? text("speed_steps", { n: number(1 / seconds) }) : text("speed_seconds", { n: number(seconds) }));
+  if (isAbove0(tokens)) parts.push(text("speed_tokens", { n: integer(Math.round(tokens)) }));
+  return parts.length ? parts.join(" · ") : null;
+}
+
 const ENDED = ["succeeded", "failed", "stopped", "lost"];
 
 export class Header {
@@ -45,7 +59,8 @@ export class Header {
     this.figures();
     this.titleShow();
     if (data.status === this.state) {
-      if (data.status === "preparing") this.reload(); // the next step, or how far this one is
+      // The next step on the way, or how far this one is; after the first training step there is none any more
+      if (data.status === "preparing" || this.root.querySelector("#job-header .lf-timeline")) this.reload();
       return;
     }
     const first = this.state;
@@ -84,8 +99,10 @@ export class Header {
   metric(row) {
     for (const [name, [value, shown]] of Object.entries(FROM_METRICS)) {
       const found = row.values[value];
-      if (typeof found === "number" && Number.isFinite(found) && (name !== "speed" || found > 0)) this.known[name] = shown(found);
+      if (typeof found === "number" && Number.isFinite(found)) this.known[name] = shown(found);
     }
+    const speed = speedShown(row.values);
+    if (speed) this.known.speed = speed;
     this.metricsShow();
   }
 

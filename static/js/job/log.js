@@ -31,8 +31,9 @@ export class JobLog {
       const page = await api(`jobs/${this.id}/log/?tail=${TAIL_LINES}`);
       this.take(page);
       this.earlierShow((await this.fill(page)) > 0);
-      this.view.changed();
+      this.view.loadedSet();
     } catch (error) {
+      this.view.loadedSet();
       this.view.append([text("log_load_failed", { reason: error.message })]);
     }
   }

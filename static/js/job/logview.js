@@ -28,6 +28,7 @@ export class LogView {
     this.wrap = this.wrapButton.getAttribute("aria-pressed") === "true";
     this.drawn = { first: -1, last: -1 };
     this.waiting = false;
+    this.loaded = false; // until the first answer nobody knows whether there are lines
     this.listen(root.querySelector("#log-search"));
     this.measure();
   }
@@ -98,6 +99,12 @@ export class LogView {
     this.refilter();
   }
 
+  /** The first answer is there: an empty view is an empty log from now on. */
+  loadedSet() {
+    this.loaded = true;
+    this.changed();
+  }
+
   partialSet(line) {
     this.partial.hidden = !line;
     this.partial.textContent = line || "";
@@ -162,9 +169,10 @@ export class LogView {
   paint() {
     const total = this.layout.count;
     this.empty.hidden = total > 0 || !this.partial.hidden;
-    this.empty.textContent = this.lines.length ? text("log_no_match") : text("log_empty");
-    this.view.classList.toggle("is-empty", !this.lines.length && this.partial.hidden);
-    this.count.textContent = this.match
+    this.empty.textContent = text(this.lines.length ? "log_no_match" : this.loaded ? "log_empty" : "log_loading");
+    if (this.loaded) this.view.classList.toggle("is-empty", !this.lines.length && this.partial.hidden);
+    if (!this.loaded && !this.lines.length) this.count.textContent = "";
+    else this.count.textContent = this.match
       ? text("log_matches", { count: integer(total), total: integer(this.lines.length) })
       : text("log_lines", { count: integer(this.lines.length) });
     this.space.style.height = `${this.layout.total * ROW_PX}px`;

@@ -1,4 +1,9 @@
 // Tabs by the WAI-ARIA pattern; the open one stands in the address.
+import { element, icon } from "../core/dom.js";
+import { text } from "../core/texts.js";
+
+const loading = () => element("div", { class: "card" }, element("div", { class: "lf-empty" }, element("span", { class: "lf-spin" }), element("p", {}, text("log_loading"))));
+
 export function tabsListen(root, onOpen) {
   const tabs = [...root.querySelectorAll("[data-tab]")];
   const loaded = new Set(tabs.filter((tab) => tab.getAttribute("aria-selected") === "true").map((tab) => tab.dataset.tab));
@@ -6,7 +11,14 @@ export function tabsListen(root, onOpen) {
   async function load(name) {
     const panel = document.getElementById(`panel-${name}`);
     if (name !== "overview") {
-      const response = await fetch(root.dataset.tabUrl.replace("TAB", name), { credentials: "same-origin" });
+      const first = !panel.childElementCount;
+      if (first) panel.append(loading());
+      const response = await fetch(root.dataset.tabUrl.replace("TAB", name), { credentials: "same-origin" }).catch(() => null);
+      if (!response || !response.ok) {
+        loaded.delete(name); // the next click asks again, and what is shown stays
+        if (first) panel.replaceChildren(element("div", { class: "alert alert-danger", role: "alert" }, icon("alert"), text(response ? "error_unknown" : "error_network")));
+        return;
+      }
       const page = new DOMParser().parseFromString(await response.text(), "text/html");
       panel.replaceChildren(...page.body.childNodes);
     }

@@ -378,6 +378,24 @@ def test_names_in_a_zip_mean_the_same_everywhere(paths: list[str], wanted: list[
     assert zip_names(paths) == wanted
 
 
+def test_the_weights_alone_as_zip(client_of: ClientOf, alice: User, attempt: Attempt) -> None:
+    base = f"/api/v1/jobs/{attempt.instance_id}/artifacts.zip"
+    answer = client_of(alice).get(f"{base}?content=weights")
+    assert f"job-{attempt.instance_id}-lora-weights.zip" in answer["Content-Disposition"]
+    with zipfile.ZipFile(io.BytesIO(body_of(answer))) as archive:
+        assert {name: archive.read(name) for name in archive.namelist()} == {
+            f"checkpoint-12/{name}": FILES[f"output/checkpoint-12/{name}"]
+            for name in ("adapter_config.json", "adapter_model.safetensors")
+        }
+    broken = client_of(alice).get(f"{base}?content=weights&prefix=output/checkpoint-6/")
+    assert broken.json()["error"]["id"] == "artifacts:no_weights", "its configuration is missing"
+    odd = client_of(alice).get(f"{base}?content=some")
+    assert "content" in odd.json()["error"]["fields"]
+    whole = client_of(alice).get(f"{base}?prefix=output/checkpoint-12/")
+    assert f"job-{attempt.instance_id}-checkpoint-12.zip" in whole["Content-Disposition"]
+    body_of(whole)
+
+
 def test_a_zip_has_no_backslash(
     client_of: ClientOf, alice: User, attempt: Attempt, workspace: Workspace
 ) -> None:

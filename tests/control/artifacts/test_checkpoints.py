@@ -7,7 +7,7 @@ import pytest
 from django.utils import timezone
 
 from loraforge.accounts.models import User
-from loraforge.artifacts.checkpoints import is_needed, missing_files
+from loraforge.artifacts.checkpoints import is_for_inference, is_needed, missing_files
 from loraforge.artifacts.models import BestCheckpoint
 from loraforge.artifacts.selectors import Checkpoint, checkpoint_list
 from loraforge.artifacts.services import manifest_store
@@ -73,6 +73,19 @@ def test_what_a_resume_would_not_find(
 @pytest.mark.parametrize("left_out", sorted(WHOLE))
 def test_every_file_counts(left_out: str) -> None:
     assert missing_files(WHOLE - {left_out}, processes=1)
+
+
+def test_inference_reads_no_state_of_the_trainer() -> None:
+    states = {
+        "global_step9/x.pt",
+        "latest",
+        "zero_to_fp32.py",
+        "training_args.bin",
+        "rng_state_1.pth",
+    }
+    model = {"README.md", "args.json", "tokenizer.json", "default/adapter_model.safetensors"}
+    found = {name for name in WHOLE | states | model if is_for_inference(name)}
+    assert found == LORA | model
 
 
 def test_the_weights_alone_need_less() -> None:

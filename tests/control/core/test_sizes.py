@@ -3,7 +3,7 @@
 import pytest
 
 from loraforge.core import words
-from loraforge.core.sizes import GIB, file_size, memory_size
+from loraforge.core.sizes import GIB, figure_of, file_size, memory_size
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,17 @@ def test_files_count_in_powers_of_ten(count: int, shown: str) -> None:
 @pytest.mark.parametrize(("count", "shown"), [(GIB // 2, "0.5 GiB"), (512 * GIB, "512 GiB")])
 def test_memory_counts_in_powers_of_two(count: int, shown: str) -> None:
     assert memory_size(count) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (5.038, "5.038"), (5.0380004, "5.038"), (12.0, "12"), (1200.0, "1200"), (0.0, "0"),
+        (1.2e-5, "1.2e-5"), (3.14159e7, "3.14e7"), (-0.25, "-0.25"), (float("nan"), "nan"),
+    ],
+)  # fmt: skip
+def test_a_loss_has_four_significant_figures(value: float, shown: str) -> None:
+    assert figure_of(value) == shown
 
 
 def test_a_reason_is_said_in_words_and_an_unknown_one_by_its_id() -> None:

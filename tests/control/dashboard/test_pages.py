@@ -10,12 +10,12 @@ from django.test import Client
 from django.utils import timezone, translation
 
 from loraforge.accounts.models import ApiToken, Role, User
-from loraforge.dashboard import failuretexts
+from loraforge.dashboard import explain, failuretexts
 from loraforge.dashboard.newjob import argument_counts, own_arguments
 from loraforge.gateway import signatures
 from loraforge.instances.models import STATE_LABELS, InstanceEvent
 from loraforge.instances.states import State
-from loraforge.nodes.models import NodeState
+from loraforge.nodes.models import Device, NodeState
 from loraforge.swift.catalogue import DEFAULT_VERSION, catalogue_load
 from tests.factories.accounts import UserFactory
 from tests.factories.training import JobFactory, OnlineNodeFactory, ReadyDatasetFactory
@@ -377,3 +377,32 @@ def test_pages_need_no_inline_code_or_style(pages: Client, path: str) -> None:
     assert "'unsafe-inline'" not in answer["Content-Security-Policy"]
     assert not re.findall(r"<script(?![^>]*(?:src=|application/json))", html)
     assert not re.findall(r"\sstyle=|\son[a-z]+=", html)
+
+
+def test_what_was_written_in_english_is_shown_in_chinese(alice: User) -> None:
+    """A CPU slot was named when its node joined, and a resume when it was pressed."""
+    node = OnlineNodeFactory.create(name="n1")
+    slot = Device(node=node, uuid="cpu-0", kind="cpu", index=0, name="CPU slot 0")
+    with translation.override("zh-hans"):
+        assert slot.label == "CPU 槽位 0"
+        said = explain.detail_words("resume:checkpoint", "checkpoint-111, attempt 1")
+    assert said == "checkpoint-111（第 1 次尝试）"
+    assert explain.detail_words("resume:checkpoint", "of another form") == "of another form"
+
+
+def test_an_offline_node_says_since_when_and_why(pages: Client) -> None:
+    OnlineNodeFactory.create(name="n1", state=NodeState.OFFLINE, seen_at=timezone.now())
+    page = pages.get("/nodes/n1/").content.decode()
+    assert "The last heartbeat came <time" in page
+    assert "Its node agent has ended" in page
+
+
+@pytest.mark.parametrize("below", ["", "log/", "artifacts/", "events/"])
+def test_a_job_of_somebody_else_is_not_there_whatever_is_asked(pages: Client, below: str) -> None:
+    job = JobFactory.create()
+    answer = pages.get(f"/api/v1/jobs/{job.pk}/{below}")
+    error = answer.json()["error"]
+    assert answer.status_code == 404
+    assert (error["id"], error["message"]) == (
+        "instances:not_found", f"There is no job #{job.pk}."
+    )  # fmt: skip
