@@ -38,7 +38,7 @@ def metric_rows(
             "learning_rate": _rate(step, most),
             "token_acc": round(0.9 - 0.28 * low / 2.5 + dice.gauss(0, 0.01), 6),
             "memory(GiB)": 46.31,
-            "train_speed(iter/s)": round(dice.gauss(1 / SECONDS_PER_STEP, 0.002), 6),
+            "train_speed(s/it)": round(dice.gauss(SECONDS_PER_STEP, 0.02), 6),
             **shared,
         }
         if step % 100 == 0:
