@@ -16,6 +16,11 @@ export function tell({ title, extra }) {
   return dialog({ title, body: "", ok: "", extra, wide: true, work: () => undefined });
 }
 
+/** What cannot be taken back is not one press of Enter away. */
+function focusFirst({ ok, danger, back, field, button }) {
+  return danger || !ok ? back : field || button;
+}
+
 /**
  * Asks before something is lost. work({choice}) does it; its error is shown inside the dialog.
  * extra: an element between the text and the choice. wide: for a form. ok: empty when there is nothing to do.
@@ -43,9 +48,8 @@ export function dialog({ title, body, ok, danger = false, choice = "", extra = n
   error.hidden = true;
   const modal = Modal.getOrCreateInstance(root);
   const from = document.activeElement || document.body;
-  // What cannot be taken back is not one press of Enter away.
   const field = wide && ok ? extra.querySelector("input, select") : null;
-  const first = danger || !ok ? back : field || button;
+  const first = focusFirst({ ok, danger, back, field, button });
   return new Promise((resolve) => {
     let done = false;
     form.onsubmit = async (event) => {
