@@ -56,6 +56,9 @@ def showroom() -> Iterator[tuple[str, str]]:
             "DJANGO_SETTINGS_MODULE": "loraforge.settings.base",
             "LORAFORGE_DATA": data,
             "LORAFORGE_PASSWORD": password,
+            # Nobody sends heartbeats here, and its nodes stay as they are drawn.
+            "LORAFORGE_NODE_SUSPECT_S": "86400",
+            "LORAFORGE_NODE_OFFLINE_S": "90000",
         }
         for words in (
             ["manage.py", "migrate", "--verbosity", "0"],
