@@ -25,7 +25,7 @@ from loraforge.gateway.entries import Entry, Outcome
 from loraforge.gateway.models import DeadLetter
 from loraforge.gateway.store import Store
 from loraforge.nodes.models import Node
-from loraforge.nodes.services import hearing_touch
+from loraforge.nodes.silence import hearing_touch
 from nodeagent.contract.channels import ack_key, report_stream
 from nodeagent.contract.reading import UNREADABLE
 from nodeagent.contract.reports import Sample, report_unpack

@@ -12,7 +12,7 @@ from loraforge.gateway.dispatch import (
     stop_send,
 )
 from loraforge.gateway.reconcile import lost_review
-from loraforge.nodes.services import nodes_review
+from loraforge.nodes.silence import nodes_review
 
 
 @control_task("gateway.start_send")

@@ -5,14 +5,12 @@ import re
 import secrets
 import time
 from collections.abc import Mapping
-from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 
 from loraforge.accounts import access
@@ -20,7 +18,6 @@ from loraforge.accounts.access import Action
 from loraforge.accounts.models import User
 from loraforge.core import audit, events, live, outbox
 from loraforge.core.errors import Conflict, Denied, Invalid
-from loraforge.core.models import Setting
 from loraforge.core.texts import storable
 from loraforge.nodes import health
 from loraforge.nodes.gpus import PLACE_TASK, devices_tell, marks_plain
@@ -37,9 +34,6 @@ CLOCK_SKEW_LIMIT_S = 2.0
 SAME_NODE_HEARD_S = 20.0
 UNKNOWN_KEPT = 50
 REDIS_USERS_TASK = "nodelink.redis_users_review"
-
-_HEARING = "nodes.hearing"
-_HEARING_BREAK_S = 15.0
 
 
 @transaction.atomic
@@ -138,7 +132,7 @@ def node_join(*, node: Node, request: JoinRequest) -> Node:
     _devices_store(node=node, request=request)
     _disk_judge(node)
     if state != before:
-        _state_tell(node=node, before=before)
+        state_tell(node=node, before=before)
     outbox.task_enqueue(PLACE_TASK)
     _redis_users_tell()
     return node
@@ -233,7 +227,7 @@ def node_seen(*, node: Node, heartbeat: Heartbeat) -> Node:
         devices_tell(node=node, states=heartbeat.gpus)
     if node.state != before:
         node.refresh_from_db()
-        _state_tell(node=node, before=before)
+        state_tell(node=node, before=before)
         outbox.task_enqueue(PLACE_TASK)
     return node
 
@@ -282,69 +276,13 @@ def _disk_judge(node: Node) -> None:
         outbox.task_enqueue(PLACE_TASK)
 
 
-def _state_tell(*, node: Node, before: NodeState) -> None:
+def state_tell(*, node: Node, before: NodeState) -> None:
+    """Tell pages and subscribers that a node has another state now."""
     outbox.frame_enqueue(
         live.TOPIC_NODES,
         {"type": "node", "node": node.name, "state": node.state, "cordoned": node.cordoned},
     )
     events.emit(events.NODE_STATE_CHANGED, node=node, before=before)
-
-
-def hearing_touch(*, now: datetime | None = None) -> None:
-    """Ingest reads heartbeats now. A break in this is our silence, not the nodes'."""
-    now = now or timezone.now()
-    heard = _hearing()
-    broken = heard is None or (now - heard.until).total_seconds() > _HEARING_BREAK_S
-    since = now if heard is None or broken else heard.since
-    Setting.objects.update_or_create(
-        name=_HEARING, defaults={"value": f"{since.isoformat()} {now.isoformat()}"}
-    )
-
-
-def _hearing() -> health.Hearing | None:
-    value = Setting.objects.filter(name=_HEARING).values_list("value", flat=True).first()
-    since, _blank, until = (value or "").partition(" ")
-    begin, end = parse_datetime(since), parse_datetime(until)
-    return health.Hearing(since=begin, until=end) if begin and end else None
-
-
-def nodes_review(*, now: datetime | None = None) -> list[Node]:
-    """Give silent nodes the state that their silence means; returns those that changed.
-
-    Nobody is judged while the control plane itself is deaf, nor in the grace after it was.
-    """
-    now = now or timezone.now()
-    heard = _hearing()
-    if heard is None or (now - heard.until).total_seconds() > _HEARING_BREAK_S:
-        return []
-    limits = health.Limits(
-        suspect_s=settings.NODE_SUSPECT_S,
-        offline_s=settings.NODE_OFFLINE_S,
-        lost_s=settings.NODE_LOST_S,
-    )
-    watched = Node.objects.filter(
-        state__in=health.WATCHED, seen_at__lt=now - timedelta(seconds=limits.suspect_s)
-    )
-    if (now - heard.since).total_seconds() < settings.RESTART_GRACE_S:
-        watched = watched.filter(
-            seen_at__gte=heard.since
-        )  # the others may only not have been heard
-    return [node for node in watched if _worsen(node=node, now=now, limits=limits)]
-
-
-@transaction.atomic
-def _worsen(*, node: Node, now: datetime, limits: health.Limits) -> bool:
-    if node.seen_at is None:
-        return False
-    before = NodeState(node.state)
-    state = health.state_by_silence(silence_s=(now - node.seen_at).total_seconds(), limits=limits)
-    if not health.is_worse(state, before):
-        return False
-    if not Node.objects.filter(pk=node.pk, state=before, seen_at=node.seen_at).update(state=state):
-        return False  # heard meanwhile
-    node.refresh_from_db()
-    _state_tell(node=node, before=before)
-    return True
 
 
 def node_cordon(*, actor: User, node: Node) -> Node:
@@ -371,7 +309,7 @@ def node_maintain(*, node: Node) -> Node:
             what="nodes:maintain",
             changes={"state": [str(before), str(NodeState.MAINTENANCE)]},
         )
-        _state_tell(node=node, before=before)
+        state_tell(node=node, before=before)
     return node
 
 
@@ -381,7 +319,7 @@ def _brought_back(node: Node) -> None:
         # the review judges its silence; a heartbeat sets it right at once
         Node.objects.filter(pk=node.pk).update(state=NodeState.SUSPECT)
         node.refresh_from_db()
-        _state_tell(node=node, before=NodeState.MAINTENANCE)
+        state_tell(node=node, before=NodeState.MAINTENANCE)
     events.emit(events.NODE_BROUGHT_BACK, node=node)
 
 

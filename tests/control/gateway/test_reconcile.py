@@ -16,6 +16,7 @@ from loraforge.instances.models import Attempt, Instance, InstanceEvent
 from loraforge.instances.services import instance_stop
 from loraforge.instances.states import State
 from loraforge.nodes import services as nodes
+from loraforge.nodes import silence
 from loraforge.nodes.models import Node, NodeState
 from nodeagent.contract.phases import Phase
 from nodeagent.contract.reports import Heartbeat, Held, PhaseChange
@@ -96,11 +97,11 @@ def test_an_unreachable_node_makes_unknown_and_its_return_gives_back(
 ) -> None:
     run(attempt)
     now = timezone.now()
-    nodes.hearing_touch(now=now - timedelta(seconds=200))
+    silence.hearing_touch(now=now - timedelta(seconds=200))
     for seconds in range(200, -1, -10):
-        nodes.hearing_touch(now=now - timedelta(seconds=seconds))
+        silence.hearing_touch(now=now - timedelta(seconds=seconds))
     Node.objects.filter(pk=node.pk).update(seen_at=now - timedelta(seconds=50))
-    nodes.nodes_review(now=now)
+    silence.nodes_review(now=now)
     instance = state_of(attempt)
     assert (instance.state, last_reason(attempt)) == (State.UNKNOWN, "node:offline")
     assert attempt.leases.filter(released_at=None).exists(), "its devices stay its own"

@@ -14,7 +14,7 @@ from loraforge.core import events
 from loraforge.core.errors import Conflict, Denied, Invalid
 from loraforge.core.models import OutboxMessage
 from loraforge.nodelink.tokens import file_key
-from loraforge.nodes import services
+from loraforge.nodes import services, silence
 from loraforge.nodes.health import disk_level
 from loraforge.nodes.models import DiskLevel, Node, NodeState
 from loraforge.nodes.selectors import node_authenticate
@@ -201,13 +201,13 @@ def test_a_person_is_no_node(client_of: Any, alice: User) -> None:
 )
 def test_silence_makes_the_state(silence_s: int, state: NodeState) -> None:
     now = timezone.now()
-    services.hearing_touch(now=now - timedelta(hours=1))
+    silence.hearing_touch(now=now - timedelta(hours=1))
     for second in range(3600 // 10, -1, -1):
-        services.hearing_touch(now=now - timedelta(seconds=second * 10))
+        silence.hearing_touch(now=now - timedelta(seconds=second * 10))
     node = Node.objects.create(
         name="n1", state=NodeState.ONLINE, seen_at=now - timedelta(seconds=silence_s)
     )
-    services.nodes_review(now=now)
+    silence.nodes_review(now=now)
     node.refresh_from_db()
     assert node.state == state
 
@@ -217,12 +217,12 @@ def test_the_control_planes_own_silence_is_nobodys_fault() -> None:
     node = Node.objects.create(
         name="n1", state=NodeState.ONLINE, seen_at=now - timedelta(seconds=600)
     )
-    assert services.nodes_review(now=now) == [], "nobody listens"
-    services.hearing_touch(now=now)
-    assert services.nodes_review(now=now + timedelta(seconds=10)) == [], "grace after the restart"
+    assert silence.nodes_review(now=now) == [], "nobody listens"
+    silence.hearing_touch(now=now)
+    assert silence.nodes_review(now=now + timedelta(seconds=10)) == [], "grace after the restart"
     for second in range(0, 130, 5):
-        services.hearing_touch(now=now + timedelta(seconds=second))
-    assert services.nodes_review(now=now + timedelta(seconds=125)) == [node]
+        silence.hearing_touch(now=now + timedelta(seconds=second))
+    assert silence.nodes_review(now=now + timedelta(seconds=125)) == [node]
 
 
 def test_what_a_heartbeat_says_is_bounded() -> None:
