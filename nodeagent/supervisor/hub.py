@@ -23,7 +23,7 @@ from nodeagent.contract.reading import UNREADABLE
 from nodeagent.runtimes.base import Errand, Runtime, RuntimeAway, Say
 from nodeagent.runtimes.ownership import folder_give
 from nodeagent.supervisor.admission import Refusal
-from nodeagent.supervisor.caches import FREE_PART, whole_mark
+from nodeagent.supervisor.caches import FREE_PART, WHOLE, whole_mark
 from nodeagent.transfer.inputs import SecretMissing, TransferCancelled
 from nodeagent.workspace import UnsafePath, read_small
 
@@ -188,13 +188,13 @@ class HubCache:
                 name
             )  # before the state, which is written before the end
             state = _state_read(place)
-            if state.total_bytes and not state.result:
+            if state.total_bytes and not _was_here(place, state):
                 ask.say(
                     done_bytes=state.done_bytes,
                     total_bytes=state.total_bytes,
                     detail=f"{ask.wanted.repo}@{state.revision}",
                 )
-                if not has_room:
+                if not has_room and not state.result:
                     self._room_check(ask.wanted, state.total_bytes - state.done_bytes)
                     has_room = True
             if not runs:
@@ -269,6 +269,13 @@ def _arguments(wanted: Fetch) -> list[str]:
         if value := getattr(wanted, name):
             argv += [f"--{name}", value]
     return argv
+
+
+def _was_here(place: Path, state: _State) -> bool:
+    """It was whole already; what has just been fetched is marked only after this look."""
+    if not state.result or not _REVISION.match(state.revision):
+        return False
+    return (place / f"{state.revision}{WHOLE}").exists()
 
 
 def _state_read(place: Path) -> _State:
