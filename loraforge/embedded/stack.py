@@ -311,7 +311,7 @@ def goes_on_text() -> str:
     if not running:
         return ""
     return (
-        f"{running} training(s) ran when last heard of, and go on; `make up` takes them up again, "
+        f"{running} training(s) go on, as far as is known; `make up` takes them up again, "
         "`make down ARGS=--jobs` ends them.\n"
     )
 
