@@ -240,9 +240,9 @@ def stack_wait_ready(stack: Stack, *, since: datetime, timeout_s: float = READY_
             _agent_check(stack)
             look_at = time.monotonic() + AGENT_LOOK_S
         time.sleep(0.1)
+    found = f"were not ready within {timeout_s:.0f} s" if is_live(stack) else "have ended"
     raise Unavailable(
-        "embedded:not_ready",
-        f"The services were not ready within {timeout_s:.0f} s; look into {stack.data / 'logs'}.",
+        "embedded:not_ready", f"The services {found}; look into {stack.data / 'logs'}."
     )
 
 
@@ -307,7 +307,7 @@ def stack_stop(stack: Stack, *, timeout_s: float = 60) -> bool:
 def goes_on_text() -> str:
     """What an end of the services leaves running, as a line; empty when nothing."""
     begun = [str(state) for state in (State.PREPARING, State.RUNNING, State.STOPPING)]
-    running = Instance.objects.filter(state__in=begun).count()
+    running = Instance.objects.filter(state__in=begun, deleted_at=None).count()
     if not running:
         return ""
     return (

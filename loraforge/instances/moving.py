@@ -30,13 +30,15 @@ def devices_hold(*, attempt: Attempt, devices: Sequence[str], node_id: int) -> N
     instance = Instance.objects.select_for_update().get(pk=attempt.instance_id)
     if instance.attempt != attempt.number or State(instance.state) not in ACTIVE:
         raise _gone_on(instance)
-    held = DeviceLease.objects.filter(
-        attempt=attempt, node=node_id, released_at=None, is_held=True
-    ).values_list("device_uuid", flat=True)
+    held = set(
+        DeviceLease.objects.filter(
+            attempt=attempt, node=node_id, released_at=None, is_held=True
+        ).values_list("device_uuid", flat=True)
+    )
     DeviceLease.objects.bulk_create(
         DeviceLease(node_id=node_id, device_uuid=device, attempt=attempt, is_held=True)
         for device in devices
-        if device not in set(held)
+        if device not in held
     )
     DeviceLease.objects.filter(attempt=attempt, released_at=None).update(is_held=True)
 

@@ -137,12 +137,10 @@ def _outcome(future: "Future[str]") -> tuple[str, str, str]:
         return "", refused.reason, refused.detail
     except TransferCancelled:
         return "", "node:stopping", "The node agent ends."
-    except (OSError, RuntimeAway) as error:
-        return (
-            "",
-            "node:disk_error" if isinstance(error, OSError) else "node:engine_away",
-            str(error),
-        )
+    except RuntimeAway as error:
+        return "", "node:engine_away", str(error)
+    except OSError as error:
+        return "", "node:disk_error", str(error)
     except Exception as error:
         # whatever it was, it is told; the command comes again
         log.exception("staging failed")

@@ -2,7 +2,7 @@ import os
 import shlex
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -11,9 +11,6 @@ from django.utils import timezone
 from loraforge.core.errors import LoraForgeError
 from loraforge.embedded import stack as stacks
 from loraforge.settings.env import BASE_DIR
-
-# The services start before the greeter is there to look at the clock.
-GREET_STARTS = timedelta(seconds=10)
 
 
 class Command(BaseCommand):
@@ -25,7 +22,10 @@ class Command(BaseCommand):
             "--background", action="store_true", help="return once everything answers"
         )
         parser.add_argument(
-            "--greet", action="store_true", help="say when everything answers, and end"
+            "--greet",
+            type=datetime.fromisoformat,
+            metavar="SINCE",
+            help="say when all that started then answers, and end",
         )
         parser.add_argument(
             "--farewell", action="store_true", help="say which trainings go on, and end"
@@ -38,7 +38,7 @@ class Command(BaseCommand):
             self._farewell()
             return
         if options["greet"]:
-            self._greet(stack)
+            self._greet(stack, since=options["greet"])
             return
         since = timezone.now()
         try:
@@ -67,15 +67,15 @@ class Command(BaseCommand):
         self.stdout.flush()
         manage = [sys.executable, str(BASE_DIR / "manage.py"), "up"]
         # without the lock, which it would keep from `make down`; ends with Ctrl-C as everything here does
-        subprocess.Popen([*manage, "--greet"], cwd=BASE_DIR, env=environment)
+        greet = [*manage, "--greet", timezone.now().isoformat()]
+        subprocess.Popen(greet, cwd=BASE_DIR, env=environment)
         farewell = [*manage, "--farewell"]
         # The shell outlives supervisord by one sentence. `trap :` (not '') so that the child is not deaf to Ctrl-C.
         script = f"trap : INT TERM; {shlex.join(stacks.supervisor_command())}; exec {shlex.join(farewell)}"
         os.chdir(BASE_DIR)
         os.execve("/bin/sh", ["sh", "-c", script], environment)
 
-    def _greet(self, stack: stacks.Stack) -> None:
-        since = timezone.now() - GREET_STARTS
+    def _greet(self, stack: stacks.Stack, *, since: datetime) -> None:
         try:
             stacks.stack_wait_ready(stack, since=since)
             self.stdout.write(f"Ready: {stack.url}, and node {stacks.NODE_NAME} has joined.")
