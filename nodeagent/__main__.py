@@ -187,6 +187,7 @@ class Agent:
             mark=contact.mark,
             left_out=lambda: watch.caps.left_out_lines,
             cached=watch.caches.inputs_told,
+            models=watch.caches.models_told,
             staged=watch.staging.told,
         )
         self.app = celery_app(

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 class Heart:
     """A thread for heartbeats and one for samples: reading a sick card or asking a hung engine may take long.
 
-    gpu_look, gpu_states, held, unknown, jobs, mark, left_out, cached and staged are asked each time.
+    gpu_look, gpu_states, held, unknown, jobs, mark, left_out, cached, staged and models are asked each time.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class Heart:
         left_out: Callable[[], int] = lambda: 0,
         cached: Callable[[], list[str]] = list,
         staged: Callable[[], list[Staged]] = list,
+        models: Callable[[], list[str] | None] = lambda: None,
     ) -> None:
         self._node = node
         self._boot_id = boot_id
@@ -66,6 +67,7 @@ class Heart:
         self._left_out = left_out
         self._cached = cached
         self._staged = staged
+        self._models = models
         self._stopping = threading.Event()
         self._threads = [
             threading.Thread(target=self._run, args=args, name=args[0].__name__, daemon=True)
@@ -112,6 +114,7 @@ class Heart:
             cached=self._cached(),
             gpus=self._gpu_states(),
             staged=self._staged(),
+            models=self._models(),
         )
         return Report(node=self._node, stream="heartbeat", body=body, at=time.time())
 

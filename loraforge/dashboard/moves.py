@@ -9,7 +9,8 @@ from loraforge.accounts.models import User
 from loraforge.dashboard.explain import reason_words
 from loraforge.instances.models import Instance
 from loraforge.migration.draining import jobs_left
-from loraforge.migration.models import STEP_LABELS
+from loraforge.migration.models import STEP_LABELS, Prefetch
+from loraforge.migration.prefetching import prefetches_shown
 from loraforge.migration.selectors import drain_open, migration_shown
 from loraforge.migration.states import MAY_CANCEL, ORDER, Ending, Step, number_of
 from loraforge.nodes.models import Node
@@ -54,3 +55,23 @@ def drain_context(*, node: Node) -> dict[str, Any]:
     """Whether the node is being emptied, and how many jobs are left."""
     drain = drain_open(node=node)
     return {"drain": drain, "drain_left": jobs_left(node=node) if drain is not None else 0}
+
+
+@dataclass(frozen=True)
+class ShownModel:
+    """One in a node's cache."""
+
+    hub: str
+    name: str
+    revision: str
+
+
+def models_context(*, node: Node) -> dict[str, Any]:
+    """What of model hubs lies in the node's cache, and what is being fetched into it or could not be."""
+    hubs = dict(Prefetch.Hub.choices)
+    models = []
+    for told in node.cached_models:
+        hub, _colon, rest = told.partition(":")
+        name, _at, revision = rest.rpartition("@")
+        models.append(ShownModel(hub=str(hubs.get(hub, hub)), name=name, revision=revision[:12]))
+    return {"models": models, "prefetches": prefetches_shown(node=node)}

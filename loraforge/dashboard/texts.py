@@ -256,6 +256,14 @@ def _nodes() -> dict[str, str]:
         "drain_hours": _(
             "Stop what still runs, with a checkpoint, after so many hours (empty = never)"
         ),
+        "prefetches_title": _("Fetch a model to {name} ahead"),
+        "prefetches_body": _(
+            "Jobs that want it start there sooner, and are placed there where nodes fit equally well."
+        ),
+        "prefetches_ok": _("Fetch"),
+        "prefetches_hub": _("Model hub"),
+        "prefetches_model": _("Model (organisation/name)"),
+        "prefetches_revision": _("Revision (empty = the newest)"),
     }
 
 

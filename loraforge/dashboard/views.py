@@ -310,6 +310,7 @@ class NodePage(LivePage):
             "node": node,
             "running": job_lines(on_node.filter(state__in=[str(state) for state in ACTIVE])[:20]),
             **moves.drain_context(node=node),
+            **moves.models_context(node=node),
         }
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:

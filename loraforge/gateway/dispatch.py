@@ -22,7 +22,7 @@ from loraforge.datasets.services import input_url
 from loraforge.gateway.secrets import secret_url
 from loraforge.instances.models import Attempt
 from loraforge.instances.states import State
-from loraforge.migration.models import Migration
+from loraforge.migration.models import Migration, Prefetch
 from loraforge.migration.needs import needs_of
 from loraforge.migration.states import Ending
 from loraforge.nodelink.commands import command_send
@@ -276,6 +276,28 @@ def _peer(file: OutputFile, node: Node) -> Peer | None:
         user=f"node-{node.name}",
     )
     return Peer(url=found[0], token=found[1])
+
+
+def prefetch_send(*, prefetch_id: int) -> bool:
+    """Have a node fetch a model that everybody may have; False when that is not wanted any more."""
+    row = Prefetch.objects.select_related("node").filter(pk=prefetch_id).first()
+    if row is None or row.state != Prefetch.State.ACTIVE:
+        return False
+    wanted = {
+        "target": paths.MODEL,
+        "kind": "model",
+        "hub": row.hub,
+        "repo": row.repo,
+        "revision": row.revision,
+    }
+    command = Stage(
+        id=row.stage_id,
+        fetches=[msgspec.convert(wanted, Fetch)],
+        image=settings.SWIFT_IMAGE,
+        issued_at=time.time(),
+    )
+    command_send(node=row.node, command=command)
+    return True
 
 
 def stage_send(*, migration_id: int) -> bool:

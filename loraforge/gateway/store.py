@@ -22,7 +22,7 @@ from loraforge.gateway.entries import Entry, Outcome
 from loraforge.gateway.models import JournalPosition
 from loraforge.gateway.reconcile import Memory, node_reconcile
 from loraforge.instances.models import Attempt
-from loraforge.migration.services import staged_store
+from loraforge.migration.prefetching import staged_take
 from loraforge.nodes.models import Node
 from loraforge.nodes.services import node_seen
 from loraforge.telemetry import services as telemetry
@@ -346,7 +346,7 @@ class _Batch:
         if self._is_superseded(entry, heartbeat):
             return
         node = node_seen(node=entry.node, heartbeat=heartbeat)
-        staged_store(node=node, staged=heartbeat.staged)
+        staged_take(node=node, staged=heartbeat.staged)
         wishes = node_reconcile(node=node, heartbeat=heartbeat, memory=self._memory)
         if heartbeat.mark:
             self.outcome.ack(node, ACK_HEARD, heartbeat.mark[:MARK_MAX])

@@ -7,6 +7,7 @@ from loraforge.gateway.acks import acks_trim
 from loraforge.gateway.dispatch import (
     checkpoint_send,
     discard_send,
+    prefetch_send,
     remove_send,
     stage_send,
     stop_send,
@@ -45,6 +46,12 @@ def remove_send_task(*, instance_id: int, attempt: int, tries: int = 0) -> None:
 def discard_send_task(*, node_id: int, hashes: list[str]) -> None:
     """Have a node let go of deleted datasets."""
     discard_send(node_id=node_id, hashes=hashes)
+
+
+@control_task("gateway.prefetch_send")
+def prefetch_send_task(*, prefetch_id: int) -> None:
+    """Have a node fetch a model into its cache."""
+    prefetch_send(prefetch_id=prefetch_id)
 
 
 @control_task("gateway.stage_send")

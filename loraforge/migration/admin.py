@@ -5,7 +5,7 @@ from django.utils.translation import gettext_lazy
 
 from loraforge.accounts import admin_columns as columns
 from loraforge.accounts.admin_base import ReadOnlyModelAdmin
-from loraforge.migration.models import Drain, Migration
+from loraforge.migration.models import Drain, Migration, Prefetch
 
 
 @admin.register(Migration)
@@ -40,5 +40,26 @@ class DrainAdmin(ReadOnlyModelAdmin):
 
     node_shown = columns.linked("node", gettext_lazy("node"))
     deadline = columns.when("deadline_at", gettext_lazy("deadline"))
+    created = columns.when("created_at", gettext_lazy("created"))
+    ended = columns.when("ended_at", gettext_lazy("ended"))
+
+
+@admin.register(Prefetch)
+class PrefetchAdmin(ReadOnlyModelAdmin):
+    list_display = ("node_shown", "hub", "repo", "state", "created", "ended")
+    list_filter = ("state", "hub")
+    search_fields = ("repo",)
+    list_select_related = ("node",)
+    shown = (
+        (
+            None,
+            (
+                *("node_shown", "hub", "repo", "revision", "state", "done_bytes", "total_bytes"),
+                *("error", "detail", "created", "ended"),
+            ),
+        ),
+    )
+
+    node_shown = columns.linked("node", gettext_lazy("node"))
     created = columns.when("created_at", gettext_lazy("created"))
     ended = columns.when("ended_at", gettext_lazy("ended"))

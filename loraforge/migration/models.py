@@ -139,6 +139,56 @@ class Migration(models.Model):
         return bool(self.digest) and self.staged_digest == self.digest
 
 
+class Prefetch(models.Model):
+    """A node is told to have a model of a hub in its cache; jobs that want it start there sooner."""
+
+    class State(models.TextChoices):
+        ACTIVE = "active", _("Being fetched")
+        DONE = "done", _("In the cache")
+        FAILED = "failed", _("Could not be fetched")
+
+    class Hub(models.TextChoices):
+        HUGGINGFACE = "huggingface", "Hugging Face"
+        MODELSCOPE = "modelscope", "ModelScope"
+
+    node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="prefetches")
+    hub = models.CharField(max_length=12, choices=Hub.choices)
+    repo = models.CharField(max_length=200)
+    revision = models.CharField(max_length=128, blank=True)
+    state = models.CharField(max_length=8, choices=State.choices, default=State.ACTIVE)
+    done_bytes = models.BigIntegerField(default=0)
+    total_bytes = models.BigIntegerField(default=0)
+    error = models.CharField(max_length=60, blank=True)
+    detail = models.TextField(blank=True)
+    asked_at = models.DateTimeField(null=True, blank=True)
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    created_at = models.DateTimeField(db_default=Now())
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name = _("prefetch")
+        verbose_name_plural = _("prefetches")
+        ordering = ("-id",)
+        constraints = [
+            models.UniqueConstraint(
+                fields=("node", "hub", "repo", "revision"),
+                condition=models.Q(state="active"),
+                name="migration_one_prefetch",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.hub}:{self.repo}"
+
+    @property
+    def stage_id(self) -> str:
+        """Id of the command."""
+        return f"stage-p{self.pk}"
+
+
+auditlog.register(Prefetch, include_fields=["node", "hub", "repo", "revision", "state", "error"])
 auditlog.register(Drain, include_fields=["node", "mode", "deadline_at", "is_done"])
 auditlog.register(
     Migration, include_fields=["instance", "state", "source", "target", "target_attempt", "error"]

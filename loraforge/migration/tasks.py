@@ -4,6 +4,7 @@ from loraforge.core import outbox
 from loraforge.core.celery import control_task
 from loraforge.migration.draining import DRAIN_TASK, drain_step
 from loraforge.migration.models import Drain, Migration
+from loraforge.migration.prefetching import prefetches_ask
 from loraforge.migration.saga import migration_run
 from loraforge.migration.services import STEP_TASK
 from loraforge.migration.states import Ending
@@ -26,5 +27,6 @@ def migrations_review_task() -> None:
     """Have every move and every drain looked at: the net under the hints that come with each change."""
     for pk in Migration.objects.filter(state=Ending.ACTIVE).values_list("pk", flat=True):
         outbox.task_enqueue(STEP_TASK, migration_id=pk)
+    prefetches_ask()
     for pk in Drain.objects.filter(ended_at=None).values_list("pk", flat=True):
         outbox.task_enqueue(DRAIN_TASK, drain_id=pk)

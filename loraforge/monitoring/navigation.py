@@ -91,6 +91,7 @@ def _machines() -> list[dict[str, Any]]:
         _item(_("Device leases"), "handshake", "instances_devicelease"),
         _item(_("Migrations"), "move_down", "migration_migration"),
         _item(_("Drains"), "logout", "migration_drain"),
+        _item(_("Prefetches"), "download", "migration_prefetch"),
     ]
 
 

@@ -68,6 +68,8 @@ class Node(models.Model):
         max_length=8, choices=DiskLevel.choices, default=DiskLevel.FINE
     )  # LOW takes no new jobs
     model_roots = models.JSONField(default=list, blank=True)
+    # Models of hubs that lie in its cache for any job: `<hub>:<org/name>@<revision>`.
+    cached_models = models.JSONField(default=list, blank=True)
     joined_at = models.DateTimeField(null=True, blank=True)
     seen_at = models.DateTimeField(_("last heartbeat"), null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now())

@@ -33,6 +33,7 @@ NAME_RULE = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 CLOCK_SKEW_LIMIT_S = 2.0
 SAME_NODE_HEARD_S = 20.0
 UNKNOWN_KEPT = 50
+MODELS_KEPT = 200
 REDIS_USERS_TASK = "nodelink.redis_users_review"
 
 
@@ -246,6 +247,9 @@ def _heard(heartbeat: Heartbeat) -> dict[str, Any]:
     if heartbeat.disk_total_bytes:  # an older agent does not say
         found["disk_total_bytes"] = min(max(heartbeat.disk_total_bytes, 0), BYTES_MAX)
         found["disk_free_bytes"] = min(max(heartbeat.disk_free_bytes, 0), BYTES_MAX)
+    if heartbeat.models is not None:
+        told = heartbeat.models[:MODELS_KEPT]
+        found["cached_models"] = [storable(name, length=400) for name in told]
     return found
 
 

@@ -129,20 +129,21 @@ class Board:
 
     def fit(self, want: Want) -> Placed | Waits:
         """Best fit: the owner's own reservation, then the node on which the fewest devices stay free, so that
-        large gaps stay large. One that failed it comes behind all others.
+        large gaps stay large, among these one that has its model. One that failed it comes behind all others.
         """
         shape = self.shape(want)
         known = self._missed.get(shape)
         if known is not None and known[0] == self._version:
             return Waits(want.id, known[1].reason, known[1].detail)
-        best: tuple[bool, bool, int, str] | None = None
+        best: tuple[bool, bool, int, bool, str] | None = None
         chosen: Place | None = None
         for place in self.able(want).places:
             if len(self.free[place.id]) < want.count or len(self.usable(want, place)) < want.count:
                 continue
             left = len(self.free[place.id]) - want.count
             is_own = self.own_booking(want, place) is not None
-            rank = (place.id in want.avoids, not is_own, left, place.name)
+            lacks = want.model not in place.models
+            rank = (place.id in want.avoids, not is_own, left, lacks, place.name)
             if best is None or rank < best:
                 best, chosen = rank, place
         if chosen is not None:

@@ -11,7 +11,10 @@ from loraforge.scheduling.facts import Decision, Place, Situation, Want
 
 @dataclass(frozen=True)
 class NodeVerdict:
-    """What one node has for a want. fits: enough of its devices are free for it now, before all others."""
+    """What one node has for a want. fits: enough of its devices are free for it now, before all others.
+
+    has_model: it need not fetch it; decides between nodes on which equally many devices would stay free.
+    """
 
     node: str
     means: bool
@@ -24,6 +27,7 @@ class NodeVerdict:
     reserved: int
     blocked: int
     fits: bool
+    has_model: bool
 
 
 @dataclass(frozen=True)
@@ -94,4 +98,5 @@ def _verdict(want: Want, place: Place, board: Board) -> NodeVerdict:
         reserved=len(board.booked(want, place) & free),
         blocked=sum(bool(slot.blocked) for slot in place.slots),
         fits=means and place.open and enough,
+        has_model=want.model in place.models,
     )

@@ -35,7 +35,7 @@ class Want:
     avoids: node id -> True: only if no other could take it, False: only if no other is free.
     rank: lower goes first among the owner's own. groups: names of the owner's groups. kinds: what caps may
     count it by. longest_s: it runs no longer than that, None = nobody knows. budget_blocked: values of the
-    reason's text when a budget that is used up keeps it from starting.
+    reason's text when a budget that is used up keeps it from starting. model: of a hub, as `Place.models` has it.
     """
 
     id: int
@@ -51,6 +51,7 @@ class Want:
     kinds: tuple[str, ...] = ()
     longest_s: int | None = None
     budget_blocked: Mapping[str, Any] | None = None
+    model: str = ""
 
     @property
     def count(self) -> int:
@@ -102,7 +103,8 @@ class Booking:
 @dataclass(frozen=True)
 class Place:
     """A node. takes: it is heard and not in maintenance; cordoned ones, and those whose disk is nearly full,
-    take nothing new. bookings: those that have not ended.
+    take nothing new. bookings: those that have not ended. models: what lies in its cache, with and without
+    the revision.
     """
 
     id: int
@@ -112,6 +114,7 @@ class Place:
     slots: tuple[Slot, ...]
     disk_low: bool = False
     bookings: tuple[Booking, ...] = ()
+    models: frozenset[str] = frozenset()
 
     @property
     def open(self) -> bool:

@@ -35,6 +35,7 @@ from loraforge.scheduling.facts import (
     Waits,
     Want,
 )
+from loraforge.scheduling.having import models_had
 from loraforge.scheduling.models import Reservation, RunCap
 from loraforge.scheduling.policy import decide
 from loraforge.scheduling.reasons import reason_text
@@ -88,6 +89,7 @@ def places_now(*, now: datetime | None = None) -> list[Place]:
             disk_low=node.disk_level == DiskLevel.LOW,
             slots=tuple(slots.get(node.pk, [])),
             bookings=tuple(bookings.get(node.pk, [])),
+            models=models_had(node.cached_models),
         )
         for node in Node.objects.exclude(state=NodeState.NEW)
     ]

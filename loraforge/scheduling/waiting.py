@@ -10,6 +10,7 @@ from loraforge.core.columns import columns_read
 from loraforge.instances.models import Instance
 from loraforge.instances.states import State
 from loraforge.scheduling.facts import Want
+from loraforge.scheduling.having import model_wanted
 
 
 class Waiting(NamedTuple):
@@ -29,9 +30,12 @@ class Waiting(NamedTuple):
     run_limit_s: int | None
     wait_reason: str
     wait_detail: dict[str, Any]
+    model: str | None
+    model_hub: str | None
+    model_revision: str | None
 
 
-_OF_JOB = ("command", "run_limit_s")
+_OF_JOB = ("command", "run_limit_s", "model", "model_hub", "model_revision")
 _WAITING = [f"job__{name}" if name in _OF_JOB else name for name in Waiting._fields]
 
 
@@ -66,4 +70,7 @@ def want_of(instance: Waiting, groups: Mapping[int, tuple[str, ...]] | None = No
         groups=(groups or {}).get(instance.owner_id, ()),
         kinds=kinds_of(instance.kind, instance.command),
         longest_s=instance.run_limit_s or None,
+        model=model_wanted(
+            hub=instance.model_hub, model=instance.model, revision=instance.model_revision
+        ),
     )

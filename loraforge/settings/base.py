@@ -238,6 +238,7 @@ SPECTACULAR_SETTINGS = {
         "DeviceKindEnum": "loraforge.nodes.models.DeviceKind",
         "InstanceKindEnum": "loraforge.instances.models.Kind",
         "InstanceStateEnum": "loraforge.instances.states.State",
+        "PrefetchHubEnum": "loraforge.migration.models.Prefetch.Hub",
     },
 }
 

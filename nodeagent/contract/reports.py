@@ -193,7 +193,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
     mark: given back in the ack hash once this is stored; only the agent reads anything in it.
     dropped_lines: of logs, left out by the rate caps since the agent began. disk: the one that holds the
     jobs' folders; total 0 = not told. cached: SHA-256 of inputs in the cache, some of them now and then.
-    gpus: None = an agent that does not tell. staged: what it was told to have beforehand.
+    gpus: None = an agent that does not tell. staged: what it was told to have beforehand. models: those in its
+    cache that any job may have, `<hub>:<org/name[:subfolder]>@<revision>`; None = not told this time.
     """
 
     boot_id: str
@@ -209,6 +210,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag="heartbeat"):
     cached: list[str] = []
     gpus: list[GpuState] | None = None
     staged: list[Staged] = []
+    models: list[str] | None = None
 
 
 Body = Chunk | Gap | PhaseChange | CommandResult | Files | Sample | Heartbeat

@@ -52,6 +52,15 @@ def whole_mark(place: Path, revision: str) -> None:
     mark.touch()
 
 
+def _model_name(mark: Path) -> str:
+    """As the contract has it; empty for a name too long to be read back. See `hub` for the folders."""
+    name, _sub, subfolder = mark.parent.name.partition("@@")
+    if subfolder.startswith("@"):
+        return ""
+    repo = name.replace("@", "/") + (":" + subfolder.replace("@", "/") if subfolder else "")
+    return f"{mark.parents[2].name}:{repo}@{mark.name.removesuffix(WHOLE)}"
+
+
 class Caches:
     """Thread-safe. folder: `Settings.cache`. cap_bytes: of all of it, 0 = as much as the disk allows.
 
@@ -65,6 +74,8 @@ class Caches:
         self._trash = folder / "trash"
         self._told_at = -TOLD_EVERY_S
         self._told_last = ""
+        self._models_at = -TOLD_EVERY_S
+        self._models_last: list[str] | None = None
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="caches", daemon=True)
@@ -104,6 +115,19 @@ class Caches:
         rest = [name for name in names if name > self._told_last]
         found = (rest or names)[:TOLD_MOST]
         self._told_last = found[-1] if found else ""
+        return found
+
+    def models_told(self) -> list[str] | None:
+        """Models that lie here for any job, for a heartbeat: when they have changed, and once a minute."""
+        found = sorted(
+            filter(
+                None, map(_model_name, (self.folder / "hub" / "public").glob(f"*/model/*/*{WHOLE}"))
+            )
+        )[:TOLD_MOST]
+        now = time.monotonic()
+        if found == self._models_last and now - self._models_at < TOLD_EVERY_S:
+            return None
+        self._models_at, self._models_last = now, found
         return found
 
     def discard(self, hashes: list[str]) -> None:

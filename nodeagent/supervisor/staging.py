@@ -107,6 +107,7 @@ class Staging:
             self._runtime.prepare(stage.image, say=work.progress, cancelled=cancelled)
         for fetch in stage.fetches:
             self._fetch(work, fetch)
+        work.done_bytes = work.total_bytes
         log.info("%s: staged in %.1f s", stage.id, time.monotonic() - began)
         return digest
 

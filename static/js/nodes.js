@@ -71,17 +71,42 @@ function drainBody(form) {
   return { mode: form.querySelector("input:checked").value, deadline_s: hours > 0 ? hours * HOUR_S : null };
 }
 
+function prefetchForm() {
+  const field = (name, input) => element("label", { class: "form-label" }, text(`prefetches_${name}`), input);
+  const line = (name, more) => field(name, element("input", { class: "form-control", type: "text", name, autocomplete: "off", ...more }));
+  const hubs = [
+    element("option", { value: "modelscope" }, "ModelScope"),
+    element("option", { value: "huggingface" }, "Hugging Face"),
+  ];
+  return element(
+    "div",
+    { class: "lf-stack-sm" },
+    field("hub", element("select", { class: "form-select", name: "hub" }, ...hubs)),
+    line("model", { placeholder: "Qwen/Qwen2.5-7B-Instruct", maxlength: "200", required: "" }),
+    line("revision", { maxlength: "128" }),
+  );
+}
+
+function prefetchBody(form) {
+  const of = (name) => form.querySelector(`[name="${name}"]`).value.trim();
+  return { hub: of("hub"), model: of("model"), revision: of("revision") };
+}
+
+// What an action asks for before it is done.
+const FORMS = { drain: [drainForm, drainBody], prefetches: [prefetchForm, prefetchBody] };
+
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-node-act]");
   if (!button) return;
   const { nodeAct: act, name } = button.dataset;
-  const extra = act === "drain" ? drainForm() : null;
+  const [form, body] = FORMS[act] || [() => null, () => ({})];
+  const extra = form();
   const went = await dialog({
     title: text(`${act}_title`, { name }),
     body: text(`${act}_body`),
     ok: text(`${act}_ok`),
     extra,
-    work: () => api(`nodes/${name}/${act}/`, { method: "POST", body: extra ? drainBody(extra) : {} }),
+    work: () => api(`nodes/${name}/${act}/`, { method: "POST", body: body(extra) }),
   });
   if (went) {
     notice(text("done"));

@@ -119,3 +119,24 @@ def test_heartbeats_name_all_that_lies_here_in_turn(
     monkeypatch.setattr(caches_module, "TOLD_EVERY_S", 0.0)
     assert caches.inputs_told() == ["c" * 64]
     assert caches.inputs_told() == ["a" * 64, "b" * 64]
+
+
+def test_the_node_tells_its_models_when_they_change_and_once_a_minute(
+    caches: Caches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert caches.models_told() == []
+    assert caches.models_told() is None
+    model(caches, "org@a", age_s=5)
+    model(caches, "org@b@@gguf@q4", age_s=5)
+    model(caches, "org@c@@@0123", age_s=5)  # a name too long to be read back
+    (caches.folder / "hub" / "public" / "huggingface" / "model" / "org@d" / "half").mkdir(
+        parents=True
+    )
+    own = caches.folder / "hub" / "user-7" / "huggingface" / "model" / "org@e"
+    (own / "rev").mkdir(parents=True)
+    whole_mark(own, "rev")
+    found = ["huggingface:org/a@rev", "huggingface:org/b:gguf/q4@rev"]
+    assert caches.models_told() == found
+    assert caches.models_told() is None
+    monkeypatch.setattr(caches_module, "TOLD_EVERY_S", 0.0)
+    assert caches.models_told() == found

@@ -10,12 +10,14 @@ import msgspec
 import psutil
 import pytest
 
-from nodeagent.contract.commands import Fetch, SecretInput
+from nodeagent.contract.commands import Fetch, SecretInput, Stage
 from nodeagent.contract.phases import Phase
 from nodeagent.supervisor import hub as hub_module
 from nodeagent.supervisor.admission import Refusal
+from nodeagent.supervisor.caches import Caches
 from nodeagent.supervisor.hub import Had, HubCache
-from nodeagent.transfer.inputs import SecretMissing, TransferCancelled
+from nodeagent.supervisor.staging import Staging
+from nodeagent.transfer.inputs import Fetcher, SecretMissing, TransferCancelled
 from tests.agent.engine import IMAGE, engine_client
 from tests.agent.plane import ROOT, AgentProcess, Plane, start_command, wait_for
 from tests.agent.test_runtimes import Bench
@@ -102,11 +104,33 @@ def test_a_public_model_of_hugging_face(node: Node, hub: Hub) -> None:
     assert not (had.path.parent / "run").exists()
     assert node.have("org/tiny") == had
     assert hub.fetched("model.safetensors") == 1, "it is there already"
+    assert models_told(node) == [f"huggingface:org/tiny@{COMMIT}"]
+
+
+def models_told(node: Node) -> list[str] | None:
+    return Caches(folder=node.bench.settings.cache).models_told()
+
+
+def test_a_model_is_fetched_ahead(node: Node, tmp_path: Path) -> None:
+    fetcher = Fetcher(server="http://127.0.0.1:1", token="t", cache=tmp_path / "inputs")
+    staging = Staging(
+        fetcher=fetcher, hub=node.cache, runtime=node.bench.runtime, model_roots=(tmp_path,)
+    )
+    for number, repo in enumerate(("org/tiny", "org/closed"), start=1):
+        fetch = Fetch(target="/lf/model", kind="model", hub="huggingface", repo=repo)
+        staging.take(Stage(id=f"stage-p{number}", fetches=[fetch]))
+    wait_for(lambda: all(one.digest or one.error for one in staging.told()))
+    done, closed = staging.told()
+    assert (done.error, done.done_bytes) == ("", done.total_bytes)
+    assert (closed.error, closed.digest) == ("user:hub_denied", "")
+    assert "org/closed" in closed.detail
+    assert models_told(node) == [f"huggingface:org/tiny@{COMMIT}"]
 
 
 def test_only_the_subfolder_that_is_wanted(node: Node, hub: Hub) -> None:
     had = node.have("org/tiny", subfolder="sub", revision="main")
     assert (had.path / "config.json").read_bytes() == b"[]"
+    assert models_told(node) == [f"huggingface:org/tiny:sub@{COMMIT}"]
     assert hub.fetched("model.safetensors") == 0
 
 

@@ -269,6 +269,12 @@ BODIES: dict[str, tuple[reports.Stream, reports.Body]] = {
             cached=["ab" * 32],
         ),
     ),
+    "heartbeat_models": (
+        "heartbeat",
+        reports.Heartbeat(
+            boot_id="b-1", agent_version="0.1.0", models=["huggingface:org/tiny@0123abcd"]
+        ),
+    ),
     "heartbeat_gpus": (
         "heartbeat",
         reports.Heartbeat(

@@ -4,7 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from loraforge.migration.models import Drain, Migration
+from loraforge.migration.models import Drain, Migration, Prefetch
 
 
 class MigrateInput(serializers.Serializer[Any]):
@@ -58,4 +58,29 @@ class DrainOutput(serializers.ModelSerializer[Drain]):
     class Meta:
         model = Drain
         fields = ("id", "node", "mode", "deadline_at", "created_at", "ended_at", "is_done")
+        read_only_fields = fields
+
+
+class PrefetchInput(serializers.Serializer[Any]):
+    """A model of a hub that everybody may have."""
+
+    hub = serializers.ChoiceField(choices=Prefetch.Hub.choices)
+    model = serializers.CharField(max_length=200, help_text="organisation/name")
+    revision = serializers.CharField(
+        required=False, default="", allow_blank=True, max_length=128, help_text="empty = the newest"
+    )
+
+
+class PrefetchOutput(serializers.ModelSerializer[Prefetch]):
+    """How far a fetch is."""
+
+    node = serializers.CharField(source="node.name", read_only=True)
+    model = serializers.CharField(source="repo", read_only=True)
+
+    class Meta:
+        model = Prefetch
+        fields = (
+            "id", "node", "hub", "model", "revision", "state", "done_bytes", "total_bytes", "error",
+            "detail", "created_at", "ended_at",
+        )  # fmt: skip
         read_only_fields = fields

@@ -18,5 +18,6 @@ urlpatterns = [
         views.JobMigrate.as_view({"get": "migrations"}),
         name="job-migrations",
     ),
+    path("nodes/<slug:name>/prefetches/", views.NodePrefetches.as_view(), name="node-prefetches"),
     path("nodes/<slug:name>/drain/", views.NodeDrain.as_view(), name="node-drain"),
 ]

@@ -11,7 +11,8 @@ from loraforge.accounts.entrypoints import Endpoint, Viewset, signed_in
 from loraforge.migration import services
 from loraforge.migration.api import serializers
 from loraforge.migration.draining import node_drain
-from loraforge.migration.models import Migration
+from loraforge.migration.models import Migration, Prefetch
+from loraforge.migration.prefetching import LISTED, model_prefetch
 from loraforge.migration.selectors import migration_list
 from loraforge.nodes.selectors import node_get
 from loraforge.training.models import Job
@@ -79,3 +80,31 @@ class NodeDrain(Endpoint):
         drain = node_drain(actor=actor, node=node, **wanted)
         drain.refresh_from_db()
         return Response(serializers.DrainOutput(drain).data, status=202)
+
+
+class NodePrefetches(Endpoint):
+    """Models fetched ahead into a node's cache."""
+
+    needs: ClassVar[dict[str, Action | None]] = {"get": Action.OPERATE, "post": Action.OPERATE}
+
+    @extend_schema(responses=serializers.PrefetchOutput(many=True))
+    def get(self, request: Request, name: str) -> Response:
+        """The newest fifty."""
+        node = node_get(user=signed_in(request), name=name)
+        rows = Prefetch.objects.filter(node=node).select_related("node")[:LISTED]
+        return Response(serializers.PrefetchOutput(rows, many=True).data)
+
+    @extend_schema(request=serializers.PrefetchInput, responses={202: serializers.PrefetchOutput})
+    def post(self, request: Request, name: str) -> Response:
+        """Begin to fetch one."""
+        actor = signed_in(request)
+        wanted = _body(request, serializers.PrefetchInput)
+        row = model_prefetch(
+            actor=actor,
+            node=node_get(user=actor, name=name),
+            hub=wanted["hub"],
+            repo=wanted["model"],
+            revision=wanted["revision"],
+        )
+        row.refresh_from_db()
+        return Response(serializers.PrefetchOutput(row).data, status=202)

@@ -91,6 +91,9 @@ class NodeShape(serializers.Serializer[Any]):
     reserved = serializers.IntegerField(help_text="Free ones that are reserved for others.")
     blocked = serializers.IntegerField()
     fits = serializers.BooleanField()
+    has_model = serializers.BooleanField(
+        help_text="Its cache has the job's model; that decides where equally many devices would stay free."
+    )
 
 
 class ExplainedSerializer(serializers.Serializer[Any]):

@@ -40,7 +40,7 @@ from loraforge.datasets.models import Dataset, Upload
 from loraforge.gateway.models import DeadLetter, JournalPosition
 from loraforge.instances.models import Attempt, DeviceLease, Instance
 from loraforge.instances.states import State
-from loraforge.migration.models import Drain, Migration
+from loraforge.migration.models import Drain, Migration, Prefetch
 from loraforge.nodes.models import Node
 from loraforge.notifications.models import Notification
 from loraforge.scheduling.models import Reservation, RunCap
@@ -129,6 +129,9 @@ def fill(count: int) -> Job:
             instance=instance, step_at=now, source=node, target=node, source_attempt=1, drain=drain,
             error_detail=HOSTILE,
         )  # fmt: skip
+        Prefetch.objects.create(
+            node=node, hub="huggingface", repo="org/m", state="failed", detail=HOSTILE
+        )
     return job
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from loraforge.scheduling.explaining import explain
 from loraforge.scheduling.facts import (
     Caps,
     Decision,
@@ -16,6 +17,7 @@ from loraforge.scheduling.facts import (
     Slot,
     Want,
 )
+from loraforge.scheduling.having import models_had
 from loraforge.scheduling.policy import decide
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -68,6 +70,19 @@ def test_priority_goes_before_age() -> None:
 def test_best_fit_leaves_the_large_gap() -> None:
     decision = run([want(1)], [place(1, free=4), place(2, free=1, busy=3)])
     assert decision.placed[0].node == 2
+
+
+def test_among_equal_nodes_one_that_has_the_model() -> None:
+    had = models_had(["modelscope:org/m@abc"])
+    equal = [place(1, free=1), place(2, free=1, models=had), place(3, free=1)]
+    for model, node in (("modelscope:org/m", 2), ("modelscope:org/m@abc", 2), ("", 1)):
+        assert run([want(1, model=model)], equal).placed[0].node == node, model
+    assert run([want(1, model="modelscope:org/m@other")], equal).placed[0].node == 1
+    smaller = [place(1, free=1), place(2, free=4, models=had)]
+    assert run([want(1, model="modelscope:org/m")], smaller).placed[0].node == 1, "fit goes before"
+    facts = situation([want(1, model="modelscope:org/m")], equal)
+    told = explain(situation=facts, decision=decide(facts), want=facts.wants[0])
+    assert [one.has_model for one in told.nodes] == [False, True, False]
 
 
 def test_user_cap_and_global_cap() -> None:
