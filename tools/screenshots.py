@@ -83,6 +83,11 @@ def _move_asked(page: Page) -> None:
     page.wait_for_selector("#dialog.show input")
 
 
+def _fetch_asked(page: Page) -> None:
+    page.click("[data-node-act='prefetches']")
+    page.wait_for_selector("#dialog.show")
+
+
 def _drain_asked(page: Page) -> None:
     page.click("[data-node-act='drain']")
     page.wait_for_selector("#dialog.show")
@@ -180,7 +185,8 @@ def showroom_views() -> list[View]:
         View("nodes", "/nodes/", "carol"),
         View("node", "/nodes/gpu-a100-01/", "carol"),
         View("node-foreign", "/nodes/gpu-4090-02/", "carol"),
-        View("node-drained", "/nodes/gpu-4090-02/", "carol"),
+        View("node-drained", "/nodes/lab-workstation/", "carol"),
+        View("node-fetch", "/nodes/gpu-a100-01/", "carol", _fetch_asked),
         View("node-drain", "/nodes/gpu-a100-01/", "carol", _drain_asked),
         View("node-lost", "/nodes/h100-rack7-row3-training-cluster-east/", "carol"),
         View("usage", "/usage/"),

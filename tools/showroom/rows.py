@@ -58,7 +58,7 @@ def fill(*, password: str) -> None:
     moves.fill(
         now=show.now,
         operator=show.people["carol"],
-        source=show.nodes["gpu-4090-02"],
+        source=show.nodes["lab-workstation"],
         target=show.nodes["gpu-a100-01"],
         moves=Instance.objects.get(name="moves-to-another-node"),
         failed=Instance.objects.get(name="node-does-not-answer"),
@@ -195,7 +195,7 @@ def _jobs(show: Show) -> None:
         (bob, "wiki-zh-second-epoch", State.QUEUED, 0, {**no_device, "devices": 2}),
         (alice, "客服问答-多轮-DPO", State.QUEUED, 0, no_device),
         ("carol", "nightly-regression-of-the-chat-model", State.QUEUED, 0, no_device),
-        (bob, "moves-to-another-node", State.RUNNING, 880, {"node": "gpu-4090-02", "hours": 2.5}),
+        (bob, "moves-to-another-node", State.RUNNING, 880, {"node": "lab-workstation", "hours": 2.5}),
     ):  # fmt: skip
         _job(show, show.people[owner], name, {"state": state, "step": step, **changes})
 
