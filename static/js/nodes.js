@@ -47,6 +47,11 @@ socketOpen({
 
 const HOUR_S = 3600;
 
+function labelled(said, input) {
+  input.id = `ask-${input.name}`;
+  return element("div", {}, element("label", { class: "form-label", for: input.id }, said), input);
+}
+
 // What becomes of the jobs of a node that is emptied, and until when.
 function drainForm() {
   const mode = (value) =>
@@ -60,7 +65,7 @@ function drainForm() {
     "div",
     { class: "lf-stack-sm" },
     element("div", { class: "lf-picker", role: "radiogroup", "aria-label": text("drain_mode") }, mode("migrate"), mode("wait")),
-    element("label", { class: "form-label" }, text("drain_hours"), element("input", { class: "form-control", type: "number", name: "hours", min: "1", max: "720", step: "1" })),
+    labelled(text("drain_hours"), element("input", { class: "form-control", type: "number", name: "hours", min: "1", max: "720", step: "1" })),
   );
   box.querySelector("input").checked = true;
   return box;
@@ -72,7 +77,7 @@ function drainBody(form) {
 }
 
 function prefetchForm() {
-  const field = (name, input) => element("label", { class: "form-label" }, text(`prefetches_${name}`), input);
+  const field = (name, input) => labelled(text(`prefetches_${name}`), input);
   const line = (name, more) => field(name, element("input", { class: "form-control", type: "text", name, autocomplete: "off", ...more }));
   const hubs = [
     element("option", { value: "modelscope" }, "ModelScope"),
