@@ -14,6 +14,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -83,13 +84,8 @@ def _move_asked(page: Page) -> None:
     page.wait_for_selector("#dialog.show input")
 
 
-def _fetch_asked(page: Page) -> None:
-    page.click("[data-node-act='prefetches']")
-    page.wait_for_selector("#dialog.show")
-
-
-def _drain_asked(page: Page) -> None:
-    page.click("[data-node-act='drain']")
+def _node_asked(page: Page, act: str) -> None:
+    page.click(f"[data-node-act='{act}']")
     page.wait_for_selector("#dialog.show")
 
 
@@ -178,16 +174,18 @@ def showroom_views() -> list[View]:
         View("job-queue-menu", "/jobs/8/", "", _menu_opened),
         View("job-moving", "/jobs/15/", "carol"),
         View("job-move", "/jobs/7/", "", _move_asked),
-        View("datasets", "/datasets/"),
-        View("datasets-none", "/datasets/", "nina"),
+        *(
+            View(f"datasets{more}", "/datasets/", who)
+            for more, who in (("", ""), ("-none", "nina"))
+        ),
         View("dataset", "/datasets/1/"),
         View("dataset-errors", "/datasets/3/"),
         View("nodes", "/nodes/", "carol"),
         View("node", "/nodes/gpu-a100-01/", "carol"),
         View("node-foreign", "/nodes/gpu-4090-02/", "carol"),
         View("node-drained", "/nodes/lab-workstation/", "carol"),
-        View("node-fetch", "/nodes/gpu-a100-01/", "carol", _fetch_asked),
-        View("node-drain", "/nodes/gpu-a100-01/", "carol", _drain_asked),
+        View("node-fetch", "/nodes/gpu-a100-01/", "carol", partial(_node_asked, act="prefetches")),
+        View("node-drain", "/nodes/gpu-a100-01/", "carol", partial(_node_asked, act="drain")),
         View("node-lost", "/nodes/h100-rack7-row3-training-cluster-east/", "carol"),
         View("usage", "/usage/"),
         View("usage-none", "/usage/", "nina"),
