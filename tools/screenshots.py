@@ -174,10 +174,8 @@ def showroom_views() -> list[View]:
         View("job-queue-menu", "/jobs/8/", "", _menu_opened),
         View("job-moving", "/jobs/15/", "carol"),
         View("job-move", "/jobs/7/", "", _move_asked),
-        *(
-            View(f"datasets{more}", "/datasets/", who)
-            for more, who in (("", ""), ("-none", "nina"))
-        ),
+        View("datasets", "/datasets/"),
+        View("datasets-none", "/datasets/", "nina"),
         View("dataset", "/datasets/1/"),
         View("dataset-errors", "/datasets/3/"),
         View("nodes", "/nodes/", "carol"),
@@ -185,7 +183,6 @@ def showroom_views() -> list[View]:
         View("node-foreign", "/nodes/gpu-4090-02/", "carol"),
         View("node-drained", "/nodes/lab-workstation/", "carol"),
         View("node-fetch", "/nodes/gpu-a100-01/", "carol", partial(_node_asked, act="prefetches")),
-        View("node-drain", "/nodes/gpu-a100-01/", "carol", partial(_node_asked, act="drain")),
         View("node-lost", "/nodes/h100-rack7-row3-training-cluster-east/", "carol"),
         View("usage", "/usage/"),
         View("usage-none", "/usage/", "nina"),
