@@ -13,11 +13,17 @@ class DatasetState(models.TextChoices):
 
 
 class Dataset(models.Model):
-    """Rows to train on: a verified upload, or a remote dataset known by its hub id."""
+    """Rows to train on: a verified upload, or a remote dataset known by its hub id.
+
+    A code file (reward functions) is kept, shared and counted like an upload, and is no dataset on the
+    screen: lists leave it out unless they ask for its kind.
+    """
 
     class Kind(models.TextChoices):
         UPLOADED = "uploaded", _("Uploaded")
         REMOTE = "remote", _("Remote dataset")
+        # No rows: Python that a job loads inside its container, and nobody else ever does.
+        CODE = "code", _("Code file")
 
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="datasets"

@@ -27,15 +27,17 @@ INPUT_MAX_AGE_S = 24 * 3600  # an image and a model may have to come before
 PREVIEW_SCAN_BYTES = 64 * 1024**2
 
 
-def dataset_list(*, user: Asker) -> QuerySet[Dataset]:
-    """What the user may see and is not deleted, newest first."""
+def dataset_list(*, user: Asker, with_code: bool = False) -> QuerySet[Dataset]:
+    """What the user may see and is not deleted, newest first; code files only where they are asked for."""
     rows = Dataset.objects.filter(deleted_at=None)
+    if not with_code:
+        rows = rows.exclude(kind=Dataset.Kind.CODE)
     return access.visible(user, rows).select_related("owner")
 
 
 def dataset_get(*, user: Asker, dataset_id: int) -> Dataset:
     """One dataset. Raises NotFound when it is not there, deleted, or none of the user's business."""
-    dataset = dataset_list(user=user).filter(pk=dataset_id).first()
+    dataset = dataset_list(user=user, with_code=True).filter(pk=dataset_id).first()
     if dataset is None:
         raise NotFound("datasets:not_found", _("There is no such dataset."))
     return dataset

@@ -1,8 +1,9 @@
 """What a person asks for, before it is judged."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
+from typing import Any
 
 import msgspec
 
@@ -21,8 +22,13 @@ class JobDraft:
     processes, 1 = DDP off. priority: higher goes first; only operators raise it.
 
     weights_from: another job whose weights it begins with, with a schedule of its own: ``<job>`` (its newest
-    checkpoint) or ``<job>:<attempt>:<step>``; "" = from the base model. parent: the job that it was made
-    from, None = leave that as it is.
+    checkpoint) or ``<job>:<attempt>:<step>``; "" = from the base model. What does not train (inference,
+    export, evaluation, sampling) works on them instead. parent: the job that it was made from, None =
+    leave that as it is.
+
+    Alignment and GRPO: ref_model, teacher_model, reward_models are models beside the base model, each a hub
+    id, a folder on a node, or another job's checkpoint ``<job>:<attempt>:<step>``; "" = none. reward_files:
+    ids of uploaded Python files with reward functions (datasets of the kind "code").
 
     If something goes wrong: oom_recovery allows one attempt with a smaller batch when the GPU ran out of
     memory; on_node_lost is "wait" or "restart"; max_run_s is the longest run in seconds, 0 = as long as the
@@ -46,6 +52,10 @@ class JobDraft:
     tags: tuple[str, ...] = ()
     notes: str = ""
     weights_from: str = ""
+    ref_model: str = ""
+    teacher_model: str = ""
+    reward_models: tuple[str, ...] = ()
+    reward_files: tuple[int, ...] = ()
     parent: int | None = None
     oom_recovery: bool = False
     on_node_lost: str = "wait"
@@ -67,6 +77,18 @@ def weights_id(job: Job) -> str:
     """Whose weights it begins with, as `JobDraft.weights_from` has it."""
     plain = job.weights
     return f"{plain['job']}:{plain['attempt']}:{plain['step']}" if plain else ""
+
+
+def named_models(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Frozen models beside the base model, as the fields of a draft."""
+    named: dict[str, list[str]] = {"ref_model": [], "teacher_model": [], "reward_model": []}
+    for row in rows:
+        named[row["argument"]].append(row["named"])
+    return {
+        "ref_model": "".join(named["ref_model"]),
+        "teacher_model": "".join(named["teacher_model"]),
+        "reward_models": tuple(named["reward_model"]),
+    }
 
 
 def draft_of_job(job: Job) -> JobDraft:
@@ -93,6 +115,8 @@ def draft_of_job(job: Job) -> JobDraft:
         tags=tuple(instance.tags),
         notes=instance.notes,
         weights_from=weights_id(job),
+        **named_models(job.extra_models),
+        reward_files=tuple(used[JobDataset.Use.REWARD]),
         oom_recovery=job.oom_recovery,
         on_node_lost=job.on_node_lost,
         max_run_s=job.max_run_s,

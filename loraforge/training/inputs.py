@@ -14,6 +14,8 @@ from loraforge.training.findings import Findings
 from loraforge.training.models import Command
 
 DATASETS_MAX = 100
+REWARD_FILES_MAX = 20
+EXTRA_MODELS_MAX = 8
 
 
 def datasets_check(

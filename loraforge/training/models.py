@@ -8,10 +8,20 @@ from loraforge.instances.models import Instance
 
 
 class Command(models.TextChoices):
-    """SWIFT commands that a job may be (job type on the screen); more follow with their forms."""
+    """SWIFT commands that a job may be (job type on the screen).
 
-    SFT = "sft", _("Fine-tuning")
+    GRPO is a type of its own on the screen and `rlhf` with `--rlhf_type grpo` to SWIFT. DEPLOY is judged
+    and compiled, not started: see `modules.STARTED`.
+    """
+
     PT = "pt", _("Pre-training")
+    SFT = "sft", _("Fine-tuning")
+    RLHF = "rlhf", _("Alignment")
+    INFER = "infer", _("Batch inference")
+    EXPORT = "export", _("Export")
+    EVAL = "eval", _("Evaluation")
+    SAMPLE = "sample", _("Sampling")
+    DEPLOY = "deploy", _("Inference service")
 
 
 class NodeLost(models.TextChoices):
@@ -48,6 +58,8 @@ class Job(models.Model):
     resumes = models.JSONField(default=dict)
     # the checkpoint of another job whose weights it begins with: a `launch.Resume` as plain data; {} = none
     weights = models.JSONField(default=dict, blank=True)
+    # frozen: the models beside the base model (reward, reference, teacher); see `extramodels`
+    extra_models = models.JSONField(default=list, blank=True)
     catalogue_version = models.CharField(max_length=20, blank=True)
     image = models.CharField(max_length=300, blank=True)
     # If something goes wrong; each takes effect at the next attempt, the run time at once.
@@ -84,6 +96,7 @@ class JobDataset(models.Model):
     class Use(models.TextChoices):
         TRAINING = "training", _("Training set")
         VALIDATION = "validation", _("Validation set")
+        REWARD = "reward", _("Reward function")
 
     job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="job_datasets")
     dataset = models.ForeignKey(Dataset, on_delete=models.PROTECT, related_name="job_datasets")

@@ -22,6 +22,7 @@ from loraforge.training.findings import Findings
 from loraforge.training.freezing import frozen_columns, job_datasets_of
 from loraforge.training.launch import resume_of, resume_store
 from loraforge.training.models import IdempotencyKey, Job, JobDataset
+from loraforge.training.modules import started_require
 from loraforge.training.options import options_check
 from loraforge.training.selectors import job_has_files
 from loraforge.training.weights import weights_hold, weights_may, weights_require
@@ -30,7 +31,7 @@ SHARE = "download_instance"
 KEY_MAX = 200
 _COPIED = (
     "command", "arguments", "model", "model_hub", "model_revision", "model_type", "template",
-    "seed", "oom_recovery", "on_node_lost", "max_run_s", "save_every_s",
+    "seed", "extra_models", "oom_recovery", "on_node_lost", "max_run_s", "save_every_s",
 )  # fmt: skip
 OPTIONS = ("oom_recovery", "on_node_lost", "max_run_s", "save_every_s")
 
@@ -95,6 +96,7 @@ def _job_of_key(actor: User, key: str, fingerprint: str) -> Job | None:
 def _job_create(*, actor: User, draft: JobDraft, start: bool) -> Job:
     verdict = draft_check(user=actor, draft=draft)
     verdict.findings.raise_if_any()
+    started_require(draft.command)
     instance = instances.instance_create(
         actor=actor,
         owner=actor,
@@ -168,6 +170,7 @@ def job_draft_update(*, actor: User, job: Job, draft: JobDraft) -> Job:
     _require_draft(job)
     verdict = draft_check(user=instance.owner, draft=draft)
     verdict.findings.raise_if_any()
+    started_require(draft.command)
     _write(job, verdict, actor=actor, seed_before=job.seed)
     instances.instance_update(
         actor=actor,

@@ -5,6 +5,7 @@ from uuid import UUID
 
 import django_filters
 from django.core.files.storage import default_storage
+from django.db.models import QuerySet
 from django.http import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema, extend_schema_view
@@ -27,11 +28,16 @@ from loraforge.nodes.models import Node
 
 
 class DatasetFilter(django_filters.FilterSet):
-    """``?state=ready&kind=uploaded&search=text``."""
+    """``?state=ready&kind=uploaded&search=text``; code files are listed for ``kind=code`` alone."""
 
     state = django_filters.ChoiceFilter(choices=DatasetState.choices)
     kind = django_filters.ChoiceFilter(choices=Dataset.Kind.choices)
     search = django_filters.CharFilter(field_name="name", lookup_expr="icontains")
+
+    def filter_queryset(self, queryset: QuerySet[Dataset]) -> QuerySet[Dataset]:
+        """Rows and code are two things to people, kept as one."""
+        found: QuerySet[Dataset] = super().filter_queryset(queryset)
+        return found if self.form.cleaned_data["kind"] else found.exclude(kind=Dataset.Kind.CODE)
 
     class Meta:
         model = Dataset

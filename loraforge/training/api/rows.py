@@ -13,9 +13,9 @@ from loraforge.instances.models import Instance, progress_of, state_labels
 from loraforge.instances.priorities import priority_class
 from loraforge.scheduling.reasons import reason_text
 from loraforge.telemetry.gaps import log_left_out
-from loraforge.training.drafts import weights_id
+from loraforge.training.drafts import named_models, weights_id
 from loraforge.training.faults import fault_of
-from loraforge.training.models import Job
+from loraforge.training.models import Job, JobDataset
 
 # API name -> lookup from the instance
 _COLUMNS = {
@@ -130,6 +130,10 @@ def job_detail(job: Job, *, user: User) -> dict[str, Any]:
         "files_removed_at": _iso(files.removed_at),
         "parent": job.parent_id,
         "weights_from": weights_id(job),
+        **named_models(job.extra_models),
+        "reward_files": [
+            row.dataset_id for row in job.job_datasets.all() if row.use == JobDataset.Use.REWARD
+        ],
         "arguments": job.arguments,
         "model_hub": job.model_hub,
         "model_revision": job.model_revision,

@@ -25,7 +25,7 @@ from loraforge.training.checks import (
 )
 from loraforge.training.drafts import JobDraft
 from loraforge.training.faults import Again, Owner
-from loraforge.training.inputs import DATASETS_MAX
+from loraforge.training.inputs import DATASETS_MAX, EXTRA_MODELS_MAX, REWARD_FILES_MAX
 from loraforge.training.models import Command, JobDataset, NodeLost
 from loraforge.training.options import MAX_RUN_S_MOST, SAVE_EVERY_S_MOST
 from loraforge.training.placement import GPUS_MAX
@@ -41,6 +41,15 @@ def _ids(help_text: str) -> BoundedListField:
     child = WholeField(min_value=1, max_value=ID_MAX)
     return BoundedListField(
         child=child, required=False, max_length=DATASETS_MAX, help_text=help_text
+    )
+
+
+def _model(what: str) -> serializers.CharField:
+    return serializers.CharField(
+        required=False,
+        allow_blank=True,
+        max_length=MODEL_MAX,
+        help_text=f"{what}: a hub id, a folder on a node, or <job>:<attempt>:<step>.",
     )
 
 
@@ -119,7 +128,21 @@ class JobInput(JobOptionsInput):
         allow_blank=True,
         max_length=60,
         help_text="Begin with the weights of another job, with a schedule of its own: <job> (its newest "
-        "checkpoint) or <job>:<attempt>:<step>.",
+        "checkpoint) or <job>:<attempt>:<step>. What does not train works on them.",
+    )
+    ref_model = _model("The reference model")
+    teacher_model = _model("The teacher (GKD)")
+    reward_models = BoundedListField(
+        child=serializers.CharField(max_length=MODEL_MAX),
+        required=False,
+        max_length=EXTRA_MODELS_MAX,
+        help_text="Reward models (PPO: one; GRPO: any number), each as ref_model.",
+    )
+    reward_files = BoundedListField(
+        child=WholeField(min_value=1, max_value=ID_MAX),
+        required=False,
+        max_length=REWARD_FILES_MAX,
+        help_text="Ids of uploaded Python files with reward functions (datasets of the kind code).",
     )
     parent = WholeField(  # type: ignore[assignment]
         required=False,
@@ -132,7 +155,10 @@ class JobInput(JobOptionsInput):
     def draft(self) -> JobDraft:
         """The checked body as a draft."""
         data = {name: value for name, value in self.validated_data.items() if name != "start"}
-        lists = ("datasets", "validation_datasets", "gpu_uuids", "tags")
+        lists = (
+            *("datasets", "validation_datasets", "gpu_uuids", "tags"),
+            *("reward_models", "reward_files"),
+        )
         data.update({name: tuple(data[name]) for name in lists if name in data})
         return JobDraft(**data)
 
@@ -251,6 +277,12 @@ class JobOutput(JobRow):
     parent = serializers.IntegerField(allow_null=True)  # type: ignore[assignment]
     weights_from = serializers.CharField(
         allow_blank=True, help_text="<job>:<attempt>:<step> whose weights it begins with."
+    )
+    ref_model = serializers.CharField(allow_blank=True)
+    teacher_model = serializers.CharField(allow_blank=True)
+    reward_models = serializers.ListField(child=serializers.CharField())
+    reward_files = serializers.ListField(
+        child=serializers.IntegerField(), help_text="Ids; they are among datasets too."
     )
     arguments = serializers.DictField(child=serializers.JSONField())
     model_hub = serializers.CharField(allow_blank=True)
