@@ -8,10 +8,9 @@ from loraforge.accounts.access import Action
 from loraforge.accounts.models import User
 from loraforge.dashboard.explain import reason_words
 from loraforge.instances.models import Instance
-from loraforge.migration.draining import jobs_left
 from loraforge.migration.models import STEP_LABELS, Prefetch
 from loraforge.migration.prefetching import prefetches_shown
-from loraforge.migration.selectors import drain_open, migration_shown
+from loraforge.migration.selectors import drain_open, jobs_left, migration_shown
 from loraforge.migration.states import MAY_CANCEL, ORDER, Ending, Step, number_of
 from loraforge.nodes.models import Node
 

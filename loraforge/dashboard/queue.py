@@ -211,10 +211,7 @@ def reservation_lines(*, user: User) -> list[ReservationLine]:
 
 def _device_labels(nodes: Iterable[int]) -> dict[tuple[int, str], str]:
     devices = Device.objects.filter(node__in=list(nodes))
-    return {
-        (device.node_id, device.uuid): f"{device.get_kind_display()} {device.index}"
-        for device in devices
-    }
+    return {(device.node_id, device.uuid): device.numbered for device in devices}
 
 
 def queue_totals(*, user: User) -> dict[str, int]:
@@ -251,7 +248,7 @@ def reservable(nodes: Iterable[Node]) -> list[dict[str, Any]]:
             "devices": [
                 {
                     "uuid": device.uuid,
-                    "label": f"{device.get_kind_display()} {device.index}",
+                    "label": device.numbered,
                     "name": device.name,
                 }
                 for device in node.devices.all()

@@ -320,16 +320,7 @@ def stage_send(*, migration_id: int) -> bool:
             *_checkpoint_inputs(resume, row.instance_id, row.target),
         ],
         mounts=_mounts(launch),
-        fetches=[
-            msgspec.convert(
-                {
-                    **one.plain,
-                    "revision": _revision(one, row.instance_id, row.source_attempt + 1),
-                },
-                Fetch,
-            )
-            for one in launch.fetches
-        ],
+        fetches=[_public(one, row.instance_id, row.source_attempt + 1) for one in launch.fetches],
         fetches_optional=True,
         image=launch.image,
         issued_at=time.time(),
@@ -353,20 +344,18 @@ def _revision_before(wanted: HubFetch, *, instance_id: int, number: int) -> str:
     return ""
 
 
-def _revision(wanted: HubFetch, instance_id: int, number: int) -> str:
-    return wanted.revision or _revision_before(wanted, instance_id=instance_id, number=number)
+def _public(wanted: HubFetch, instance_id: int, number: int) -> Fetch:
+    """As anybody may have it."""
+    before = _revision_before(wanted, instance_id=instance_id, number=number)
+    return msgspec.convert({**wanted.plain, "revision": wanted.revision or before}, Fetch)
 
 
 def _fetch(wanted: HubFetch, attempt: Attempt) -> Fetch:
     """With the way to the owner's token, whether there is one or not: the node asks when it needs it."""
-    return msgspec.convert(
-        {
-            **wanted.plain,
-            "revision": _revision(wanted, attempt.instance_id, attempt.number),
-            "token_url": secret_url(attempt=attempt, kind=SecretKind(wanted.hub)),
-            "user": str(attempt.instance.owner_id),
-        },
-        Fetch,
+    return msgspec.structs.replace(
+        _public(wanted, attempt.instance_id, attempt.number),
+        token_url=secret_url(attempt=attempt, kind=SecretKind(wanted.hub)),
+        user=str(attempt.instance.owner_id),
     )
 
 

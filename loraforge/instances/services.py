@@ -195,8 +195,7 @@ def instance_stop(
     if actor is not None:
         access.require(actor, Action.CHANGE, instance)
     # Whoever gives it a device at this moment is waited for: it is stopped then too, not refused.
-    Instance.objects.select_for_update().only("pk").get(pk=instance.pk)
-    instance.refresh_from_db()
+    instance.refresh_from_db(from_queryset=Instance.objects.select_for_update())
     if instance.state == State.QUEUED:
         instance = instance_move(
             instance=instance,

@@ -68,13 +68,6 @@ def node_brought_back(*, node: Node) -> None:
     open_ones.update(ended_at=timezone.now())
 
 
-def jobs_left(*, node: Node) -> int:
-    """How many instances are on it, or on their way from or to it."""
-    active = Instance.objects.filter(node=node, state__in=[str(state) for state in ACTIVE]).count()
-    moves = Migration.objects.filter(state=Ending.ACTIVE)
-    return max(active, moves.filter(source=node).count() + moves.filter(target=node).count())
-
-
 @transaction.atomic
 def drain_step(*, drain_id: int, now: datetime | None = None) -> bool:
     """Look at one drain: begin moves, stop what is over the deadline, end it. True when it has ended."""

@@ -13,6 +13,7 @@ from loraforge.accounts.access import Action
 from loraforge.accounts.models import User
 from loraforge.core.errors import Conflict
 from loraforge.instances.models import Instance
+from loraforge.instances.states import ACTIVE
 from loraforge.migration.models import Drain, Migration
 from loraforge.migration.states import Ending
 from loraforge.nodes.models import Node
@@ -46,6 +47,13 @@ def migration_shown(*, instance: Instance) -> Migration | None:
 def drain_open(*, node: Node) -> Drain | None:
     """The drain of this node that goes on."""
     return Drain.objects.filter(node=node, ended_at=None).first()
+
+
+def jobs_left(*, node: Node) -> int:
+    """How many instances are on it, or on their way from or to it."""
+    active = Instance.objects.filter(node=node, state__in=[str(state) for state in ACTIVE]).count()
+    moves = Migration.objects.filter(state=Ending.ACTIVE)
+    return max(active, moves.filter(source=node).count() + moves.filter(target=node).count())
 
 
 def target_choose(*, instance: Instance, source: Node, wanted: Node | None) -> Placed:

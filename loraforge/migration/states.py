@@ -28,7 +28,6 @@ class Ending(StrEnum):
 
 
 ORDER = tuple(Step)
-AFTER_SWITCH = frozenset({Step.START, Step.RELEASE})
 MAY_CANCEL = frozenset({Step.FREEZE, Step.COPY, Step.VERIFY, Step.RESERVE})
 
 

@@ -123,6 +123,11 @@ class Device(models.Model):
         return f"{self.name or self.uuid}"
 
     @property
+    def numbered(self) -> str:
+        """Kind and number, for where its node is named beside it."""
+        return f"{self.get_kind_display()} {self.index}"
+
+    @property
     def label(self) -> str:
         """Its name for people; a CPU slot's in the reader's language, since it was named when its node joined."""
         if self.kind == DeviceKind.CPU:
