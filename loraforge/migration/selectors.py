@@ -1,5 +1,6 @@
 """Reads of migrations and drains, and where a job could go."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -17,7 +18,7 @@ from loraforge.instances.states import ACTIVE
 from loraforge.migration.models import Drain, Migration
 from loraforge.migration.states import Ending
 from loraforge.nodes.models import Node
-from loraforge.scheduling.facts import Caps, Placed, Situation
+from loraforge.scheduling.facts import Caps, Place, Placed, Situation
 from loraforge.scheduling.policy import decide
 from loraforge.scheduling.reasons import reason_text
 from loraforge.scheduling.selectors import places_now
@@ -59,14 +60,15 @@ def jobs_left(*, node: Node) -> int:
 def target_choose(*, instance: Instance, source: Node, wanted: Node | None) -> Placed:
     """The node and devices that would take it now, as the scheduling policy places a job.
 
-    wanted: this node or none. Raises Conflict with the reason for which nobody takes it.
+    wanted: this node or none; it has GPUs as the source has, or none as the source. Raises Conflict with the
+    reason for which nobody takes it.
     """
     now = timezone.now()
     (row,) = as_waiting(Instance.objects.filter(pk=instance.pk))
     want = replace(
         want_of(row), node=wanted.pk if wanted is not None else None, devices=(), avoids={}
     )
-    places = tuple(place for place in places_now(now=now) if place.id != source.pk)
+    places = _others_alike(places_now(now=now), source=source, wanted=wanted)
     # It runs already: neither a cap nor a budget nor the queue stands in its way.
     situation = Situation(
         now=now,
@@ -83,3 +85,22 @@ def target_choose(*, instance: Instance, source: Node, wanted: Node | None) -> P
     text = _("No other node can take it now. %(reason)s")
     said = reason_text(reason=wait.reason, detail=wait.detail)
     raise Conflict("migration:no_target", text % {"reason": said}, fields={"node": [said]})
+
+
+def _others_alike(
+    places: Iterable[Place], *, source: Node, wanted: Node | None
+) -> tuple[Place, ...]:
+    """Nodes with the kind of devices that it runs on: its optimiser's state and its speed are of that kind."""
+    known = {place.id: place for place in places}
+    has_gpu = source.pk in known and known[source.pk].has_gpu
+    if wanted is not None and wanted.pk in known and known[wanted.pk].has_gpu != has_gpu:
+        text = _("%(name)s has no GPU, and this job runs on one. Choose a node with GPUs.")
+        if not has_gpu:
+            text = _(
+                "This job runs on CPU slots, and %(name)s has none. Choose a node with CPU slots."
+            )
+        said = text % {"name": wanted.name}
+        raise Conflict("migration:other_devices", said, fields={"node": [said]})
+    return tuple(
+        place for place in known.values() if place.id != source.pk and place.has_gpu == has_gpu
+    )

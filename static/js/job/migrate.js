@@ -6,6 +6,7 @@ import { text } from "../core/texts.js";
 
 const PAGE_SIZE = 200;
 
+const hasGpu = (node) => node.devices.some((device) => device.kind === "gpu");
 const takes = (node) => node.state === "online" && !node.cordoned && node.disk_level !== "low";
 
 function line(value, name, said) {
@@ -19,7 +20,9 @@ function line(value, name, said) {
 }
 
 function picker(nodes, here) {
-  const others = nodes.filter((node) => node.name !== here && takes(node));
+  const source = nodes.find((node) => node.name === here);
+  const isAlike = (node) => !source || hasGpu(node) === hasGpu(source);
+  const others = nodes.filter((node) => node.name !== here && takes(node) && isAlike(node));
   const lines = others.map((node) => {
     const free = node.devices.filter((device) => !device.busy).length;
     return line(node.name, node.name, text("migrate_free", { free, total: node.devices.length }));

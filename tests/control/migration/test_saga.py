@@ -333,6 +333,10 @@ def test_what_is_refused(alice: User, job: Job, nodes: dict[str, Node], world: W
         job_migrate(actor=alice, job=job)
     assert caught.value.error_id == "migration:no_target"
     Node.objects.filter(pk=nodes["n2"].pk).update(cordoned=False)
+    with pytest.raises(Conflict) as caught:
+        job_migrate(actor=alice, job=job, node=OnlineNodeFactory.create(name="cpu", cpu_slots=1))
+    assert caught.value.error_id == "migration:other_devices"
+    assert "cpu has no GPU" in caught.value.fields["node"][0]
     job_migrate(actor=alice, job=job)
     with pytest.raises(Conflict) as caught:
         job_migrate(actor=alice, job=job)
