@@ -14,7 +14,11 @@ SLOWED = "gpu:slowed"  # slower than it could be, to protect itself
 
 
 class GpuMark(msgspec.Struct, frozen=True, kw_only=True):
-    """Something about a GPU. detail: one line for people. blocks: it is given to no job meanwhile."""
+    """Something about a GPU. blocks: it is given to no job meanwhile.
+
+    detail: one line for people of any language: figures and names, a driver's own words; what ``kind`` means is
+    said by the control plane.
+    """
 
     kind: str
     detail: str = ""

@@ -104,13 +104,13 @@ def health_of(reading: GpuReading) -> list[GpuMark]:
         return [GpuMark(kind=kinds.LOST, detail=reading.lost)]
     found, sample = [], reading.sample
     if sample.ecc_uncorrected:
-        text = f"{sample.ecc_uncorrected} uncorrected memory errors since the driver was loaded."
+        text = f"ECC: {sample.ecc_uncorrected}"  # uncorrected, since the driver was loaded
         found.append(GpuMark(kind=kinds.ECC, detail=text))
     if reading.rows:
         found.append(GpuMark(kind=kinds.ECC, detail=reading.rows))
     heat, limit = sample.temperature_c, warn_at_c(sample.slowdown_c)
     if heat is not None and heat >= limit:
-        text = f"{heat:.0f} °C; the warning is at {limit:.0f} °C."
+        text = f"{heat:.0f} °C ≥ {limit:.0f} °C"
         found.append(GpuMark(kind=kinds.HOT, detail=text, blocks=False))
     slowed = sorted(PROTECTING.intersection(sample.slowed_by))
     if slowed:

@@ -34,7 +34,6 @@ ASK_EVERY_S = 0.2
 PATIENCE_S = 180.0  # a cold disk, torch, the driver's first context
 AGAIN_S = 300.0  # a card that failed may have been mended
 DETAIL_LENGTH = 300
-_WAITS = "Its first computation is still to come."
 
 
 class _Kept(msgspec.Struct):
@@ -46,7 +45,7 @@ class _Kept(msgspec.Struct):
 
 def unchecked(gpu: Gpu) -> Gpu:
     """As it is told at joining: whether it was checked before, the first heartbeat says."""
-    return msgspec.structs.replace(gpu, marks=[GpuMark(kind=kinds.UNCHECKED, detail=_WAITS)])
+    return msgspec.structs.replace(gpu, marks=[GpuMark(kind=kinds.UNCHECKED)])
 
 
 def _say_nothing(*, done_bytes: int = 0, total_bytes: int = 0, detail: str = "") -> None:
@@ -100,7 +99,7 @@ class GpuChecks:
         """Nothing for a GPU that passed."""
         known = self.result(uuid)
         if known is None:
-            return [GpuMark(kind=kinds.UNCHECKED, detail=_WAITS)]
+            return [GpuMark(kind=kinds.UNCHECKED)]
         return [] if known.ok else [GpuMark(kind=kinds.CHECK_FAILED, detail=known.detail)]
 
     def _remembered(self, setting: str) -> _Kept:

@@ -56,9 +56,9 @@ def _places(now: datetime) -> None:
 
 def _marks(others: Node, own: Node, now: datetime) -> None:
     foreign = {
-        "kind": kinds.FOREIGN, "detail": "python (pid 48213, user eve) holds 11.2 GiB", "blocks": True,
+        "kind": kinds.FOREIGN, "detail": "python (pid 48213, 11.2 GiB)", "blocks": True,
     }  # fmt: skip
-    hot = {"kind": kinds.HOT, "detail": "86 °C, and it slows down at 90 °C", "blocks": False}
+    hot = {"kind": kinds.HOT, "detail": "86 °C ≥ 85 °C", "blocks": False}
     others.devices.filter(index=1).update(marks=[foreign], blocked=True)
     check = {"ok": True, "torch": "2.8.0", "tflops": 271.4, "at": now.timestamp(), "detail": ""}
     own.devices.filter(index__lte=1).update(cuda_check=check)
