@@ -208,5 +208,10 @@ messages: $(TOOLS) ## find new screen texts (needs gettext), compile the transla
 		--ignore ".venv*" --ignore node_modules --ignore var --ignore tests --ignore static
 	@$(PY) tools/messages.py compile
 
-catalogue: $(SWIFT) ## SWIFT's argument catalogue from the installed SWIFT (ARGS=--check: compare only)
+ifdef IMAGE
+catalogue: setup-tools ## SWIFT's argument catalogue from an image (IMAGE=NAME: what changes is printed), else from the SWIFT here
+	@$(PY) -m tools.catalogue_upgrade $(IMAGE) $(ARGS)
+else
+catalogue: $(SWIFT)
 	@$(VENV_SWIFT)/bin/python tools/swift_catalogue.py $(ARGS)
+endif

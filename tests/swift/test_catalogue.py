@@ -100,7 +100,7 @@ def test_it_is_what_the_installed_swift_says(swift_python: str, tmp_path: Path) 
     tool = [swift_python, str(REPO / "tools" / "swift_catalogue.py")]
     subprocess.run([*tool, "--folder", str(tmp_path)], check=True, capture_output=True)
     made = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    assert made == {path.name: path.read_bytes() for path in FOLDER.glob("*.json")}
+    assert made == {path.name: path.read_bytes() for path in FOLDER.glob(f"{DEFAULT_VERSION}.*")}
 
 
 @pytest.mark.swift
