@@ -74,7 +74,7 @@ def submit_many(cluster: Cluster, dataset: int, *, count: int, seed: int) -> lis
     def one_client(number: int) -> list[int]:
         with cluster.api(timeout_s=20) as api:
             return [
-                submit_until_told(cluster, api, dataset, f"{seed}-{number}-{turn}")
+                submit_until_told(cluster, api, dataset, f"{seed}-{count}-{number}-{turn}")
                 for turn in range(count // CLIENTS)
             ]
 
