@@ -1,15 +1,17 @@
 """Which of a job's files are its result: kept on the control plane whatever becomes of the node. Pure.
 
-Small things first, then weights, then what only a resume needs. A checkpoint's weights are useless by
-halves, so they are one piece: where the next piece does not fit any more, smaller ones behind it may.
+Small things first, then what a job that does not train was for, then weights, then what only a resume
+needs. A checkpoint's weights are useless by halves, so they are one piece, as is a folder of results: where
+the next piece does not fit any more, smaller ones behind it may.
 """
 
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from loraforge.artifacts.checkpoints import is_needed
-from loraforge.artifacts.roles import Role, checkpoint_of, role_of
+from loraforge.artifacts.roles import Role, checkpoint_of, result_of, role_of
 from nodeagent.contract import paths
 
 # (attempt, folder) of a checkpoint
@@ -18,6 +20,7 @@ Folder = tuple[int, str]
 _WEIGHTS_FIRST, _STATES_LAST = 2, 4  # in the order of pieces
 _SMALL = frozenset({Role.LOG, Role.METRICS, Role.ARGUMENTS})
 _WEIGHTS = frozenset({Role.ADAPTER, Role.WEIGHTS})
+_RESULTS = -2  # before weights that lie anywhere else
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +85,10 @@ def _place(
     if folder is None and role in _SMALL:
         is_console = one.path == paths.CONSOLE_FILE
         return (3 if one.attempt != last_attempt else int(is_console), -one.attempt, one.file_id)
+    if folder is None and role is Role.RESULT:
+        # a folder of results is useless by halves, as weights are
+        whole = zlib.crc32((result_of(one.path) or "").encode())
+        return (_WEIGHTS_FIRST, _RESULTS, whole) if one.attempt == last_attempt else None
     if folder is None:
         # weights outside of any checkpoint: what a command leaves at its end
         return (_WEIGHTS_FIRST, -1) if role in _WEIGHTS and one.attempt == last_attempt else None

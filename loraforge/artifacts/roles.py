@@ -4,6 +4,11 @@ import re
 from enum import StrEnum
 
 _CHECKPOINT = re.compile(r"(?:^|/)checkpoint-([0-9]{1,12})(?:/|$)")
+# Where `swift.jobs` has commands leave what they make; the group is a folder that is one result.
+_RESULT = re.compile(
+    r"output/(?:(merged|quantized|cached_dataset|ollama|evaluation)/"
+    r"|(?:result|samples|eval_result)\.jsonl$)"
+)
 
 
 class Role(StrEnum):
@@ -15,6 +20,7 @@ class Role(StrEnum):
     LOG = "log"
     METRICS = "metrics"
     ARGUMENTS = "arguments"
+    RESULT = "result"  # what a job that does not train was for: answers, scores, an exported model
     CURVE = "curve"  # drawn or recorded curves: images, tensorboard events
     OTHER = "other"
 
@@ -42,7 +48,9 @@ _BY_PATTERN = (
 
 
 def role_of(path: str) -> Role:
-    """The role of a file by its name."""
+    """The role of a file by its name, or by the folder of results that it lies in."""
+    if _RESULT.match(path) and not path.endswith((".tmp", ".resume")):
+        return Role.RESULT
     name = path.rpartition("/")[2]
     if name in _BY_NAME:
         return _BY_NAME[name]
@@ -55,3 +63,11 @@ def checkpoint_of(path: str) -> tuple[str, int] | None:
     if found is None:
         return None
     return path[: found.end(1)], int(found[1])
+
+
+def result_of(path: str) -> str | None:
+    """The folder of one result that a file belongs to, or the file itself; None where it is no result."""
+    found = _RESULT.match(path)
+    if found is None:
+        return None
+    return f"output/{found[1]}" if found[1] else path

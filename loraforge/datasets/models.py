@@ -47,6 +47,8 @@ class Dataset(models.Model):
     errors = models.JSONField(default=list, blank=True)
     error_count = models.BigIntegerField(default=0)
     preview = models.JSONField(default=list, blank=True)  # the first rows, cut to a few KiB
+    # of a code file: names of the reward functions that it registers
+    rewards = models.JSONField(default=list, blank=True)
     notes = models.JSONField(default=list, blank=True)  # ids of what was tolerated, e.g. "rows:bom"
     created_at = models.DateTimeField(db_default=Now())
     deleted_at = models.DateTimeField(null=True, blank=True)

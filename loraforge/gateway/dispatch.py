@@ -181,6 +181,7 @@ def start_build(attempt: Attempt) -> Start:
         inputs=[
             *_inputs(launch, attempt.node),
             *_checkpoint_inputs(launch.resume, attempt.instance_id, attempt.node),
+            *_borrowed(launch, attempt.instance_id, attempt.node),
         ],
         mounts=_mounts(launch),
         fetches=[_fetch(one, attempt) for one in launch.fetches],
@@ -204,9 +205,7 @@ def start_build(attempt: Attempt) -> Start:
 def _inputs_require(job: Job, attempt: Attempt) -> None:
     """Raises Conflict when its owner may not train on one of its inputs any more."""
     datasets_require(job=job)
-    resume = resume_of(job, attempt=attempt.number)
-    if resume is not None and resume.job:
-        weights_require(job=job)
+    weights_require(job=job, resume=resume_of(job, attempt=attempt.number))
 
 
 def _device_kind(attempt: Attempt) -> str:
@@ -217,9 +216,7 @@ def _device_kind(attempt: Attempt) -> str:
 
 
 def _mounts(launch: Launch) -> list[Mount]:
-    if launch.model_path is None:
-        return []
-    return [Mount(target=paths.MODEL, path=launch.model_path)]
+    return [Mount(target=target, path=path) for target, path in launch.mounts.items()]
 
 
 def _inputs(launch: Launch, node: Node) -> list[Input]:
@@ -247,6 +244,15 @@ def _checkpoint_inputs(resume: Resume | None, instance_id: int, node: Node) -> l
         hashes={one.path: one.sha256 for one in resume.files},
     )
     return [_checkpoint_input(resume, one, files[one.path], node) for one in resume.files]
+
+
+def _borrowed(launch: Launch, instance_id: int, node: Node) -> list[Input]:
+    """The files of models that other jobs have made, beside the one that it begins with."""
+    return [
+        one
+        for checkpoint in launch.checkpoints
+        for one in _checkpoint_inputs(checkpoint, instance_id, node)
+    ]
 
 
 def _checkpoint_input(resume: Resume, wanted: ResumeFile, file: OutputFile, node: Node) -> Input:
@@ -318,6 +324,7 @@ def stage_send(*, migration_id: int) -> bool:
         inputs=[
             *_inputs(launch, row.target),
             *_checkpoint_inputs(resume, row.instance_id, row.target),
+            *_borrowed(launch, row.instance_id, row.target),
         ],
         mounts=_mounts(launch),
         fetches=[_public(one, row.instance_id, row.source_attempt + 1) for one in launch.fetches],
@@ -335,12 +342,12 @@ def _revision_before(wanted: HubFetch, *, instance_id: int, number: int) -> str:
 
     ModelScope names no revision that could be asked for again.
     """
-    if wanted.kind != "model" or wanted.hub != "huggingface":
+    if wanted.target != paths.MODEL or wanted.hub != "huggingface":
         return ""
     before = Attempt.objects.filter(instance_id=instance_id, number__lt=number)
     for steps in before.order_by("number").values_list("steps", flat=True):
         if revision := steps.get("model", {}).get("revision", ""):
-            return str(revision)
+            return str(revision).partition(",")[0]  # the base model comes first
     return ""
 
 

@@ -21,7 +21,8 @@ class Needs:
 def needs_of(*, job: Job, attempt: Attempt, resume: Resume) -> Needs:
     """Of the attempt after this one, which has run: its launch is frozen."""
     launch = launch_freeze(job=job, attempt=attempt.number, device_kind="")
-    hashes = [one.sha256 for one in launch.inputs] + [one.sha256 for one in resume.files]
+    files = [*resume.files, *(one for model in launch.checkpoints for one in model.files)]
+    hashes = [one.sha256 for one in launch.inputs] + [one.sha256 for one in files]
     total = sum(one.dataset.size_bytes for one in launch.inputs)
-    total += sum(one.size_bytes for one in resume.files)
+    total += sum(one.size_bytes for one in files)
     return Needs(launch=launch, resume=resume, size_bytes=total, digest=staged_digest(hashes))

@@ -47,7 +47,6 @@ INSTALLED_APPS = [
     "loraforge.nodelink",
     "loraforge.datasets",
     "loraforge.modelhub",
-    "loraforge.recipes",
     "loraforge.instances",
     "loraforge.artifacts",
     "loraforge.telemetry",

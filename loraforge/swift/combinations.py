@@ -4,66 +4,31 @@ Each rule names where SWIFT or transformers stops for it, or what is silently ig
 to say so before a GPU is waited for.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-import msgspec
-
-from loraforge.swift.catalogue import Command, Value
+from loraforge.swift.alignment import ALIGNMENT_RULES
+from loraforge.swift.cases import Case, Rule
+from loraforge.swift.jobs import TRAINING
 from loraforge.swift.models import models_load
 from loraforge.swift.problems import Problem, problem
+from loraforge.swift.working import WORK_RULES, model_given
 
-TRAINING_COMMANDS = frozenset({"sft", "pt", "rlhf"})
 FLASH_ATTENTION = ("flash_attn", "flash_attention_2", "flash_attention_3", "flash_attention_4")
 
 
-class JobFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a job beside its arguments.
-
-    has_model, has_dataset, has_validation_set: chosen in fields of their own. is_cpu: it runs on a
-    CPU slot; None while the devices are not known.
-    """
-
-    has_model: bool = False
-    has_dataset: bool = False
-    has_validation_set: bool = False
-    is_cpu: bool | None = None
-
-
-class Case(msgspec.Struct, frozen=True, kw_only=True):
-    """The given arguments of one command, and its facts."""
-
-    command: Command
-    given: dict[str, Value]
-    facts: JobFacts | None
-    models_version: str
-
-    def value(self, name: str) -> object:
-        """The given value, else SWIFT's default; None where the command has no such argument."""
-        if name in self.given:
-            return self.given[name]
-        argument = self.command.argument(name)
-        return argument.default if argument else None
-
-    def number(self, name: str) -> float:
-        value = self.value(name)
-        return value if isinstance(value, int | float) else 0
-
-
-Rule = Callable[[Case], Iterator[Problem]]
-
-
 def combination_problems(case: Case) -> list[Problem]:
-    """What the rules find; nothing for commands that do not train."""
-    if case.command.name not in TRAINING_COMMANDS:
-        return []
-    return [found for rule in RULES for found in rule(case)]
+    """What the rules of the command find."""
+    command = case.command.name
+    if command not in TRAINING:
+        rules = WORK_RULES
+    else:
+        rules = (*RULES, *ALIGNMENT_RULES) if command == "rlhf" else RULES
+    return [found for rule in (model_given, *rules) for found in rule(case)]
 
 
 def _inputs(case: Case) -> Iterator[Problem]:
     if case.facts is None:
         return
-    if not case.facts.has_model and not case.given.get("model"):
-        yield problem("model", "model_missing")
     named = case.given.get("dataset") or case.given.get("cached_dataset")
     if not case.facts.has_dataset and not named:
         yield problem("dataset", "dataset_missing")

@@ -12,11 +12,10 @@ from decimal import Decimal
 
 import msgspec
 
+from loraforge.swift import jobs
 from loraforge.swift.catalogue import DEFAULT_VERSION, Command, Value, catalogue_load
 from nodeagent.contract import paths
 
-PLUGIN_FILE = f"{paths.PLUGIN}/platform_callback.py"
-PLUGIN_NAME = "platform"
 # The trainer's exit code after "stop and save", so that it differs from success (EX_TEMPFAIL).
 STOPPED_EXIT_CODE = 75
 SAVE_EVERY_S = 600
@@ -29,7 +28,8 @@ FIRST = ("model", "model_type", "template", "dataset", "val_dataset", "output_di
 # What only makes sense on a node: left out of the file that people download.
 PLATFORM_ONLY = frozenset(
     {"output_dir", "add_version", "logging_dir", "external_plugins", "callbacks", "adapters"}
-    | {"resume_from_checkpoint", "use_cpu", "ddp_backend", "check_model"}
+    | {"resume_from_checkpoint", "use_cpu", "ddp_backend", "check_model", "result_path"}
+    | {"output_file", "eval_output_dir", "reward_adapters", "ref_adapters", "teacher_adapters"}
 )
 
 
@@ -40,7 +40,9 @@ class PlatformArguments(msgspec.Struct, frozen=True, kw_only=True):
     user gave none. datasets, val_datasets: names of files below paths.INPUTS. seed: used where the user
     gave none (None = not drawn yet, left out). is_cpu: the devices are CPU slots. processes:
     data-parallel processes on this node. resume_from: a checkpoint's path (below paths.OUTPUT or
-    paths.INPUTS). adapters: folders of weights to train on from. use_hf: hub ids are Hugging Face's, not ModelScope's.
+    paths.INPUTS). adapters: folders of LoRA weights to work on. use_hf: hub ids are Hugging Face's, not
+    ModelScope's. reward_files: names of code files below paths.INPUTS. models: arguments of the models
+    beside the base model, with their places.
     """
 
     model: str = paths.MODEL
@@ -54,9 +56,11 @@ class PlatformArguments(msgspec.Struct, frozen=True, kw_only=True):
     resume_from: str | None = None
     adapters: tuple[str, ...] = ()
     use_hf: bool = False
+    reward_files: tuple[str, ...] = ()
+    models: dict[str, Value] = {}
 
     def __post_init__(self) -> None:
-        for name in (*self.datasets, *self.val_datasets):
+        for name in (*self.datasets, *self.val_datasets, *self.reward_files):
             # SWIFT reads "#100" as a number of rows and "::" or ":" as a hub and a subset
             if not re.fullmatch(r"[\w][\w.+@=-]*", name):
                 message = f"Not a plain file name for SWIFT: {name!r}"
@@ -91,6 +95,7 @@ def compile_env(
     *,
     platform: PlatformArguments,
     save_every_s: float = SAVE_EVERY_S,
+    command: str = "",
 ) -> dict[str, str]:
     """Environment of the trainer, beside what the node sets (devices, home, caches, threads).
 
@@ -105,9 +110,11 @@ def compile_env(
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }
+    if command == "eval":
+        env["CB_EVAL_RESULT"] = jobs.EVAL_RESULT
     given = [*_items(arguments, "dataset"), *_items(arguments, "val_dataset")]
     remote = [one for one in given if not str(one).startswith(f"{paths.DATA}/")]
-    if platform.model.startswith("/") and not remote:
+    if platform.model.startswith("/") and not remote and arguments.get("push_to_hub") is not True:
         env |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
     return env
 
@@ -162,9 +169,13 @@ def _merged(
     proposed = _defaults(platform)
     if not hears_plugin(command.name, arguments):
         proposed["save_steps"] = DEAF_SAVE_STEPS
-    values = {**proposed, **arguments, **_decided(arguments, platform)}
+    values = {**proposed, **arguments, **_decided(command.name, arguments, platform)}
     names = [*FIRST, *(name for name in command.arguments if name not in FIRST)]
-    return {name: values[name] for name in names if name in values and name in command.arguments}
+    return {
+        name: values[name]
+        for name in names
+        if name in command.arguments and values.get(name, []) not in ([], None)
+    }
 
 
 def _defaults(platform: PlatformArguments) -> dict[str, Value]:
@@ -179,21 +190,19 @@ def _defaults(platform: PlatformArguments) -> dict[str, Value]:
     return values
 
 
-def _decided(arguments: Mapping[str, Value], platform: PlatformArguments) -> dict[str, Value]:
+def _decided(
+    command: str, arguments: Mapping[str, Value], platform: PlatformArguments
+) -> dict[str, Value]:
     """What the platform decides, whatever the user gave."""
     values: dict[str, Value] = {
         "model": platform.model,
-        "output_dir": paths.OUTPUT,
-        "logging_dir": f"{paths.OUTPUT}/runs",
-        "add_version": False,
         "check_model": False,
-        "external_plugins": [PLUGIN_FILE],
-        "callbacks": [PLUGIN_NAME],
+        **jobs.places(command, arguments),
+        **jobs.plugins(command, platform.reward_files),
+        **_datasets(command, arguments, platform),
+        **jobs.weights(command, arguments, platform.adapters),
+        **platform.models,
     }
-    for name, files in (("dataset", platform.datasets), ("val_dataset", platform.val_datasets)):
-        inputs = [*(f"{paths.INPUTS}/{file}" for file in files), *_items(arguments, name)]
-        if inputs:
-            values[name] = list(inputs)
     if platform.is_cpu:
         values["use_cpu"] = True
         if platform.processes > 1:  # without it every process would train for itself
@@ -202,9 +211,21 @@ def _decided(arguments: Mapping[str, Value], platform: PlatformArguments) -> dic
         values["use_hf"] = True
     if platform.resume_from:
         values["resume_from_checkpoint"] = platform.resume_from
-    if platform.adapters:
-        values["adapters"] = list(platform.adapters)
     return values
+
+
+def _datasets(
+    command: str, arguments: Mapping[str, Value], platform: PlatformArguments
+) -> dict[str, Value]:
+    """Files first, then remote ones. What is to be answered goes where `swift infer` looks for it."""
+    found: dict[str, list[int | float | str]] = {}
+    for name, files in (("dataset", platform.datasets), ("val_dataset", platform.val_datasets)):
+        inputs = [*(f"{paths.INPUTS}/{file}" for file in files), *_items(arguments, name)]
+        place = "val_dataset" if command in jobs.ANSWERING else name
+        found[place] = [*found.get(place, []), *inputs]
+    # a list that was moved elsewhere must not stay behind
+    moved: dict[str, Value] = {"dataset": []} if command in jobs.ANSWERING else {}
+    return {**moved, **{name: inputs for name, inputs in found.items() if inputs}}
 
 
 def _plain(value: Value) -> Value:

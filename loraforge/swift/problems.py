@@ -8,10 +8,7 @@ from typing import Literal
 
 import msgspec
 
-
-def gettext_noop(text: str) -> str:
-    """The same text, marked for the translators."""
-    return text
+from loraforge.swift.jobtexts import JOB_TEXTS, gettext_noop
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
@@ -164,6 +161,7 @@ TEXTS: dict[str, Text] = {
         _("--save_strategy no: only the platform's own checkpoints are saved, and no final one."),
         _("Use steps or epoch."),
     ),
+    **{name: Text(*texts) for name, texts in JOB_TEXTS.items()},
 }
 
 

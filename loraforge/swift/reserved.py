@@ -5,7 +5,8 @@ to, tokens end up in args.json, other plugins and signal handlers would take the
 platform's own.
 """
 
-from loraforge.swift.problems import Problem, gettext_noop
+from loraforge.swift.jobtexts import gettext_noop
+from loraforge.swift.problems import Problem
 
 _ = gettext_noop
 
@@ -25,6 +26,9 @@ _CLI = _("--%(name)s cannot be given on SWIFT's command line.")
 _TYPOS = _("--%(name)s belongs to the platform: it would hide misspelt arguments.")
 _OFFLINE = _("--%(name)s belongs to the platform: it would ask a model hub at every start.")
 _PUSH = _("--%(name)s belongs to the platform: push a finished checkpoint with Export.")
+_BESIDE = _("--%(name)s is chosen in a field of its own, or follows from it.")
+_MEGATRON = _("--%(name)s needs Megatron, which the training environment does not have.")
+_SERVER = _("--%(name)s needs a service beside the job, which cannot be started here yet.")
 
 RESERVED: dict[str, str] = {
     "output_dir": _FOLDER,
@@ -68,15 +72,42 @@ RESERVED: dict[str, str] = {
     "push_to_hub": _PUSH,
     "liger_kernel_config": _CLI,
     "parallelism_config": _CLI,
+    "reward_model": _BESIDE,
+    "reward_adapters": _BESIDE,
+    "ref_model": _BESIDE,
+    "ref_adapters": _BESIDE,
+    "teacher_model": _BESIDE,
+    "teacher_adapters": _BESIDE,
+    "cache_files": _FOLDER,
+    "exist_ok": _FOLDER,
+    "resume": _RESUME,
+    "to_mcore": _MEGATRON,
+    "to_hf": _MEGATRON,
+    "mcore_model": _MEGATRON,
+    "mcore_adapter": _MEGATRON,
+    "test_convert_precision": _MEGATRON,
+    "test_convert_dtype": _MEGATRON,
+    "save_missing_weights": _MEGATRON,
+    "thread_count": _MEGATRON,
+    "vllm_server_base_url": _SERVER,
+    "vllm_server_host": _SERVER,
+    "vllm_server_port": _SERVER,
+    "vllm_server_group_port": _SERVER,
+    "vllm_server_timeout": _SERVER,
+    "teacher_model_server": _SERVER,
 }
+# Reserved elsewhere, and what these commands are for.
+_ALLOWED = {"export": frozenset({"push_to_hub"})}
 _SECRET_ENDINGS = ("_token", "_secret", "_password", "api_key")
 
 
-def reserved_reason(name: str) -> str | None:
-    """Why an argument is the platform's, as a text with `%(name)s`; None when it is the user's.
+def reserved_reason(name: str, command: str = "") -> str | None:
+    """Why an argument of a command is the platform's, as a text with `%(name)s`; None when it is the user's.
 
     A later SWIFT may bring more secrets, so names that end like one count as well.
     """
+    if name in _ALLOWED.get(command, ()):
+        return None
     if name in RESERVED:
         return RESERVED[name]
     return _SECRET if name.endswith(_SECRET_ENDINGS) else None

@@ -8,15 +8,15 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
+from loraforge.swift.cases import Case, JobFacts
 from loraforge.swift.catalogue import (
     DEFAULT_VERSION,
-    Argument,
     Catalogue,
     Command,
     Value,
     catalogue_load,
 )
-from loraforge.swift.combinations import Case, JobFacts, combination_problems
+from loraforge.swift.combinations import combination_problems
 from loraforge.swift.problems import Problem, problem
 from loraforge.swift.reserved import reserved_problem, reserved_reason
 from loraforge.swift.values import RefusedError, problem_of, value_read
@@ -34,7 +34,9 @@ RENAMED = {
     "lr": "learning_rate",
     "epochs": "num_train_epochs",
 }
-DATASET_ARGUMENTS = frozenset({"dataset", "val_dataset", "cached_dataset", "cached_val_dataset"})
+DATASET_ARGUMENTS = frozenset(
+    {"dataset", "val_dataset", "cached_dataset", "cached_val_dataset", "chord_sft_dataset"}
+)
 
 
 class Checked(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,9 +102,7 @@ def _read_all(
         if name is None:
             problems.append(_unknown(command, typed, catalogue.swift_version))
             continue
-        found = list(
-            _read_one(catalogue, command.arguments[name], raw, typed if is_negative else "")
-        )
+        found = list(_read_one(catalogue, command, name, raw, typed if is_negative else ""))
         problems.extend(one for one in found if isinstance(one, Problem))
         for value in (one for one in found if not isinstance(one, Problem)):
             if name in values:
@@ -112,12 +112,13 @@ def _read_all(
 
 
 def _read_one(
-    catalogue: Catalogue, argument: Argument, raw: object, negative: str
+    catalogue: Catalogue, command: Command, name: str, raw: object, negative: str
 ) -> Iterator[Value | Problem]:
     """The value, or what is wrong with it; nothing when it is not given."""
     if raw is None:
         return
-    reason = reserved_reason(argument.name)
+    argument = command.arguments[name]
+    reason = reserved_reason(name, command.name)
     if reason is not None:
         yield reserved_problem(argument.name, reason)
         return

@@ -11,18 +11,26 @@ from loraforge.accounts.models import User
 from loraforge.core.errors import LoraForgeError
 from loraforge.datasets.models import Dataset
 from loraforge.modelhub.services import ModelDescription, model_describe
+from loraforge.swift.cases import JobFacts
 from loraforge.swift.catalogue import Value
-from loraforge.swift.combinations import JobFacts
 from loraforge.swift.compiler import hears_plugin
 from loraforge.swift.rules import arguments_check
 from loraforge.training.drafts import JobDraft
+from loraforge.training.extramodels import Base, models_find, reference_of
 from loraforge.training.findings import Findings
-from loraforge.training.inputs import datasets_check
-from loraforge.training.launch import Resume
+from loraforge.training.inputs import Inputs, datasets_check
+from loraforge.training.launch import ExtraModel, Resume
 from loraforge.training.models import Command
 from loraforge.training.options import DEAF, options_check
 from loraforge.training.placement import Room, room_check
-from loraforge.training.weights import Wanted, parent_check, weights_check
+from loraforge.training.weights import (
+    Found,
+    Wanted,
+    based_on,
+    parent_check,
+    weights_find,
+    weights_fit,
+)
 
 NAME_MAX = 120
 TAGS_MAX = 20
@@ -42,7 +50,7 @@ class Verdict:
 
     arguments: full names, SWIFT's types, only what is right. model: the hub id or normalised path.
     run_limit_s: the longest that it may run, 0 = without limit. weights: what it begins with, None = the
-    base model. parent: the job that it was made from, None = as before.
+    base model. models: those beside the base model. parent: the job that it was made from, None = as before.
     """
 
     draft: JobDraft
@@ -54,9 +62,11 @@ class Verdict:
     template: str
     datasets: list[Dataset]
     validation_datasets: list[Dataset]
+    reward_files: list[Dataset]
     room: Room
     run_limit_s: int
     weights: Resume | None
+    models: list[ExtraModel]
     parent: int | None
 
 
@@ -65,19 +75,24 @@ def draft_check(*, user: User, draft: JobDraft) -> Verdict:
     findings = Findings()
     _texts_check(user, draft, findings)
     room = room_check(draft=draft, findings=findings)
-    datasets, validation = datasets_check(user=user, draft=draft, findings=findings)
+    inputs = datasets_check(user=user, draft=draft, findings=findings)
+    found = weights_find(user=user, draft=draft, findings=findings)
+    draft = based_on(draft, found)
     described = _model_check(draft, findings)
-    model_type = (described.model_type if described else None) or ""
-    template = (described.template if described else None) or ""
-    arguments = _arguments_check(draft, room, findings)
+    base = Base(
+        model=described.model if described else draft.model, hub=described.hub if described else ""
+    )
+    models = models_find(user=user, draft=draft, base=base, findings=findings)
+    models += reference_of(draft, found)
+    arguments = _arguments_check(
+        draft, facts_of(draft, room=room, inputs=inputs, found=found, models=models), findings
+    )
     run_limit_s = options_check(user=user, draft=draft, findings=findings)
     if not hears_plugin(draft.command, arguments):
         findings.warn("command", str(DEAF))
-    wanted = Wanted(
-        model=described.model if described else draft.model,
-        model_hub=described.hub if described else "",
-        arguments=arguments,
-    )
+    wanted = Wanted(model=base.model, model_hub=base.hub, arguments=arguments)
+    model_type = (described.model_type if described else None) or ""
+    template = (described.template if described else None) or ""
     return Verdict(
         draft=draft,
         findings=findings,
@@ -86,12 +101,34 @@ def draft_check(*, user: User, draft: JobDraft) -> Verdict:
         model_hub=wanted.model_hub,
         model_type=str(arguments.get("model_type", model_type)),
         template=str(arguments.get("template", template)),
-        datasets=datasets,
-        validation_datasets=validation,
+        datasets=inputs.datasets,
+        validation_datasets=inputs.validation,
+        reward_files=inputs.reward_files,
         room=room,
         run_limit_s=run_limit_s,
-        weights=weights_check(user=user, draft=draft, wanted=wanted, findings=findings),
+        weights=weights_fit(found=found, draft=draft, wanted=wanted, findings=findings),
+        models=models,
         parent=parent_check(user=user, draft=draft, findings=findings),
+    )
+
+
+def facts_of(
+    draft: JobDraft, *, room: Room, inputs: Inputs, found: Found | None, models: list[ExtraModel]
+) -> JobFacts:
+    """What the rules over several arguments are told beside them."""
+    kinds = {one.argument: "adapter" if one.adapter else "whole" for one in models}
+    return JobFacts(
+        has_model=bool(draft.model),
+        has_dataset=bool(draft.datasets),
+        has_validation_set=bool(draft.validation_datasets),
+        is_cpu=room.is_cpu,
+        processes=draft.processes,
+        weights=found.kind if found is not None else "",
+        ref_model=kinds.get("ref_model", ""),
+        teacher_model=kinds.get("teacher_model", ""),
+        reward_models=len(draft.reward_models),
+        reward_files=len(draft.reward_files),
+        reward_names=tuple(name for file in inputs.reward_files for name in file.rewards),
     )
 
 
@@ -142,7 +179,7 @@ def _model_check(draft: JobDraft, findings: Findings) -> ModelDescription | None
     return described
 
 
-def _arguments_check(draft: JobDraft, room: Room, findings: Findings) -> dict[str, Value]:
+def _arguments_check(draft: JobDraft, facts: JobFacts, findings: Findings) -> dict[str, Value]:
     if draft.command not in Command.values:
         return {}
     given = draft.arguments
@@ -154,12 +191,6 @@ def _arguments_check(draft: JobDraft, room: Room, findings: Findings) -> dict[st
         findings.refuse("arguments.model", _("Give the model in the field model instead."))
     own = {"model_type": draft.model_type, "template": draft.template}
     overrides = {name: value for name, value in own.items() if value}
-    facts = JobFacts(
-        has_model=bool(draft.model),
-        has_dataset=bool(draft.datasets),
-        has_validation_set=bool(draft.validation_datasets),
-        is_cpu=room.is_cpu,
-    )
     checked = arguments_check(
         draft.command,
         {name: value for name, value in {**given, **overrides}.items() if name != "model"},

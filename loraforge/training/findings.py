@@ -8,10 +8,19 @@ from django.utils.translation import gettext as _
 from loraforge.core.errors import Invalid, LoraForgeError
 from loraforge.swift.problems import Problem
 
+# Fields of a job that are none of its arguments.
+_FIELDS = {
+    "ref_model": "ref_model",
+    "teacher_model": "teacher_model",
+    "reward_model": "reward_models",
+    "reward_files": "reward_files",
+    "processes": "processes",
+}
 # What SWIFT misses, and the job's own field for it.
 _OWN_FIELDS = {
     "swift:model_missing": "model",
     "swift:dataset_missing": "datasets",
+    "swift:calibration_missing": "datasets",
     "swift:command_unknown": "command",
 }
 
@@ -48,7 +57,7 @@ class Findings:
     def add_swift(self, problems: Iterable[Problem], *, overridden: frozenset[str]) -> None:
         """SWIFT's findings. overridden: arguments that the draft gave in fields of its own."""
         for problem in problems:
-            own = _OWN_FIELDS.get(problem.id)
+            own = _OWN_FIELDS.get(problem.id) or _FIELDS.get(problem.field)
             if problem.field in overridden:
                 own = problem.field
             place = own or f"arguments.{problem.field}"

@@ -12,8 +12,10 @@ from loraforge.swift.catalogue import DEFAULT_VERSION, Value
 from loraforge.swift.compiler import PlatformArguments, compile_argv, compile_env
 from loraforge.training import hub
 from loraforge.training.checks import Verdict
+from loraforge.training.extramodels import arguments_of, fetches_of
 from loraforge.training.launch import input_name
 from loraforge.training.models import Job, JobDataset
+from loraforge.training.modules import is_training
 from nodeagent.contract import paths
 
 # SWIFT, numpy and torch all take it; small enough to be read out aloud.
@@ -33,6 +35,7 @@ def job_datasets_of(job: Job, verdict: Verdict) -> list[JobDataset]:
     uses = (
         (JobDataset.Use.TRAINING, verdict.datasets),
         (JobDataset.Use.VALIDATION, verdict.validation_datasets),
+        (JobDataset.Use.REWARD, verdict.reward_files),
     )
     return [
         JobDataset(job=job, dataset=dataset, use=use, position=position, sha256=dataset.sha256)
@@ -45,19 +48,24 @@ def platform_arguments(
     verdict: Verdict, *, rows: Iterable[JobDataset], seed: int | None
 ) -> PlatformArguments:
     """What the platform decides, without the devices (see `launch`)."""
-    uploaded = [row for row in rows if row.dataset.kind == Dataset.Kind.UPLOADED]
+    uploaded = [row for row in rows if row.dataset.kind != Dataset.Kind.REMOTE]
     names = {
         use: tuple(input_name(row) for row in uploaded if row.use == use)
         for use in JobDataset.Use.values
     }
+    works_on = verdict.weights if not is_training(verdict.draft.command) else None
+    whole = works_on.folder if works_on is not None and works_on.is_whole else ""
     return PlatformArguments(
-        model=verdict.model if verdict.model_hub else paths.MODEL,
+        model=whole or (verdict.model if verdict.model_hub else paths.MODEL),
         model_type=verdict.model_type or None,
         template=verdict.template or None,
         datasets=names[JobDataset.Use.TRAINING],
         val_datasets=names[JobDataset.Use.VALIDATION],
         seed=seed,
         use_hf=verdict.model_hub == "huggingface",
+        adapters=(works_on.folder,) if works_on is not None and not whole else (),
+        reward_files=names[JobDataset.Use.REWARD],
+        models=arguments_of(verdict.models, verdict.arguments),
     )
 
 
@@ -81,12 +89,13 @@ def frozen_columns(
     seed = seed_of(verdict.arguments, seed_before)
     use_hf = verdict.model_hub == hub.HUGGINGFACE or verdict.arguments.get("use_hf") is True
     arguments, fetches = hub.datasets_rewrite(arguments_with_remote(verdict), use_hf=use_hf)
-    platform = msgspec.structs.replace(
-        platform_arguments(verdict, rows=rows, seed=seed), model=paths.MODEL
-    )
+    platform = platform_arguments(verdict, rows=rows, seed=seed)
+    is_base = not platform.model.startswith(f"{paths.INPUTS}/")
+    platform = msgspec.structs.replace(platform, model=paths.MODEL) if is_base else platform
     own = {name for name in ("model_type", "template") if getattr(draft, name)}
     revision = str(verdict.arguments.get("model_revision", ""))
-    model = hub.model_fetch(model=verdict.model, hub=verdict.model_hub, revision=revision)
+    fetched = verdict.model_hub if is_base else ""
+    model = hub.model_fetch(model=verdict.model, hub=fetched, revision=revision)
     parent = verdict.parent or (verdict.weights.job if verdict.weights else None)
     return {
         **({"parent_id": parent} if parent else {}),
@@ -100,8 +109,17 @@ def frozen_columns(
         "template": verdict.template,
         "seed": seed,
         "argv": compile_argv(draft.command, arguments, platform=platform),
-        "env": compile_env(arguments, platform=platform, save_every_s=settings.CHECKPOINT_EVERY_S),
-        "fetches": [one.plain for one in (*([model] if model else []), *fetches)],
+        "env": compile_env(
+            arguments,
+            platform=platform,
+            save_every_s=settings.CHECKPOINT_EVERY_S,
+            command=draft.command,
+        ),
+        "fetches": [
+            one.plain
+            for one in (*([model] if model else []), *fetches_of(verdict.models), *fetches)
+        ],
+        "extra_models": msgspec.to_builtins(verdict.models),
         "oom_recovery": draft.oom_recovery,
         "on_node_lost": draft.on_node_lost,
         "max_run_s": draft.max_run_s,

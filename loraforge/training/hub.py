@@ -35,6 +35,7 @@ _REPORTERS = frozenset(
 )
 # --report_to -> the variable with its key
 _KEYS = {"wandb": "WANDB_API_KEY", "swanlab": "SWANLAB_API_KEY"}
+_HUB_KEYS = {HUGGINGFACE: "HF_TOKEN", MODELSCOPE: "MODELSCOPE_API_TOKEN"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,13 +54,15 @@ class HubFetch:
         return asdict(self)
 
 
-def model_fetch(*, model: str, hub: str, revision: str = "") -> HubFetch | None:
-    """The fetch of a job's model ``org/name[:subfolder]``; None for a folder of the node."""
+def model_fetch(
+    *, model: str, hub: str, revision: str = "", target: str = paths.MODEL
+) -> HubFetch | None:
+    """The fetch of a model ``org/name[:subfolder]``, the job's own if not said; None for a folder of the node."""
     if not hub:
         return None
     repo, _colon, subfolder = model.partition(":")
     return HubFetch(
-        target=paths.MODEL,
+        target=target,
         kind="model",
         hub=hub,
         repo=repo,
@@ -101,9 +104,16 @@ def _item(
     return f"{fetch.target}{match['rest']}"
 
 
-def needs_secrets(arguments: Mapping[str, Value]) -> dict[str, str]:
-    """Environment variable -> kind of secret that the training needs of its owner."""
-    return {variable: name for name, variable in _KEYS.items() if name in _reporters(arguments)}
+def needs_secrets(arguments: Mapping[str, Value], *, hub: str = "") -> dict[str, str]:
+    """Environment variable -> kind of secret that the training needs of its owner.
+
+    hub: the base model's; a push goes to the same one, and to ModelScope where it is a folder.
+    """
+    found = {variable: name for name, variable in _KEYS.items() if name in _reporters(arguments)}
+    if arguments.get("push_to_hub") is True:
+        hub = HUGGINGFACE if arguments.get("use_hf") is True else hub or MODELSCOPE
+        found[_HUB_KEYS[hub]] = hub
+    return found
 
 
 def _reporters(arguments: Mapping[str, Value]) -> set[str]:
@@ -113,4 +123,5 @@ def _reporters(arguments: Mapping[str, Value]) -> set[str]:
 
 def needs_network(arguments: Mapping[str, Value]) -> bool:
     """Whether the training itself speaks to others, while it runs."""
-    return bool(_REPORTERS & _reporters(arguments)) or arguments.get("push_to_hub") is True
+    speaks = bool(_REPORTERS & _reporters(arguments)) or bool(arguments.get("eval_url"))
+    return speaks or arguments.get("push_to_hub") is True

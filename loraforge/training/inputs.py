@@ -1,6 +1,7 @@
 """Whether the datasets of a draft are there, may be trained on, and fit the command."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
 
@@ -18,34 +19,51 @@ REWARD_FILES_MAX = 20
 EXTRA_MODELS_MAX = 8
 
 
-def datasets_check(
-    *, user: User, draft: JobDraft, findings: Findings
-) -> tuple[list[Dataset], list[Dataset]]:
-    """The training and the validation datasets, in the draft's order; bad ones are left out."""
-    wanted = {*draft.datasets, *draft.validation_datasets}
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What a draft's ids stand for, in its order; bad ones are left out."""
+
+    datasets: list[Dataset]
+    validation: list[Dataset]
+    reward_files: list[Dataset]
+
+
+def datasets_check(*, user: User, draft: JobDraft, findings: Findings) -> Inputs:
+    """The training and validation sets, and the files with reward functions. One query."""
+    both = {
+        "datasets": draft.datasets,
+        "validation_datasets": draft.validation_datasets,
+        "reward_files": draft.reward_files,
+    }
+    wanted = {one for ids in both.values() for one in ids}
     found = access.visible(user, Dataset.objects.filter(pk__in=wanted, deleted_at=None))
     known = {dataset.pk: dataset for dataset in found}
-    faults = {one: _fault(user, draft, one, known.get(one)) for one in wanted}
     usable: dict[str, list[Dataset]] = {}
-    both = {"datasets": draft.datasets, "validation_datasets": draft.validation_datasets}
     for name, ids in both.items():
         _list_check(name, ids, findings)
-        for dataset_id in dict.fromkeys(ids):
-            if faults[dataset_id]:
-                findings.refuse(name, faults[dataset_id])
-        good = [one for one in dict.fromkeys(ids) if not faults[one]]
-        usable[name] = [known[dataset_id] for dataset_id in good]
-    return usable["datasets"], usable["validation_datasets"]
+        faults = {one: _fault(user, draft, name, one, known.get(one)) for one in dict.fromkeys(ids)}
+        for fault in filter(None, faults.values()):
+            findings.refuse(name, fault)
+        usable[name] = [known[one] for one, fault in faults.items() if not fault]
+    return Inputs(
+        datasets=usable["datasets"],
+        validation=usable["validation_datasets"],
+        reward_files=usable["reward_files"],
+    )
 
 
 def _list_check(name: str, ids: Sequence[int], findings: Findings) -> None:
-    if len(ids) > DATASETS_MAX:
+    if name == "reward_files" and len(ids) > REWARD_FILES_MAX:
+        findings.refuse(name, _("At most %(limit)s files.") % {"limit": REWARD_FILES_MAX})
+    elif len(ids) > DATASETS_MAX:
         findings.refuse(name, _("At most %(limit)s datasets.") % {"limit": DATASETS_MAX})
     if len(set(ids)) != len(ids):
         findings.refuse(name, _("A dataset is chosen twice. Remove one of the two."))
 
 
-def _fault(user: User, draft: JobDraft, dataset_id: int, dataset: Dataset | None) -> str:
+def _fault(
+    user: User, draft: JobDraft, field: str, dataset_id: int, dataset: Dataset | None
+) -> str:
     if dataset is None:
         text = _("There is no dataset %(id)s. Choose one of yours, or upload it.")
         return text % {"id": dataset_id}
@@ -54,10 +72,18 @@ def _fault(user: User, draft: JobDraft, dataset_id: int, dataset: Dataset | None
         return _("Only the owner of %(name)s may train on it. Ask them to share it.") % name
     if dataset.state != DatasetState.READY:
         return _("%(name)s cannot be used. Correct its errors and upload it again.") % name
-    if draft.command == Command.SFT and dataset.row_format == rows.TEXT:
+    if (field == "reward_files") != (dataset.kind == Dataset.Kind.CODE):
+        return _kind_text(field) % name
+    if field != "reward_files" and draft.command != Command.PT and dataset.row_format == rows.TEXT:
         text = _(
             "%(name)s holds plain text, which fits Pre-training. Change the stage, or upload "
             "questions with answers."
         )
         return text % name
     return ""
+
+
+def _kind_text(field: str) -> str:
+    if field == "reward_files":
+        return _("%(name)s holds rows. Choose a Python file with reward functions.")
+    return _("%(name)s holds code, not rows. Choose it under Reward function.")

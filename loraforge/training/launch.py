@@ -9,6 +9,7 @@ from a checkpoint (`Job.resumes`, `Job.weights`) runs the same argv with that ch
 
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Any
 
 import msgspec
 from django.conf import settings
@@ -18,10 +19,15 @@ from loraforge.datasets.models import Dataset
 from loraforge.nodes.models import DeviceKind
 from loraforge.training.hub import HubFetch, needs_network, needs_secrets
 from loraforge.training.models import Job, JobDataset, NodeLost
+from loraforge.training.modules import is_training
 from loraforge.training.policy import argv_with, fence_s
 from nodeagent.contract import paths
 
-_PREFIX = {JobDataset.Use.TRAINING: "train", JobDataset.Use.VALIDATION: "val"}
+_PREFIX = {
+    JobDataset.Use.TRAINING: "train",
+    JobDataset.Use.VALIDATION: "val",
+    JobDataset.Use.REWARD: "reward",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +51,8 @@ class Resume(msgspec.Struct, frozen=True, kw_only=True):
     """The checkpoint that an attempt goes on from: who left it, where it lies there, what belongs to it.
 
     weights_only: its weights and step alone; optimizer and learning rate begin anew. job: the job whose
-    attempt it was, 0 = the same one; of another one the step counts for nothing either.
+    attempt it was, 0 = the same one; of another one the step counts for nothing either. is_whole: a whole
+    model, not LoRA weights. under: a folder below the inputs that it has for itself, beside others of its name.
     """
 
     attempt: int
@@ -54,6 +61,8 @@ class Resume(msgspec.Struct, frozen=True, kw_only=True):
     files: list[ResumeFile]
     weights_only: bool = False
     job: int = 0
+    is_whole: bool = False
+    under: str = ""
 
     @property
     def begins_at(self) -> int:
@@ -63,7 +72,8 @@ class Resume(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def folder(self) -> str:
         """Where the job sees it."""
-        return f"{paths.INPUTS}/{PurePosixPath(self.path).name}"
+        place = f"{paths.INPUTS}/{self.under}" if self.under else paths.INPUTS
+        return f"{place}/{PurePosixPath(self.path).name}"
 
     def target(self, file: ResumeFile) -> str:
         """Where the job sees one of its files."""
@@ -78,12 +88,47 @@ class Resume(msgspec.Struct, frozen=True, kw_only=True):
         return ["--resume_from_checkpoint", self.folder, *only, *anew]
 
 
+class ExtraModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A model beside the base model, as it is frozen on the job.
+
+    argument: SWIFT's name for it (reward_model, ref_model, teacher_model). named: as the draft has it. model,
+    hub: where its weights are had, as of a job's base model. target: where the job sees them; "" = the base
+    model's are the same, or the checkpoint is whole. checkpoint: another job's.
+    """
+
+    argument: str
+    named: str
+    model: str
+    hub: str = ""
+    model_type: str = ""
+    target: str = ""
+    checkpoint: Resume | None = None
+
+    @property
+    def place(self) -> str:
+        """The folder of its weights, without LoRA's."""
+        if self.checkpoint is not None and self.checkpoint.is_whole:
+            return self.checkpoint.folder
+        return self.target or paths.MODEL
+
+    @property
+    def adapter(self) -> str:
+        """The folder of its LoRA weights; "" = it has none."""
+        found = self.checkpoint
+        return found.folder if found is not None and not found.is_whole else ""
+
+
+def extra_models(rows: list[dict[str, Any]]) -> list[ExtraModel]:
+    """Those of `Job.extra_models`."""
+    return msgspec.convert(rows, list[ExtraModel])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Launch:
     """Everything of a start command that training decides.
 
     argv: what follows the Python executable. resume: the checkpoint whose files are inputs too.
-    model_path: a folder on the node to mount at `paths.MODEL`, None for a model of a hub.
+    checkpoints: what else it gets of other jobs. mounts: place in the job -> a folder on the node; of models.
     save_every_s: seconds between timed checkpoints, 0 = none. fetches: of model hubs. network: the training
     itself speaks to others. secrets: name of an environment variable -> kind of the owner's secret.
     fence_after_s, fence_grace_s: as in the start command.
@@ -93,7 +138,8 @@ class Launch:
     env: dict[str, str]
     inputs: list[LaunchInput]
     resume: Resume | None
-    model_path: str | None
+    checkpoints: list[Resume]
+    mounts: dict[str, str]
     image: str
     processes: int
     save_every_s: int
@@ -109,8 +155,11 @@ def input_target(job_dataset: JobDataset) -> str:
 
     From the frozen hash, so that the same argv never means other rows.
     """
-    prefix = _PREFIX[JobDataset.Use(job_dataset.use)]
-    return f"{paths.INPUTS}/{prefix}-{job_dataset.position}-{job_dataset.sha256[:12]}.jsonl"
+    use = JobDataset.Use(job_dataset.use)
+    name = f"{_PREFIX[use]}-{job_dataset.position}-{job_dataset.sha256[:12]}"
+    if use == JobDataset.Use.REWARD:  # SWIFT imports it by its name
+        return f"{paths.INPUTS}/{name.replace('-', '_')}.py"
+    return f"{paths.INPUTS}/{name}.jsonl"
 
 
 def input_name(job_dataset: JobDataset) -> str:
@@ -129,10 +178,11 @@ def launch_argv(
     """
     argv = argv_with(job.argv, job.adjusted)
     if device_kind == DeviceKind.CPU:
-        argv += ["--use_cpu", "true"]
+        argv += ["--use_cpu", "true"] if is_training(job.command) else []
         if processes > 1:
             argv += ["--ddp_backend", "gloo"]
-    return argv + (resume.flags if resume is not None else [])
+    # what does not train has its weights in the frozen argv
+    return argv + (resume.flags if resume is not None and is_training(job.command) else [])
 
 
 def resume_of(job: Job, *, attempt: int) -> Resume | None:
@@ -175,19 +225,21 @@ def launch_freeze(*, job: Job, attempt: int, device_kind: str) -> Launch:
         # Not save(): an audit row per dispatch would say nothing about what a person did.
         Job.objects.filter(pk=job.pk).update(launched=locked.launched)
     job.launched = locked.launched
+    models = extra_models(locked.extra_models)
     save_every_s = int(kept.get("save_every_s", settings.CHECKPOINT_EVERY_S))
     return Launch(
         argv=list(kept["argv"]),
         env={**locked.env, "CB_SAVE_EVERY_S": str(save_every_s)},
         inputs=_inputs(locked),
         resume=resume_of(locked, attempt=attempt),
-        model_path=None if locked.model_hub else locked.model,
+        checkpoints=[one.checkpoint for one in models if one.checkpoint is not None],
+        mounts=_mounts(locked, models),
         image=locked.image,
         processes=int(kept["processes"]),
         save_every_s=save_every_s,
         fetches=[HubFetch(**one) for one in locked.fetches],
         network=needs_network(locked.arguments),
-        secrets=needs_secrets(locked.arguments),
+        secrets=needs_secrets(locked.arguments, hub=locked.model_hub),
         fence_after_s=int(kept.get("fence_after_s", 0)),
         fence_grace_s=int(kept.get("fence_grace_s", 0)),
     )
@@ -201,8 +253,19 @@ def _times(job: Job) -> dict[str, int]:
     return {"save_every_s": save_s, "fence_after_s": after_s, "fence_grace_s": grace_s}
 
 
+def _mounts(job: Job, models: list[ExtraModel]) -> dict[str, str]:
+    """Folders of the node that the job reads; a whole model of another job needs none."""
+    found = {} if job.model_hub or works_on_whole(job) else {paths.MODEL: job.model}
+    return found | {one.target: one.model for one in models if one.target and not one.hub}
+
+
+def works_on_whole(job: Job) -> bool:
+    """Whether another job's checkpoint stands in for the base model: what does not train takes it as it is."""
+    return not is_training(job.command) and bool(job.weights.get("is_whole"))
+
+
 def _inputs(job: Job) -> list[LaunchInput]:
-    rows = job.job_datasets.filter(dataset__kind=Dataset.Kind.UPLOADED).select_related("dataset")
+    rows = job.job_datasets.exclude(dataset__kind=Dataset.Kind.REMOTE).select_related("dataset")
     return [
         LaunchInput(target=input_target(row), dataset=row.dataset, sha256=row.sha256)
         for row in rows.order_by("use", "position")

@@ -10,7 +10,7 @@ from loraforge.training.models import Command
 
 TRAINING = frozenset({Command.PT, Command.SFT, Command.RLHF})
 # What a node runs today. An inference service is judged and shown as a command only.
-STARTED = TRAINING
+STARTED = TRAINING | {Command.INFER, Command.EXPORT, Command.SAMPLE, Command.EVAL}
 GRPO = "grpo"
 _GRPO_LABEL = gettext_lazy("GRPO")
 

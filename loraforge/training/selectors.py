@@ -26,6 +26,7 @@ from loraforge.training.freezing import (
     platform_arguments,
 )
 from loraforge.training.models import Command, Job, JobDataset
+from loraforge.training.modules import is_training
 
 Asker = User | AnonymousUser
 
@@ -158,7 +159,8 @@ def job_preview(*, user: User, draft: JobDraft) -> Preview:
     # A seed that nobody gave is drawn at submit: the preview must not show one that will not be used.
     platform = platform_arguments(verdict, rows=rows, seed=None)
     argv = compile_argv(draft.command, arguments, platform=platform)
-    argv += verdict.weights.flags if verdict.weights else []
+    if verdict.weights is not None and is_training(draft.command):
+        argv += verdict.weights.flags
     plain = {"command": draft.command, "model": draft.model, "arguments": verdict.arguments}
     return Preview(
         argv=argv,

@@ -31,7 +31,7 @@ SHARE = "download_instance"
 KEY_MAX = 200
 _COPIED = (
     "command", "arguments", "model", "model_hub", "model_revision", "model_type", "template",
-    "seed", "extra_models", "oom_recovery", "on_node_lost", "max_run_s", "save_every_s",
+    "seed", "oom_recovery", "on_node_lost", "max_run_s", "save_every_s",
 )  # fmt: skip
 OPTIONS = ("oom_recovery", "on_node_lost", "max_run_s", "save_every_s")
 
@@ -209,9 +209,8 @@ def job_start(*, actor: User, job: Job) -> Job:
     # A resume that was withdrawn from the queue is still one.
     resume = resume_of(job, attempt=job.instance.attempt + 1)
     step = resume.begins_at if resume else 0
-    if resume and resume.job:
-        weights_require(job=job)
-        weights_hold(job=job)
+    weights_require(job=job, resume=resume)
+    weights_hold(job=job)
     job.instance = instances.instance_queue(
         actor=actor,
         instance=job.instance,
@@ -295,6 +294,11 @@ def job_clone(*, actor: User, job: Job) -> Job:
     )
     clone = Job(instance=instance, parent=job, **{name: getattr(job, name) for name in _COPIED})
     clone.weights = job.weights if weights_may(user=actor, weights=job.weights) else {}
+    clone.extra_models = [
+        one
+        for one in job.extra_models
+        if weights_may(user=actor, weights=one.get("checkpoint") or {})
+    ]
     clone.save()
     rows = job.job_datasets.select_related("dataset")
     JobDataset.objects.bulk_create(

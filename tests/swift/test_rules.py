@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loraforge.swift.cases import JobFacts
 from loraforge.swift.catalogue import catalogue_load
-from loraforge.swift.combinations import JobFacts
 from loraforge.swift.problems import TEXTS, Problem
 from loraforge.swift.reserved import RESERVED
 from loraforge.swift.rules import arguments_check

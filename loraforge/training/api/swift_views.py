@@ -27,8 +27,10 @@ class CatalogueQuery(drf.Serializer[Any]):
     search = drf.CharField(required=False, max_length=SEARCH_MAX, allow_blank=True, default="")
 
 
-def _argument(argument: Argument, catalogue: Catalogue, language: str | None) -> dict[str, Any]:
-    reason = reserved_reason(argument.name)
+def _argument(
+    argument: Argument, command: str, catalogue: Catalogue, language: str | None
+) -> dict[str, Any]:
+    reason = reserved_reason(argument.name, command)
     told = help_load()[argument.name]
     return {
         "name": argument.name,
@@ -66,7 +68,9 @@ class SwiftCatalogue(Endpoint):
                 {"id": section.id, "title": section.title.told(language), "arguments": names}
                 for section, names in sections_of(found)
             ],
-            "arguments": [_argument(argument, catalogue, language) for argument in found],
+            "arguments": [
+                _argument(argument, command.name, catalogue, language) for argument in found
+            ],
         }
         return Response(body)
 

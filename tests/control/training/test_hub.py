@@ -60,7 +60,8 @@ def test_models_of_hubs() -> None:
         ({"report_to": ["tensorboard", "wandb"]}, True, ["WANDB_API_KEY"]),
         ({"report_to": "swanlab"}, True, ["SWANLAB_API_KEY"]),
         ({"report_to": ["mlflow"]}, True, []),
-        ({"push_to_hub": True}, True, []),
+        ({"push_to_hub": True}, True, ["MODELSCOPE_API_TOKEN"]),
+        ({"push_to_hub": True, "use_hf": True}, True, ["HF_TOKEN"]),
     ],
 )
 def test_network_only_for_who_needs_it(

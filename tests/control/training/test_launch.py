@@ -53,7 +53,7 @@ def test_an_attempt_is_launched_the_same_way_however_often(alice: User) -> None:
     assert again == first
     assert first.argv[:2] == ["-m", "swift.cli.sft"]
     assert first.argv[-4:] == ["--use_cpu", "true", "--ddp_backend", "gloo"]
-    assert (first.processes, first.model_path) == (2, None)
+    assert (first.processes, first.mounts) == (2, {})
 
 
 def test_the_next_attempt_may_land_on_other_devices(alice: User) -> None:

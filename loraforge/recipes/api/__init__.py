@@ -1,1 +1,0 @@
-"""REST entry points of recipes and of forms that were not sent yet."""
