@@ -10,6 +10,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("loraforge.nodelink.api.urls")),
     path("", include("loraforge.datasets.api.urls")),
     path("", include("loraforge.modelhub.api.urls")),
+    path("", include("loraforge.recipes.api.urls")),
     path("", include("loraforge.instances.api.urls")),
     path("", include("loraforge.artifacts.api.urls")),
     path("", include("loraforge.billing.api.urls")),

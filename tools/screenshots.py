@@ -106,6 +106,16 @@ def _reserve_refused(page: Page) -> None:
     page.wait_for_selector("#dialog .is-invalid")
 
 
+def _share_asked(page: Page) -> None:
+    page.click("[data-recipe-act='share']")
+    page.wait_for_selector("#dialog.show .lf-picker .lf-item")
+
+
+def _recipe_save_asked(page: Page) -> None:
+    page.click("[data-recipe-save]")
+    page.wait_for_selector("#dialog.show #recipe-name")
+
+
 def _menu_opened(page: Page) -> None:
     page.click(".lf-job-head .dropdown button")
 
@@ -129,6 +139,24 @@ def _admin_views() -> list[View]:
         View("admin-jobs", "/admin/training/job/", "carol"),
         View("admin-instance", "/admin/instances/instance/3/change/", "carol"),
         View("admin-nodes", "/admin/nodes/node/", "carol"),
+    ]
+
+
+def _material_views() -> list[View]:
+    """What jobs are made of: recipes and datasets."""
+    return [
+        View("recipes", "/recipes/"),
+        View("recipes-none", "/recipes/?q=no-such-recipe"),
+        View("recipe", "/recipes/1/"),
+        View("recipe-old", "/recipes/1/?version=1"),
+        View("recipe-built-in", "/recipes/builtin/qwen3-8b-qlora/"),
+        View("recipe-share", "/recipes/1/", "", _share_asked),
+        View("new-recipe", "/jobs/new/?recipe=1"),
+        View("new-recipe-save", "/jobs/new/?recipe=1", "", _recipe_save_asked),
+        View("datasets", "/datasets/"),
+        View("datasets-none", "/datasets/", "nina"),
+        View("dataset", "/datasets/1/"),
+        View("dataset-errors", "/datasets/3/"),
     ]
 
 
@@ -174,10 +202,7 @@ def showroom_views() -> list[View]:
         View("job-queue-menu", "/jobs/8/", "", _menu_opened),
         View("job-moving", "/jobs/15/", "carol"),
         View("job-move", "/jobs/7/", "", _move_asked),
-        View("datasets", "/datasets/"),
-        View("datasets-none", "/datasets/", "nina"),
-        View("dataset", "/datasets/1/"),
-        View("dataset-errors", "/datasets/3/"),
+        *_material_views(),
         View("nodes", "/nodes/", "carol"),
         View("node", "/nodes/gpu-a100-01/", "carol"),
         View("node-foreign", "/nodes/gpu-4090-02/", "carol"),

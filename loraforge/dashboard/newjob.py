@@ -4,7 +4,7 @@ The fields are data, not code: each names an argument of SWIFT's catalogue, whic
 choices and default. What is not named here stands under "All arguments".
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -18,23 +18,16 @@ from loraforge.accounts import access
 from loraforge.accounts.access import Action
 from loraforge.accounts.models import User
 from loraforge.dashboard import selectors
-from loraforge.dashboard.explain import diagnosis
-from loraforge.dashboard.jobs import job_remedy
+from loraforge.dashboard.sources import Source
 from loraforge.datasets.models import Dataset
 from loraforge.datasets.selectors import dataset_list
 from loraforge.swift.catalogue import DEFAULT_VERSION, Command, catalogue_load
 from loraforge.swift.models import models_load
 from loraforge.swift.reserved import reserved_reason
-from loraforge.training.drafts import draft_of_job
-from loraforge.training.models import Job
 from loraforge.training.options import role_limit_s
-from loraforge.training.policy import ACCUMULATION, BATCH
-from loraforge.training.recovery import batch_of
-from loraforge.training.weights import weights_may
 
 DATASETS_SHOWN = 200
 FIELD_TEMPLATE = "dashboard/partials/_field.html"
-WEIGHTS_MAX = 40  # characters of <attempt>:<step>
 
 
 @dataclass(frozen=True)
@@ -268,60 +261,6 @@ def _node_plain(row: selectors.NodeRow) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """The job that the form is filled from.
-
-    with_change: with what its failure suggests. weights: ``<attempt>:<step>`` of it to begin with, "" = none.
-    """
-
-    job: Job
-    with_change: bool = False
-    weights: str = ""
-
-    @property
-    def key(self) -> str:
-        """Tells one way of filling the form from another, for the draft that the browser keeps."""
-        return f"{self.job.pk}:{int(self.with_change)}:{self.weights}"
-
-    @property
-    def cause(self) -> str:
-        """Why it failed."""
-        found = diagnosis(self.job.instance)
-        return found.cause if found is not None else ""
-
-    @property
-    def changes(self) -> list[tuple[str, Any, Any]]:
-        """(argument, before, now) of what its failure suggests."""
-        if not self.with_change:
-            return []
-        batch = batch_of(self.job)
-        taken = {BATCH: batch.rows, ACCUMULATION: batch.accumulation}
-        before = {**taken, **self.job.arguments, **self.job.adjusted}
-        return [(name, before.get(name), now) for name, now in job_remedy(self.job).items()]
-
-
-def _source_plain(user: User, source: Source) -> dict[str, Any]:
-    """The draft that would make this job again; datasets that the user may not use are left out."""
-    draft = asdict(draft_of_job(source.job))
-    usable = {
-        row.dataset_id
-        for row in source.job.job_datasets.select_related("dataset")
-        if row.dataset.deleted_at is None and access.allowed(user, Action.DOWNLOAD, row.dataset)
-    }
-    for name in ("datasets", "validation_datasets"):
-        draft[name] = [number for number in draft[name] if number in usable]
-    if source.weights:
-        draft["weights_from"] = f"{source.job.pk}:{source.weights}"
-    elif not weights_may(user=user, weights=source.job.weights):
-        draft["weights_from"] = ""
-    if source.changes:
-        draft["arguments"] |= source.job.adjusted | {
-            name: now for name, _was, now in source.changes
-        }
-    return {**draft, "parent": source.job.pk, "source": source.key}
-
-
 def form_context(*, user: User, source: Source | None) -> dict[str, Any]:
     """What the template and the JavaScript of the page need."""
     datasets = [
@@ -339,7 +278,7 @@ def form_context(*, user: User, source: Source | None) -> dict[str, Any]:
             "datasets": [_dataset_plain(row) for row in datasets],
             "nodes": [_node_plain(row) for row in nodes],
             "own_arguments": own_arguments(),
-            "source": _source_plain(user, source) if source else None,
+            "source": source.plain(user) if source else None,
         },
     }
 

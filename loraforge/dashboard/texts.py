@@ -55,6 +55,7 @@ def _job() -> dict[str, str]:
         **_job_dialogs(),
         **_job_resume(),
         **_job_migrate(),
+        **_recipe_save(),
         "connection_live": _("Live"),
         "connection_lost": _("Connection lost"),
         "connection_ended": _("Ended"),
@@ -175,6 +176,7 @@ def _job_resume() -> dict[str, str]:
 def _job_new() -> dict[str, str]:
     return {
         **_upload(),
+        **_recipe_save(),
         "draft_restored": _("Your unsent draft is back."),
         "draft_discard": _("Start afresh"),
         "search_none": _("No model matches. A path or an id can be typed all the same."),
@@ -286,6 +288,52 @@ def _queue() -> dict[str, str]:
     }
 
 
+def _recipes() -> dict[str, str]:
+    return {
+        **_recipe_words(),
+        **_shares(),
+        "share_title": _("Share “{name}”"),
+        "rename_title": _("Rename the recipe"),
+        "rename_ok": _("Save"),
+        "restore_title": _("Restore version {number}?"),
+        "restore_body": _("It is saved once more, as the newest version. No version is lost."),
+        "restore_ok": _("Restore"),
+        "delete_title": _("Delete “{name}”?"),
+        "delete_body": _("It goes from all lists. Jobs that were made from it stay as they are."),
+        "delete_ok": _("Delete"),
+    }
+
+
+def _recipe_save() -> dict[str, str]:
+    return {
+        **_recipe_words(),
+        "recipe_title": _("Save as recipe"),
+        "recipe_body": _(
+            "Its settings are kept for the next time. Node, devices and weights to begin with are not."
+        ),
+        "recipe_ok": _("Save"),
+        "recipe_datasets": _("Keep which datasets are chosen, too"),
+        "recipe_next": _("As the next version of “{name}”"),
+        "recipe_saved": _("“{name}” is saved (version {version}). It stands under Recipes."),
+    }
+
+
+def _recipe_words() -> dict[str, str]:
+    return {"recipe_name": _("Name"), "recipe_description": _("Description")}
+
+
+def _shares() -> dict[str, str]:
+    return {
+        "share_user": _("User name"),
+        "share_group": _("One of your groups"),
+        "share_add": _("Add"),
+        "share_with": _("Shared with"),
+        "share_none": _("Not shared with anybody yet."),
+        "share_remove": _("Remove"),
+        "share_is_group": _("Group"),
+    }
+
+
 PAGES: dict[str, Callable[[], dict[str, str]]] = {
     "base": _base,
     "job": _job,
@@ -293,6 +341,7 @@ PAGES: dict[str, Callable[[], dict[str, str]]] = {
     "datasets": _datasets,
     "nodes": _nodes,
     "queue": _queue,
+    "recipes": _recipes,
 }
 
 

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from loraforge.dashboard import queueviews, views
+from loraforge.dashboard import queueviews, recipeviews, views
 
 app_name = "dashboard"
 
@@ -28,6 +28,9 @@ urlpatterns = [
         queueviews.QueueExplainPartial.as_view(),
         name="queue_explain",
     ),
+    path("recipes/", recipeviews.RecipeListPage.as_view(), name="recipe_list"),
+    path("recipes/<int:recipe_id>/", recipeviews.RecipePage.as_view(), name="recipe"),
+    path("recipes/builtin/<str:key>/", recipeviews.BuiltinPage.as_view(), name="recipe_builtin"),
     path("nodes/", views.NodeListPage.as_view(), name="node_list"),
     path("nodes/<slug:name>/", views.NodePage.as_view(), name="node"),
 ]

@@ -19,6 +19,7 @@ from loraforge.core.errors import NotFound
 from loraforge.core.texts import number_read
 from loraforge.dashboard import jobs, moves, newjob, selectors
 from loraforge.dashboard.joblines import COLUMNS, job_lines, lines_of
+from loraforge.dashboard.sources import source_get
 from loraforge.dashboard.timeline import timeline_of
 from loraforge.instances.selectors import attempt_list
 from loraforge.instances.states import ACTIVE
@@ -240,24 +241,17 @@ class JobTabPartial(JobBase):
 
 
 class JobNewPage(DashboardPage):
-    """The form of a new job; ``?from=41`` fills it from a job.
+    """The form of a new job; ``?from=41`` fills it from a job, ``?recipe=7`` or ``7:2`` from a recipe.
 
     ``&change=1``: with what its failure suggests. ``&weights=1:400``: to begin with that checkpoint's weights.
+    ``?model=org/name``: with that base model.
     """
 
     template_name = "dashboard/job_new.html"
     needs = Action.CREATE
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        asked = self.request.GET
-        number = number_read(asked.get("from", ""))
-        source = None
-        if number is not None:
-            source = newjob.Source(
-                job=job_get(user=self.person, job_id=number),
-                with_change=asked.get("change") == "1",
-                weights=asked.get("weights", "")[: newjob.WEIGHTS_MAX],
-            )
+        source = source_get(user=self.person, asked=self.request.GET)
         return super().get_context_data(
             **newjob.form_context(user=self.person, source=source), **kwargs
         )

@@ -52,6 +52,8 @@ def _work() -> list[dict[str, Any]]:
         _item(_("Reservations"), "event", "scheduling_reservation"),
         _item(_("Datasets"), "database", "datasets_dataset"),
         _item(_("Uploads"), "upload", "datasets_upload"),
+        _item(_("Recipes"), "menu_book", "recipes_recipe"),
+        _item(_("Unsent forms"), "edit_note", "recipes_unsentform"),
         _item(_("Output files"), "folder", "artifacts_outputfile"),
         _item(_("Best checkpoints"), "star", "artifacts_bestcheckpoint"),
         _item(_("Saved results"), "inventory_2", "artifacts_resultcopy"),

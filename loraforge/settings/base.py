@@ -47,6 +47,7 @@ INSTALLED_APPS = [
     "loraforge.nodelink",
     "loraforge.datasets",
     "loraforge.modelhub",
+    "loraforge.recipes",
     "loraforge.instances",
     "loraforge.artifacts",
     "loraforge.telemetry",

@@ -16,6 +16,7 @@ import { ModelField } from "./form/model.js";
 import { TroubleField } from "./form/trouble.js";
 import { valueRead, valueShow } from "./form/values.js";
 import { WeightsField } from "./form/weights.js";
+import { recipeOfForm } from "./recipe/save.js";
 
 const PREVIEW_WAIT_MS = 400;
 const SAVE_WAIT_MS = 300;
@@ -35,6 +36,7 @@ let asked = 0;
 let idempotency = "";
 let judged = null; // the draft that the server judged last, and what it said
 let parent = null; // the job that the draft was made from
+let recipe = (data.source && data.source.recipe) || null; // that the form was filled from, if one may change it
 
 const all = new AllArguments(form, data.own_arguments, changed);
 const datasets = new DatasetField(form, data.datasets, changed);
@@ -246,6 +248,10 @@ form.addEventListener("keydown", (event) => {
 form.addEventListener("submit", (event) => {
   event.preventDefault();
   submit(startWanted);
+});
+document.querySelector("[data-recipe-save]").addEventListener("click", async () => {
+  const made = await recipeOfForm(draftRead(), recipe);
+  if (made && recipe && made.id === recipe.id) recipe = { ...recipe, version: made.version };
 });
 document.querySelector("[data-draft-discard]").addEventListener("click", () => {
   sent = true;

@@ -25,6 +25,7 @@ from loraforge.notifications.models import Notification
 from loraforge.scheduling.models import Reservation
 from tests.architecture.addresses import Address, addresses, socket_routes
 from tests.factories.accounts import ApiTokenFactory, UserFactory
+from tests.factories.recipes import RecipeFactory
 from tests.factories.training import JobFactory, OnlineNodeFactory, ReadyDatasetFactory
 
 pytestmark = pytest.mark.django_db
@@ -53,7 +54,11 @@ def world() -> dict[str, Any]:
     )
     stored = default_storage.save("datasets/matrix", ContentFile(b'{"messages": []}\n'))
     dataset = ReadyDatasetFactory.create(owner=owner, storage_name=stored)
-    for row, codename in ((job.instance, "download_instance"), (dataset, "use_dataset")):
+    recipe = RecipeFactory.create(owner=owner)
+    shared = (
+        (job.instance, "download_instance"), (dataset, "use_dataset"), (recipe, "use_recipe"),
+    )  # fmt: skip
+    for row, codename in shared:
         sharing.share_grant(actor=owner, row=row, codename=codename, username="sharee")
     upload = Upload.objects.create(
         id=uuid4(), owner=owner, filename="f", size_bytes=1, expires_at=timezone.now()
@@ -67,6 +72,9 @@ def world() -> dict[str, Any]:
     values = {
         "reservations": reservation.pk,
         "datasets": dataset.pk,
+        "recipes": recipe.pk,
+        "number": 1,
+        "key": "qwen3-8b-lora",
         "uploads": upload.pk,
         "tokens": token.pk,
         "notifications": notice.pk,

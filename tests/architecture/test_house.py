@@ -22,6 +22,7 @@ from loraforge.instances.states import State
 from loraforge.scheduling.models import Reservation
 from tests.architecture.addresses import views
 from tests.factories.accounts import UserFactory
+from tests.factories.recipes import RecipeFactory
 from tests.factories.training import JobFactory, OnlineNodeFactory, ReadyDatasetFactory
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -149,6 +150,8 @@ UNAUDITED = {
     "instances.InstanceEvent": "a log itself, with the actor",
     "nodes.Device": "written by the platform",
     "notifications.Notification": "people only mark it as read",
+    "recipes.RecipeVersion": "recipes.services writes an entry for its recipe",
+    "recipes.UnsentForm": "one's own form on its way to a job, which is audited",
     "telemetry.LogChunk": "written by the platform",
     "telemetry.LogGap": "written by the platform",
     "telemetry.MetricRow": "written by the platform",
@@ -194,6 +197,7 @@ LISTS = {
     "instances": "/api/v1/instances/",
     "datasets": "/api/v1/datasets/",
     "uploads": "/api/v1/uploads/",
+    "recipes": "/api/v1/recipes/",
     "nodes": "/api/v1/nodes/",
     "notifications": "/api/v1/notifications/",
     "tokens": "/api/v1/tokens/",
@@ -215,6 +219,7 @@ LISTS = {
     "page of all usage": "/usage/all/?month=2026-11",
     "page of nodes": "/nodes/",
     "page of datasets": "/datasets/",
+    "page of recipes": "/recipes/",
 }
 COUNTS = HERE / "query_counts.json"
 
@@ -243,6 +248,7 @@ def fill(count: int, owner: Any) -> int:
         )  # fmt: skip
         job.instance.events.create(source="draft", target="queued", actor=owner)
         ReadyDatasetFactory.create(owner=owner)
+        RecipeFactory.create(owner=owner)
     return int(job.pk)
 
 

@@ -17,7 +17,7 @@ from loraforge.telemetry.models import MetricRow, Sample
 from loraforge.telemetry.pieces import Piece
 from loraforge.telemetry.services import chunk_store, chunks_store
 from loraforge.training.models import Command, Job, JobDataset
-from tools.showroom import costs, curves, moves, waiting
+from tools.showroom import costs, curves, moves, recipes, waiting
 
 GIB = 2**30
 BEST_STEP = 600
@@ -70,6 +70,7 @@ def fill(*, password: str) -> None:
             card.name for node in show.nodes.values() for card in node.devices.all() if card.name
         },
     )
+    recipes.fill(people=show.people, datasets=show.datasets)
     waiting.fill(now=show.now, people=show.people, nodes=show.nodes)
 
 

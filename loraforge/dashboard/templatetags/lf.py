@@ -21,6 +21,7 @@ from loraforge.dashboard.joblines import JobLine
 from loraforge.instances.models import STATE_LABELS
 from loraforge.instances.states import State
 from loraforge.nodes.models import NodeState
+from loraforge.training.models import Command
 
 register = template.Library()
 
@@ -223,6 +224,18 @@ def span(seconds: float | None) -> str:
 def shown(value: Any) -> str:
     """An argument's value as a person reads it on a command line."""
     return explain.value_shown(value)
+
+
+@register.filter
+def method_of(arguments: Mapping[str, Any] | None) -> str:
+    """Training method of a set of arguments."""
+    return explain.method_label(dict(arguments or {}))
+
+
+@register.filter
+def job_type(command: str) -> str:
+    """What people call a command of SWIFT; one that no job may be keeps its own name."""
+    return str(dict(Command.choices).get(command, command))
 
 
 @register.filter

@@ -2,6 +2,7 @@ from typing import Any
 
 from django.urls import path
 
+from loraforge.training.api.comparing import JobCompare, JobRecipe
 from loraforge.training.api.log_download import JobLogDownload
 from loraforge.training.api.swift_views import SwiftCatalogue, SwiftPreview
 from loraforge.training.api.views import Jobs
@@ -18,6 +19,7 @@ urlpatterns = [
     path("swift/catalogue/", SwiftCatalogue.as_view(), name="swift-catalogue"),
     path("swift/preview/", SwiftPreview.as_view(), name="swift-preview"),
     path("jobs/", Jobs.as_view({"get": "list", "post": "create"}), name="jobs"),
+    path("jobs/compare/", JobCompare.as_view(), name="job-compare"),
     path("jobs/<int:id>/", Jobs.as_view(DETAIL), name="job-detail"),
     path("jobs/<int:id>/attempts/", Jobs.as_view({"get": "attempts"}), name="job-attempts"),
     path(
@@ -26,6 +28,7 @@ urlpatterns = [
         name="job-checkpoints",
     ),
     path("jobs/<int:id>/events/", Jobs.as_view({"get": "events"}), name="job-events"),
+    path("jobs/<int:pk>/recipe/", JobRecipe.as_view(), name="job-recipe"),
     path("jobs/<int:pk>/log/download/", JobLogDownload.as_view(), name="job-log-download"),
     path(
         "jobs/<int:id>/shares/",

@@ -4,6 +4,7 @@ import { integer } from "../core/format.js";
 import { dialog } from "../core/dialog.js";
 import { notice } from "../core/notice.js";
 import { text } from "../core/texts.js";
+import { recipeOfJob } from "../recipe/save.js";
 import { migrateAsk } from "./migrate.js";
 import { resumeAsk } from "./resume.js";
 
@@ -141,6 +142,7 @@ class Actions {
     else if (name === "resume") this.asked(button, () => resumeAsk(this.id), "resumed");
     else if (name === "migrate") this.asked(button, () => migrateAsk(this.id, this.node()), "migrate_begun");
     else if (name === "migrate-cancel") this.asked(button, () => this.post("migrate/cancel"), "migrate_called_off");
+    else if (name === "recipe") recipeOfJob(this.id, this.root.querySelector("[data-name]").textContent);
     else if (name === "delete") this.remove();
     else if (name === "keep" || name === "unkeep") this.keep(name === "keep");
     else if (name.startsWith("move-")) this.move(name.slice("move-".length));

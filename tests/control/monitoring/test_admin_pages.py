@@ -43,6 +43,7 @@ from loraforge.instances.states import State
 from loraforge.migration.models import Drain, Migration, Prefetch
 from loraforge.nodes.models import Node
 from loraforge.notifications.models import Notification
+from loraforge.recipes.models import UnsentForm
 from loraforge.scheduling.models import Reservation, RunCap
 from loraforge.telemetry.models import (
     LogChunk,
@@ -54,6 +55,7 @@ from loraforge.telemetry.models import (
 )
 from loraforge.training.models import IdempotencyKey, Job
 from tests.factories.accounts import ApiTokenFactory, UserFactory
+from tests.factories.recipes import RecipeFactory
 from tests.factories.training import JobDatasetFactory, JobFactory, OnlineNodeFactory
 
 pytestmark = pytest.mark.django_db
@@ -108,6 +110,8 @@ def fill(count: int) -> Job:
             actor=owner, target=instance, what="instances:queue", changes={"state": ["a", "b"]}
         )
         fill_arrived(attempt)
+        RecipeFactory.create(owner=owner, name=HOSTILE)
+        UnsentForm.objects.create(owner=owner, source=HOSTILE, draft={"model": HOSTILE})
         RunCap.objects.create(scope="user", user=owner, limit=1, notes=HOSTILE)
         Reservation.objects.create(
             node=node, user=owner, starts_at=timezone.now(), reason=HOSTILE,

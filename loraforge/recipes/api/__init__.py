@@ -1,0 +1,1 @@
+"""REST entry points of recipes and of forms that were not sent yet."""
