@@ -18,9 +18,10 @@ from loraforge.accounts import access
 from loraforge.accounts.access import Action
 from loraforge.accounts.models import User
 from loraforge.dashboard import selectors
-from loraforge.dashboard.sources import Source
+from loraforge.dashboard.sources import NOTHING, Source, usable
 from loraforge.datasets.models import Dataset
 from loraforge.datasets.selectors import dataset_list
+from loraforge.recipes.unsent import unsent_get
 from loraforge.swift.catalogue import DEFAULT_VERSION, Command, catalogue_load
 from loraforge.swift.models import models_load
 from loraforge.swift.reserved import reserved_reason
@@ -261,6 +262,22 @@ def _node_plain(row: selectors.NodeRow) -> dict[str, Any]:
     }
 
 
+def _unsent_plain(user: User, source: Source | None) -> dict[str, Any]:
+    """The form as its owner left it; version 0 when there is none."""
+    key = source.key if source else NOTHING
+    kept = unsent_get(user=user, source=key)
+    if kept is None:
+        return {"source": key, "version": 0}
+    draft = usable(dict(kept.draft), user=user)
+    return {
+        "source": key,
+        "version": kept.version,
+        "tab": kept.tab,
+        "saved_at": kept.saved_at.isoformat(),
+        "draft": draft,
+    }
+
+
 def form_context(*, user: User, source: Source | None) -> dict[str, Any]:
     """What the template and the JavaScript of the page need."""
     datasets = [
@@ -279,6 +296,7 @@ def form_context(*, user: User, source: Source | None) -> dict[str, Any]:
             "nodes": [_node_plain(row) for row in nodes],
             "own_arguments": own_arguments(),
             "source": source.plain(user) if source else None,
+            "unsent": _unsent_plain(user, source),
         },
     }
 

@@ -14,6 +14,7 @@ from loraforge.core.texts import number_read
 from loraforge.dashboard.explain import diagnosis
 from loraforge.dashboard.jobs import job_remedy
 from loraforge.datasets.models import Dataset
+from loraforge.recipes.contents import ID_MAX
 from loraforge.recipes.selectors import KEY_MAX, Chosen, chosen_get
 from loraforge.training.api.serializers import JobInput
 from loraforge.training.drafts import draft_of_job
@@ -180,10 +181,16 @@ def understood(draft: Mapping[str, Any]) -> dict[str, Any]:
 
 def usable(draft: dict[str, Any], *, user: User) -> dict[str, Any]:
     """The draft without datasets that are gone, or that the user may not train on."""
-    wanted = {number for name in DATASETS for number in draft.get(name) or ()}
+    named = {name: _ids(draft.get(name)) for name in DATASETS}
+    wanted = {number for ids in named.values() for number in ids}
     rows = access.visible(user, Dataset.objects.filter(pk__in=wanted, deleted_at=None))
     may = (
         {row.pk for row in rows if access.allowed(user, Action.DOWNLOAD, row)} if wanted else set()
     )
-    kept = {name: [one for one in draft.get(name) or () if one in may] for name in DATASETS}
-    return {**draft, **kept}
+    return {**draft, **{name: [one for one in ids if one in may] for name, ids in named.items()}}
+
+
+def _ids(value: object) -> list[int]:
+    """What of a kept value can be the number of a row."""
+    given = value if isinstance(value, list | tuple) else ()
+    return [one for one in given if type(one) is int and 0 < one <= ID_MAX]

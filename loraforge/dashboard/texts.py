@@ -177,8 +177,9 @@ def _job_new() -> dict[str, str]:
     return {
         **_upload(),
         **_recipe_save(),
-        "draft_restored": _("Your unsent draft is back."),
-        "draft_discard": _("Start afresh"),
+        "draft_restored": _("Draft of {when} restored"),
+        "draft_saved": _("Draft saved"),
+        "draft_not_saved": _("The draft is not saved: {reason}"),
         "search_none": _("No model matches. A path or an id can be typed all the same."),
         "search_failed": _("The list of models could not be loaded: {reason}"),
         "model_unknown": _("Not a known model: choose the model type and the chat template."),
@@ -220,7 +221,6 @@ def _job_new() -> dict[str, str]:
         "list_hint": _("Several values: separate them by spaces"),
         "json_hint": _("A JSON object"),
         "dtype_auto": _("Automatic"),
-        "unsaved": _("Your draft is kept in this browser."),
     }
 
 

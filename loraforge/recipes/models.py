@@ -72,6 +72,7 @@ class UnsentForm(models.Model):
     source = models.CharField(_("filled from"), max_length=100)
     draft = models.JSONField(default=dict)
     version = models.PositiveIntegerField(_("version"), default=1)
+    tab = models.CharField(max_length=40, blank=True)  # the page of a browser that kept it last
     saved_at = models.DateTimeField(_("saved"), db_default=Now())
 
     class Meta:

@@ -1,5 +1,5 @@
 // The form of a new job. One draft object stands behind it: it is what the API takes, what the preview
-// asks about, and what the browser keeps until the job is made.
+// asks about, and what the server keeps until the job is made.
 import "./base.js";
 
 import { api } from "./core/api.js";
@@ -11,6 +11,7 @@ import { AllArguments } from "./form/arguments.js";
 import { ComputeField } from "./form/compute.js";
 import { DatasetField } from "./form/datasets.js";
 import { Findings } from "./form/findings.js";
+import { Keeper } from "./form/keeper.js";
 import { Marks } from "./form/marks.js";
 import { ModelField } from "./form/model.js";
 import { TroubleField } from "./form/trouble.js";
@@ -19,7 +20,6 @@ import { WeightsField } from "./form/weights.js";
 import { recipeOfForm } from "./recipe/save.js";
 
 const PREVIEW_WAIT_MS = 400;
-const SAVE_WAIT_MS = 300;
 // SWIFT's own rule when no accumulation is given (swift/trainers/arguments.py): about 16 rows a step.
 const SWIFT_BATCH = 16;
 const LORA_ONLY = ["lora_rank", "lora_alpha", "target_modules"];
@@ -27,7 +27,6 @@ const LEARNING_RATES = { lora: "1e-4", qlora: "1e-4", full: "1e-5" };
 
 const form = document.getElementById("job-form");
 const data = pageData("form-data");
-const key = `lf-draft-${document.body.dataset.user}`;
 const find = (selector) => form.querySelector(selector);
 const checked = (name) => form.querySelector(`input[name="${name}"]:checked`).value;
 let sent = false;
@@ -46,6 +45,7 @@ const weights = new WeightsField(form, changed);
 const model = new ModelField(form, changed, judgedShow);
 const findings = new Findings(form, (name) => all.reveal(name));
 const fields = [...form.querySelectorAll("[data-argument]")];
+const keeper = new Keeper(data.unsent, draftRead);
 const marks = new Marks(form, fields, () => changed());
 
 function methodArguments(method) {
@@ -140,11 +140,6 @@ function costShow(estimate) {
   if (estimate) find('[data-sum="cost"]').textContent = estimate.text;
 }
 
-function storeNow(draft) {
-  if (!sent) window.localStorage.setItem(key, JSON.stringify({ ...draft, from: data.source ? data.source.source : null }));
-}
-const store = debounce(storeNow, SAVE_WAIT_MS);
-
 function worthSaying(problem, draft) {
   if (problem.field === "model" && model.typing) return false; // half a name is no mistake yet
   if (tried) return true;
@@ -185,7 +180,7 @@ function changed() {
   const draft = draftRead();
   all.commandSet(draft.command);
   summaryShow(draft);
-  store(draft);
+  keeper.soon();
   judged = null;
   preview(draft);
   compute.placeSoon();
@@ -202,7 +197,7 @@ async function submit(start) {
   try {
     const job = await api("jobs/", { method: "POST", body: { ...draftRead(), start }, headers: { "Idempotency-Key": `${idempotency}-${start}` } });
     sent = true;
-    window.localStorage.removeItem(key);
+    await keeper.end();
     window.location.href = `${form.dataset.jobs}${job.id}/`;
   } catch (error) {
     const problems = fieldProblems(error);
@@ -217,16 +212,10 @@ let dirty = false;
 let startWanted = true;
 
 function begin() {
-  let kept = null;
-  try {
-    kept = JSON.parse(window.localStorage.getItem(key));
-  } catch {
-    window.localStorage.removeItem(key); // not ours, or cut off
-  }
-  const source = data.source;
-  const wanted = source && (!kept || kept.from !== source.source) ? source : kept;
+  const kept = keeper.restored();
+  const wanted = kept || data.source;
   if (wanted) draftShow(wanted);
-  document.querySelector("[data-draft-note]").hidden = !kept || wanted !== kept;
+  if (kept) keeper.tell();
   const draft = draftRead();
   all.commandSet(draft.command);
   summaryShow(draft);
@@ -253,18 +242,10 @@ document.querySelector("[data-recipe-save]").addEventListener("click", async () 
   const made = await recipeOfForm(draftRead(), recipe);
   if (made && recipe && made.id === recipe.id) recipe = { ...recipe, version: made.version };
 });
-document.querySelector("[data-draft-discard]").addEventListener("click", () => {
-  sent = true;
-  window.localStorage.removeItem(key);
-  window.location.reload();
-});
 window.addEventListener("beforeunload", (event) => {
   // The draft itself is kept; only an upload on its way would be lost without a word.
   if (dirty && !sent && form.querySelector(".lf-upload-item progress:not([hidden])")) event.preventDefault();
 });
-
-// What was typed in the last moment before a reload is kept as well.
-window.addEventListener("pagehide", () => dirty && storeNow(draftRead()));
 
 window.addEventListener("load", () => compute.recommend());
 

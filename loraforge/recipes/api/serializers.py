@@ -6,8 +6,9 @@ from rest_framework import serializers
 
 from loraforge.accounts.sharing import Holder
 from loraforge.core.api import WholeField
-from loraforge.recipes.models import Recipe, RecipeVersion
+from loraforge.recipes.models import Recipe, RecipeVersion, UnsentForm
 from loraforge.recipes.services import DESCRIPTION_MAX, NAME_MAX, NOTE_MAX, VERSIONS_MAX
+from loraforge.recipes.unsent import SOURCE_MAX, TAB_MAX
 
 _DRAFT = "A draft of a job as POST jobs/ takes it; what belongs to one job alone is left out."
 
@@ -131,3 +132,37 @@ class BuiltinOutput(serializers.Serializer[Any]):
     name = serializers.CharField()
     description = serializers.CharField()
     draft = serializers.DictField(child=serializers.JSONField(allow_null=True), help_text=_DRAFT)
+
+
+class UnsentQuery(serializers.Serializer[Any]):
+    """Which form."""
+
+    source = serializers.CharField(  # type: ignore[assignment]
+        max_length=SOURCE_MAX, help_text="What the form was filled from; new = nothing."
+    )
+
+
+class UnsentInput(serializers.Serializer[Any]):
+    """A form as it stands."""
+
+    source = serializers.CharField(max_length=SOURCE_MAX)  # type: ignore[assignment]
+    draft = _draft(required=True)
+    version = WholeField(
+        min_value=0, max_value=2**31 - 1, help_text="The version that was last seen, 0 = none."
+    )
+    tab = _text(TAB_MAX, help_text="Tells one page of a browser from another.")
+
+
+class UnsentKept(serializers.Serializer[UnsentForm]):
+    """What was kept."""
+
+    source = serializers.CharField()  # type: ignore[assignment]
+    version = serializers.IntegerField()
+    saved_at = serializers.DateTimeField()
+
+
+class UnsentOutput(UnsentKept):
+    """A form that was not sent yet. version 0: there is none."""
+
+    draft = serializers.DictField(child=serializers.JSONField(allow_null=True), allow_null=True)
+    saved_at = serializers.DateTimeField(allow_null=True)

@@ -2,12 +2,13 @@ from typing import Any
 
 from django.urls import path
 
-from loraforge.recipes.api.views import Builtins, Recipes
+from loraforge.recipes.api.views import Builtins, Recipes, UnsentForms
 
 DETAIL: dict[str, Any] = {"get": "retrieve", "patch": "partial_update", "delete": "destroy"}
 SHARES: dict[str, Any] = {"get": "shares", "post": "shares", "delete": "share_delete"}
 
 urlpatterns = [
+    path("drafts/", UnsentForms.as_view(), name="drafts"),
     path("recipes/", Recipes.as_view({"get": "list", "post": "create"}), name="recipes"),
     path("recipes/builtin/", Builtins.as_view(), name="recipes-builtin"),
     path("recipes/<int:pk>/", Recipes.as_view(DETAIL), name="recipe-detail"),

@@ -19,6 +19,7 @@ from loraforge.recipes import selectors, services
 from loraforge.recipes.api import serializers
 from loraforge.recipes.builtin import builtins_search
 from loraforge.recipes.models import Recipe
+from loraforge.recipes.unsent import unsent_discard, unsent_get, unsent_save
 from loraforge.recipes.wiring import SHARE_PERMISSION
 
 _ACTIONS = (Action.VIEW, Action.CHANGE, Action.SHARE)
@@ -176,3 +177,36 @@ class Builtins(Endpoint):
             for one in builtins_search(query["search"])
         ]
         return Response(rows)
+
+
+class UnsentForms(Endpoint):
+    """The form of a new job as one left it, one for each source that it can be filled from."""
+
+    needs: ClassVar[dict[str, Action | None]] = {
+        "get": Action.CREATE,
+        "put": Action.CREATE,
+        "delete": Action.CREATE,
+    }
+
+    @extend_schema(parameters=[serializers.UnsentQuery], responses=serializers.UnsentOutput)
+    def get(self, request: Request) -> Response:
+        """The form; version 0 when there is none."""
+        source = _checked(serializers.UnsentQuery, request.query_params)["source"]
+        kept = unsent_get(user=signed_in(request), source=source)
+        if kept is None:
+            return Response({"source": source, "version": 0, "saved_at": None, "draft": None})
+        return Response(serializers.UnsentOutput(kept).data)
+
+    @extend_schema(request=serializers.UnsentInput, responses=serializers.UnsentKept)
+    def put(self, request: Request) -> Response:
+        """Keep it. 409 when another page has kept or sent it since the version that this one has seen."""
+        given = _checked(serializers.UnsentInput, request.data)
+        kept = unsent_save(actor=signed_in(request), **given)
+        return Response(serializers.UnsentKept(kept).data)
+
+    @extend_schema(parameters=[serializers.UnsentQuery], responses={204: None})
+    def delete(self, request: Request) -> Response:
+        """It was sent, or is not wanted any more."""
+        source = _checked(serializers.UnsentQuery, request.query_params)["source"]
+        unsent_discard(actor=signed_in(request), source=source)
+        return Response(status=status.HTTP_204_NO_CONTENT)

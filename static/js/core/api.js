@@ -20,17 +20,22 @@ async function errorOf(response) {
   }
 }
 
-/** Calls /api/v1/<path>. Resolves to the JSON answer, or null for an empty one. Throws ApiError. */
-export async function api(path, { method = "GET", body, headers = {}, signal } = {}) {
-  const request = { method, headers: { Accept: "application/json", ...headers }, credentials: "same-origin", signal };
+function requestOf({ method = "GET", body, headers = {}, signal, keepalive = false }) {
+  const request = { method, headers: { Accept: "application/json", ...headers }, credentials: "same-origin", signal, keepalive };
   if (method !== "GET") request.headers["X-CSRFToken"] = document.body.dataset.csrf;
   if (body !== undefined) {
     request.headers["Content-Type"] = "application/json";
     request.body = JSON.stringify(body);
   }
+  return request;
+}
+
+/** Calls /api/v1/<path>. Resolves to the JSON answer, or null for an empty one. Throws ApiError.
+ * given: method, body, headers, signal; keepalive: it goes on when the page goes. */
+export async function api(path, given = {}) {
   let response;
   try {
-    response = await fetch(`/api/v1/${path}`, request);
+    response = await fetch(`/api/v1/${path}`, requestOf(given));
   } catch (error) {
     if (error.name === "AbortError") throw error;
     reachLost();

@@ -10,6 +10,7 @@ from django.test import Client
 from loraforge.accounts import sharing
 from loraforge.accounts.models import User
 from loraforge.recipes.services import recipe_update
+from loraforge.recipes.unsent import unsent_save
 from tests.factories.accounts import UserFactory
 from tests.factories.recipes import DRAFT, RecipeFactory
 from tests.factories.training import MODEL, JobFactory, ReadyDatasetFactory
@@ -108,3 +109,16 @@ def test_a_built_in_recipe_a_model_and_a_job_fill_it_too(alice: User) -> None:
     job = JobFactory.create(owner=alice)
     assert form_data(client, f"from={job.pk}")["source"]["parent"] == job.pk
     assert form_data(client, "")["source"] is None
+
+
+def test_the_form_comes_back_as_it_was_left_for_the_same_source(alice: User) -> None:
+    client = browser_of(alice)
+    job = JobFactory.create(owner=alice)
+    assert form_data(client, "")["unsent"] == {"source": "new", "version": 0}
+    source = form_data(client, f"from={job.pk}")["unsent"]["source"]
+    draft = {"model": "left", "datasets": [7, "x"], "later": {"unheard": "of"}}
+    unsent_save(actor=alice, source=source, draft=draft, version=0, tab="t")
+    found = form_data(client, f"from={job.pk}")["unsent"]
+    assert (found["version"], found["tab"]) == (1, "t")
+    assert found["draft"] == {**draft, "datasets": [], "validation_datasets": []}
+    assert form_data(client, "")["unsent"]["version"] == 0
