@@ -42,7 +42,7 @@ def _upload() -> dict[str, str]:
         "upload_resume": _("Go on"),
         "upload_cancel": _("Cancel"),
         "upload_retry": _("Try again"),
-        "upload_wrong_type": _("Choose a .jsonl file: one JSON object a line."),
+        "upload_wrong_type": _("Choose a file of rows: .jsonl, .json, .csv, .tsv or .parquet."),
         "upload_line": _("Line {line}"),
         "upload_file": _("File"),
         "upload_open": _("Open the dataset"),
@@ -232,6 +232,7 @@ def _datasets() -> dict[str, str]:
             "The rows are removed from the platform. Jobs that trained on them keep their results."
         ),
         "delete_ok": _("Delete"),
+        "columns_checking": _("Checking rows …"),
     }
 
 

@@ -4,14 +4,16 @@ The upload's row lock says that somebody is at it. When whoever checked dies, th
 the next round (`datasets.uploads_sweep`, or the owner looking at the upload) begins again.
 """
 
+import contextlib
 import logging
 import subprocess
 import sys
 import threading
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from uuid import UUID
 
 import msgspec
+from django.conf import settings
 from django.db import close_old_connections, connections
 from django.db.models import F
 from django.utils import timezone
@@ -19,9 +21,9 @@ from django.utils import timezone
 from loraforge.core.errors import Locked
 from loraforge.datasets import spool, uploads
 from loraforge.datasets.models import Dataset, Upload
-from loraforge.datasets.rowcheck import Progress
+from loraforge.datasets.rowcheck import Progress, Task
 from loraforge.datasets.rows import RowError, RowReport
-from loraforge.datasets.services import dataset_create_from_upload
+from loraforge.datasets.verdicts import verdict_store
 
 LOCK_S = 60
 AT_ONCE = 2
@@ -84,41 +86,60 @@ def upload_check(*, upload_id: UUID) -> Dataset | None:
     """
     token = uploads.lock_take(upload_id=upload_id, hold_s=LOCK_S)
     try:
-        upload = Upload.objects.select_related("owner").filter(pk=upload_id, dataset=None).first()
+        rows = Upload.objects.select_related("owner", "version_of", "recheck_of")
+        upload = rows.filter(pk=upload_id, dataset=None).first()
         if upload is None or upload.offset_bytes != upload.size_bytes:
             return None
         Upload.objects.filter(pk=upload_id).update(check_tries=F("check_tries") + 1)
         if upload.check_tries >= uploads.MAX_CHECK_TRIES:
-            return dataset_create_from_upload(upload=upload, report=_given_up(), sha256="")
-        last = _run(upload_id, token)
+            return verdict_store(upload=upload, last=_given_up())
+        last = _run(upload, token)
         if last.report is None:
             raise CheckFailed(f"upload {upload_id}: the last word was {last}")
-        return dataset_create_from_upload(upload=upload, report=last.report, sha256=last.sha256)
+        return verdict_store(upload=upload, last=last)
     finally:
         uploads.lock_free(upload_id=upload_id, token=token)
 
 
-def _given_up() -> RowReport:
+def _given_up() -> Progress:
     params = {"tries": uploads.MAX_CHECK_TRIES}
-    return RowReport(
-        error_count=1, errors=[RowError(line=0, id="rows:check_failed", params=params)]
+    error = RowError(line=0, id="rows:check_failed", params=params)
+    return Progress(done=0, report=RowReport(error_count=1, errors=[error]))
+
+
+def _task(upload: Upload) -> Task:
+    """What the checking process is told; converted rows leave the disk its reserve."""
+    room = spool.free_bytes() - settings.UPLOAD_RESERVE_BYTES
+    return Task(
+        suffix=PurePosixPath(upload.filename).suffix.lower(),
+        columns=upload.columns,
+        limit_bytes=max(0, min(settings.UPLOAD_MAX_BYTES, room)),
     )
 
 
-def _run(upload_id: UUID, token: str) -> Progress:
+def _run(upload: Upload, token: str) -> Progress:
     """Run `rowcheck`, pass its progress on, and return its last line."""
-    path = spool.spool_path(upload_id)
+    if upload.recheck_of is not None:
+        spool.storage_take(upload.recheck_of.storage_name, upload.pk)
+    path = spool.spool_path(upload.pk)
     command = [sys.executable, "-m", "loraforge.datasets.rowcheck", str(path)]
     last = Progress(done=0)
     with subprocess.Popen(
-        command, cwd=_CODE_FOLDER, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+        command, cwd=_CODE_FOLDER, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
         try:
+            _tell(process, _task(upload))
             for line in process.stdout or ():
                 last = _parse(line)
                 uploads.lock_extend(
-                    upload_id=upload_id, token=token, hold_s=LOCK_S, checked_bytes=last.done
+                    upload_id=upload.pk, token=token, hold_s=LOCK_S, checked_bytes=last.done
                 )
         finally:
             process.kill()
     return last
+
+
+def _tell(process: "subprocess.Popen[bytes]", task: Task) -> None:
+    if process.stdin is not None:
+        with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
+            pipe.write(msgspec.json.encode(task))

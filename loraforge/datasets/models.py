@@ -43,6 +43,21 @@ class Dataset(models.Model):
     row_format = models.CharField(
         _("format"), max_length=30, blank=True
     )  # messages, query_response, ...
+    file_format = models.CharField(_("file"), max_length=8, default="jsonl")  # as it was uploaded
+    traits = models.JSONField(
+        default=list, blank=True
+    )  # what rows bring besides: answer, rejected, label ...
+    column_names = models.JSONField(default=list, blank=True)  # as uploaded, the first 100
+    columns = models.JSONField(
+        default=dict, blank=True
+    )  # column as uploaded -> SWIFT's name for it
+    statistics = models.JSONField(default=dict, blank=True)  # `statistics.Statistics` as plain data
+    index_name = models.CharField(max_length=210, blank=True)  # in the storage; see `rowindex`
+    # A further version of a dataset is a row of its own, so that what has used one keeps it.
+    version = models.PositiveIntegerField(_("version"), default=1)
+    first = models.ForeignKey(
+        "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="later"
+    )
     # The first 20: [{"line": 7, "id": "rows:...", "params": {...}, "message": "..."}]; line 0 = the whole file.
     errors = models.JSONField(default=list, blank=True)
     error_count = models.BigIntegerField(default=0)
@@ -86,6 +101,14 @@ class Upload(models.Model):
     dataset = models.ForeignKey(
         Dataset, on_delete=models.SET_NULL, null=True, blank=True, related_name="uploads"
     )
+    columns = models.JSONField(default=dict, blank=True)  # as in Dataset
+    version_of = models.ForeignKey(
+        Dataset, on_delete=models.SET_NULL, null=True, blank=True, related_name="version_uploads"
+    )
+    # a dataset whose rows are checked once more, with other columns
+    recheck_of = models.ForeignKey(
+        Dataset, on_delete=models.CASCADE, null=True, blank=True, related_name="rechecks"
+    )
     created_at = models.DateTimeField(db_default=Now())
     expires_at = models.DateTimeField()
 
@@ -98,4 +121,7 @@ class Upload(models.Model):
         return self.filename
 
 
-auditlog.register(Dataset, exclude_fields=["preview", "errors", "notes"])
+auditlog.register(
+    Dataset,
+    exclude_fields=["preview", "errors", "notes", "statistics", "column_names", "index_name"],
+)

@@ -7,12 +7,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 _TEXTS = {
-    "rows:empty": gettext_noop(
-        "The file has no rows. Upload a JSONL file with one JSON object on each line."
-    ),
+    "rows:empty": gettext_noop("The file has no rows. Upload a file with at least one row."),
     "rows:container": gettext_noop(
-        "This is a %(container)s file. Unpack it and upload the JSONL file itself (.jsonl, one JSON "
-        "object on each line)."
+        "This is a %(container)s file. Unpack it and upload the file with the rows itself (.jsonl, .json, "
+        ".csv or .parquet)."
     ),
     "rows:sha256_differs": gettext_noop(
         "The bytes that arrived are not the bytes that were announced (SHA-256 differs). Upload the "
@@ -36,8 +34,8 @@ _TEXTS = {
         "The line is JSON but no object. Write {...} on each line, without a list around the rows."
     ),
     "rows:unknown_columns": gettext_noop(
-        "The columns (%(columns)s) say nothing to SWIFT. Use messages, conversations, instruction with "
-        "output, query with response, or text."
+        "The columns (%(columns)s) say nothing to SWIFT. Say on the dataset's page what each is, or use "
+        "messages, conversations, instruction with output, query with response, or text."
     ),
     "rows:mixed": gettext_noop(
         "This row is of the format %(found)s, but the file began with %(first)s. Put each format into "
@@ -58,6 +56,65 @@ _TEXTS = {
     ),
     "rows:column_not_text": gettext_noop('"%(column)s" must be a text.'),
     "rows:no_answer": gettext_noop('The row has no answer. Add the column "%(columns)s".'),
+    "rows:mixed_traits": gettext_noop(
+        "This row brings: %(found)s. The first one brings: %(first)s. Put each kind of row into a file of "
+        "its own."
+    ),
+    "rows:rejected_is_answer": gettext_noop(
+        "The rejected answer is the same as the answer. Remove the row, or correct one of the two."
+    ),
+    "rows:label_not_number": gettext_noop(
+        '"label" must be a number, or true or false, without quotation marks.'
+    ),
+    "rows:media_not_paths": gettext_noop(
+        '"%(column)s" must be a path or a list of paths of files.'
+    ),
+    "rows:media_missing": gettext_noop(
+        "The archive has no file %(path)s. Write paths as they stand in the archive."
+    ),
+    "rows:too_complex": gettext_noop(
+        "The row needs too much memory to be read. Split it into several rows."
+    ),
+    "rows:utf16": gettext_noop("The file is UTF-16. Save it as UTF-8 and upload it again."),
+    "rows:binary": gettext_noop(
+        "The file is no text. Upload the file with the rows itself (.jsonl, .json, .csv or .parquet)."
+    ),
+    "rows:list_broken": gettext_noop(
+        "Here the JSON list is broken: %(detail)s is missing. Correct it and upload the file again."
+    ),
+    "rows:list_of_others": gettext_noop(
+        "The list holds something else than objects here. Each row must be an object {...}."
+    ),
+    "rows:after_list": gettext_noop(
+        "Something follows behind the end of the JSON list. A file is one list, or one JSON object on each "
+        "line."
+    ),
+    "rows:csv_broken": gettext_noop(
+        "The table cannot be read from here on (%(detail)s). Is a quotation mark not closed?"
+    ),
+    "rows:csv_not_utf8": gettext_noop(
+        'The table is not UTF-8. In a spreadsheet program save it as "CSV UTF-8".'
+    ),
+    "rows:cells_differ": gettext_noop(
+        "The row has %(found)s cells, the first line names %(wanted)s columns."
+    ),
+    "rows:column_twice": gettext_noop(
+        'The first line names the column "%(column)s" twice. Rename one of them.'
+    ),
+    "rows:too_many_columns": gettext_noop("A table may have at most %(limit)s columns."),
+    "rows:parquet_broken": gettext_noop(
+        "The Parquet file cannot be read (%(detail)s). Write it again and upload it."
+    ),
+    "rows:bytes_column": gettext_noop(
+        'The column "%(column)s" holds bytes. Keep images, audio and video as files in an archive beside '
+        "the rows, and their paths in the rows."
+    ),
+    "rows:too_large": gettext_noop(
+        "Unpacked the rows take more than %(limit_bytes)s bytes. Split the dataset into several files."
+    ),
+    "rows:converted": gettext_noop(
+        "The rows are kept as JSONL: that is what jobs read and what is downloaded."
+    ),
     "rows:bom": gettext_noop(
         "The file begins with a byte order mark. That does no harm; UTF-8 without it is cleaner."
     ),

@@ -1,17 +1,22 @@
 """Are these rows that SWIFT can train on? Pure and streaming; memory stays bounded whatever the file.
 
-The formats are those that SWIFT's AutoPreprocessor tells apart by their columns
-(swift/dataset/preprocessor/core.py, ms-swift 4.6.0). JSON is read strictly: NaN, lone surrogates and
-broken UTF-8 are refused here, where SWIFT's loader would turn them into something else in silence.
+JSON is read strictly: NaN, lone surrogates and broken UTF-8 are refused here, where SWIFT's loader would
+turn them into something else in silence. What a row means, `rowformats` knows.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
+from loraforge.datasets import rowformats
+from loraforge.datasets.rowformats import Refused, Row
+from loraforge.datasets.rowindex import IndexMaker, row_hash
+from loraforge.datasets.statistics import Counting, Statistics
+
 MAX_LINE_BYTES = 16 * 1024**2
 MAX_ERRORS = 20
+COLUMNS_MAX = 100
 PREVIEW_ROWS = 5
 PREVIEW_TEXT = 400
 PREVIEW_ITEMS = 12
@@ -19,35 +24,8 @@ PREVIEW_DEPTH = 6
 
 BOM = b"\xef\xbb\xbf"
 NOTE_BOM = "rows:bom"
+TEXT = rowformats.TEXT
 
-MESSAGES = "messages"
-CONVERSATIONS = "conversations"
-INSTRUCTION = "instruction"
-QUERY_RESPONSE = "query_response"
-TEXT = "text"
-
-ROLES = frozenset({"system", "user", "assistant", "tool", "tool_call", "tool_response"})
-_ANSWER_ROLES = frozenset({"assistant", "tool_call"})
-_SPEAKERS = {
-    "system": "system",
-    "human": "user",
-    "user": "user",
-    "gpt": "assistant",
-    "bot": "assistant",
-    "assistant": "assistant",
-    "function_call": "tool_call",
-    "tool_call": "tool_call",
-    "function_response": "tool",
-    "observation": "tool",
-    "observations": "tool",
-    "tool_response": "tool",
-    "tool": "tool",
-}
-_QUERIES = ("query", "prompt", "input", "instruction", "question", "problem")
-_ANSWERS = (
-    "response", "answer", "output", "targets", "target", "answer_key", "answers", "solution",
-    "completion",
-)  # fmt: skip
 _CONTAINERS = {
     b"PK\x03\x04": "zip",
     b"PK\x05\x06": "zip",
@@ -69,127 +47,20 @@ class RowError(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RowReport(msgspec.Struct, kw_only=True):
-    """What a file of rows turned out to be. It can be trained on when error_count is 0."""
+    """What a file of rows turned out to be. It can be trained on when error_count is 0.
+
+    traits: what its rows bring besides questions (`rowformats`). columns: their names as uploaded.
+    """
 
     rows: int = 0
     row_format: str = ""
+    traits: list[str] = []
+    columns: list[str] = []
     error_count: int = 0
     errors: list[RowError] = []
     preview: list[Any] = []
     notes: list[str] = []
-
-
-class _Refused(Exception):
-    """A row that cannot be used; becomes a RowError once the line number is known."""
-
-    def __init__(self, error_id: str, **params: Any) -> None:
-        super().__init__(error_id)
-        self.error_id = error_id
-        self.params = params
-
-
-def _check_content(message: dict[str, Any], content: Any, number: int) -> None:
-    if isinstance(content, str) or (content is None and message.get("tool_calls")):
-        return
-    if isinstance(content, list) and content and all(isinstance(part, dict) for part in content):
-        return
-    raise _Refused("rows:content_not_text", number=number)
-
-
-def _check_dialogue(
-    items: Any, column: str, read: Callable[[dict[str, Any], int], tuple[str, Any]]
-) -> None:
-    """A list of turns, the last one an answer. ``read`` gives role and content of one turn."""
-    if not isinstance(items, list) or not items:
-        raise _Refused("rows:not_a_list", column=column)
-    role = ""
-    for number, item in enumerate(items, start=1):
-        if not isinstance(item, dict):
-            raise _Refused("rows:turn_not_an_object", column=column, number=number)
-        role, content = read(item, number)
-        _check_content(item, content, number)
-    if role not in _ANSWER_ROLES:
-        raise _Refused("rows:last_not_assistant", column=column)
-
-
-def _read_message(item: dict[str, Any], number: int) -> tuple[str, Any]:
-    role = item.get("role")
-    if not isinstance(role, str) or role not in ROLES:
-        raise _Refused("rows:unknown_role", number=number, roles=", ".join(sorted(ROLES)))
-    return role, item.get("content")
-
-
-def _read_turn(item: dict[str, Any], number: int) -> tuple[str, Any]:
-    speaker = item.get("from", item.get("role"))
-    role = _SPEAKERS.get(speaker.replace("-", "_")) if isinstance(speaker, str) else None
-    if role is None:
-        raise _Refused("rows:unknown_role", number=number, roles=", ".join(sorted(_SPEAKERS)))
-    return role, item.get("value", item.get("content"))
-
-
-def _check_messages(row: dict[str, Any]) -> None:
-    _check_dialogue(row["messages"], "messages", _read_message)
-
-
-def _check_conversations(row: dict[str, Any]) -> None:
-    column = "conversations" if "conversations" in row else "conversation"
-    _check_dialogue(row[column], column, _read_turn)
-
-
-def _check_text_column(row: dict[str, Any], column: str) -> None:
-    if not isinstance(row[column], str):
-        raise _Refused("rows:column_not_text", column=column)
-
-
-def _answer_column(row: dict[str, Any]) -> str | None:
-    return next((name for name in _ANSWERS if name in row), None)
-
-
-def _check_instruction(row: dict[str, Any]) -> None:
-    _check_text_column(row, "instruction")
-    if row.get("input") is not None:
-        _check_text_column(row, "input")
-    answer = _answer_column(row)
-    if answer is None:
-        raise _Refused("rows:no_answer", columns="output")
-    _check_text_column(row, answer)
-
-
-def _check_query_response(row: dict[str, Any]) -> None:
-    query = next(name for name in _QUERIES if name in row)
-    if row[query] is not None:
-        _check_text_column(row, query)
-    answer = _answer_column(row)
-    if answer is None:
-        raise _Refused("rows:no_answer", columns="response")
-    if not (isinstance(row[answer], list) and row[answer] and isinstance(row[answer][0], str)):
-        _check_text_column(row, answer)
-
-
-def _check_plain(row: dict[str, Any]) -> None:
-    _check_text_column(row, "text")
-
-
-_CHECKS: dict[str, Callable[[dict[str, Any]], None]] = {
-    MESSAGES: _check_messages,
-    CONVERSATIONS: _check_conversations,
-    INSTRUCTION: _check_instruction,
-    QUERY_RESPONSE: _check_query_response,
-    TEXT: _check_plain,
-}
-
-
-def format_of(row: dict[str, Any]) -> str:
-    """The format that a row's columns speak of, in SWIFT's order; empty when they say nothing."""
-    if "messages" in row:
-        return MESSAGES
-    if "conversations" in row or "conversation" in row:
-        return CONVERSATIONS
-    if "instruction" in row:
-        return INSTRUCTION
-    if any(name in row for name in _QUERIES):
-        return QUERY_RESPONSE
-    return TEXT if "text" in row else ""
+    statistics: Statistics | None = None
 
 
 def preview_cut(value: Any, depth: int = 0) -> Any:
@@ -215,17 +86,36 @@ def _shown(text: str) -> str:
 
 
 class RowChecker:
-    """Feed a file's bytes in any pieces, then `finish`; the report is the same whatever the pieces."""
+    """Feed a file's bytes in any pieces, then `finish`; the report is the same whatever the pieces.
 
-    def __init__(self, *, max_line_bytes: int = MAX_LINE_BYTES) -> None:
+    columns: name of a column -> SWIFT's name for it. index: is told every row. has_file: whether an
+    archive beside the rows has a file that a row names; None = nobody knows.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_line_bytes: int = MAX_LINE_BYTES,
+        columns: Mapping[str, str] | None = None,
+        index: IndexMaker | None = None,
+        has_file: Callable[[str], bool] | None = None,
+    ) -> None:
         self._report = RowReport()
         self._decode = msgspec.json.Decoder().decode
         self._tail = b""
         self._line = 0
+        self._position = 0  # in the file, of the line to come
         self._is_skipping = False
         self._has_begun = False
         self._is_container = False
         self._max_line_bytes = max_line_bytes
+        self._mapping = dict(columns or {})
+        self._index = index
+        self._has_file = has_file
+        self._counting = Counting()
+        self._columns: dict[str, None] = {}
+        self._kind: frozenset[str] = frozenset()
+        self._media: set[str] = set()
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the file."""
@@ -241,7 +131,9 @@ class RowChecker:
         *lines, self._tail = data.split(b"\n")
         for line in lines:
             self._take(line)
+            self._position += len(line) + 1
         if len(self._tail) > self._max_line_bytes:
+            self._position += len(self._tail)
             self._tail = b""
             self._is_skipping = True
 
@@ -253,55 +145,101 @@ class RowChecker:
             self.feed(begun)
         if not self._is_container and (self._tail or self._is_skipping):
             self._take(self._tail)
-        if not self._report.rows and not self._report.error_count:
-            self._refuse(0, "rows:empty")
-        return self._report
+        report = self._report
+        if not report.rows and not report.error_count:
+            self.refuse(0, "rows:empty")
+        report.traits = sorted(self._kind | self._media)
+        report.columns = list(self._columns)
+        return report
+
+    def statistics(self, *, duplicates: int, is_estimate: bool) -> Statistics:
+        """What was counted on the way."""
+        return self._counting.statistics(duplicates=duplicates, is_estimate=is_estimate)
+
+    def refuse(self, line: int, error_id: str, **params: Any) -> None:
+        """Note an error; 0 is the whole file."""
+        self._report.error_count += 1
+        if len(self._report.errors) < MAX_ERRORS:
+            self._report.errors.append(RowError(line=line, id=error_id, params=params))
+
+    def note(self, note: str) -> None:
+        """Note what was tolerated or changed."""
+        self._report.notes.append(note)
+
+    @property
+    def rows_seen(self) -> int:
+        """Lines so far, good and bad."""
+        return self._line
 
     def _begin(self, data: bytes) -> bytes:
         self._has_begun = True
         for signature, name in _CONTAINERS.items():
             if data.startswith(signature):
                 self._is_container = True
-                self._refuse(0, "rows:container", container=name)
+                self.refuse(0, "rows:container", container=name)
         if data.startswith(BOM):
-            self._report.notes.append(NOTE_BOM)
+            self.note(NOTE_BOM)
+            self._position = len(BOM)
             return data[len(BOM) :]
         return data
-
-    def _refuse(self, line: int, error_id: str, **params: Any) -> None:
-        self._report.error_count += 1
-        if len(self._report.errors) < MAX_ERRORS:
-            self._report.errors.append(RowError(line=line, id=error_id, params=params))
 
     def _take(self, line: bytes) -> None:
         self._line += 1
         if self._is_skipping or len(line) > self._max_line_bytes:
             self._is_skipping = False
-            self._refuse(self._line, "rows:line_too_long", limit_bytes=self._max_line_bytes)
+            self.refuse(self._line, "rows:line_too_long", limit_bytes=self._max_line_bytes)
             return
         if not line.strip(b" \t\r"):
             return  # SWIFT's loader skips blank lines too
         try:
             self._take_row(line)
-        except _Refused as refused:
-            self._refuse(self._line, refused.error_id, **refused.params)
+        except Refused as refused:
+            self.refuse(self._line, refused.error_id, **refused.params)
 
     def _take_row(self, line: bytes) -> None:
-        row = _parse(self._decode, line)
-        row_format = format_of(row)
-        if not row_format:
-            raise _Refused("rows:unknown_columns", columns=_names(row))
-        if not self._report.row_format:
-            self._report.row_format = row_format
-        elif row_format != self._report.row_format:
-            raise _Refused("rows:mixed", found=row_format, first=self._report.row_format)
-        _CHECKS[row_format](row)
+        plain = _parse(self._decode, line)
+        self._columns_note(plain)
+        given = rowformats.renamed(plain, self._mapping) if self._mapping else plain
+        if not rowformats.format_of(given):
+            raise Refused("rows:unknown_columns", columns=_names(given))
+        row = rowformats.row_read(given)
+        self._kind_check(row)
+        if row.media and self._has_file is not None:
+            self._media_check(row)
         self._report.rows += 1
+        self._counting.add(row.turns)
+        if self._index is not None:
+            self._index.add(self._position, row_hash(row.turns))
         if len(self._report.preview) < PREVIEW_ROWS:
-            self._report.preview.append(preview_cut(row))
+            self._report.preview.append(preview_cut(plain))
+
+    def _columns_note(self, row: dict[str, Any]) -> None:
+        if len(self._columns) < COLUMNS_MAX and not row.keys() <= self._columns.keys():
+            for name in list(row)[:COLUMNS_MAX]:
+                self._columns[_shown(name[:100])] = None
+
+    def _kind_check(self, row: Row) -> None:
+        """All rows of a file are of one kind; media may stand in some."""
+        media = row.traits.intersection(rowformats.MEDIA)
+        kind = row.traits - media
+        self._media |= media
+        if not self._report.row_format:
+            self._report.row_format, self._kind = row.row_format, kind
+        elif row.row_format != self._report.row_format:
+            raise Refused("rows:mixed", found=row.row_format, first=self._report.row_format)
+        elif kind != self._kind:
+            if self._kind - kind == {rowformats.ANSWER}:
+                raise rowformats.answer_missing(row)
+            first, found = (", ".join(sorted(one)) or "-" for one in (self._kind, kind))
+            raise Refused("rows:mixed_traits", found=found, first=first)
+
+    def _media_check(self, row: Row) -> None:
+        for path in row.media:
+            if not self._has_file(path):  # type: ignore[misc] # asked for only where it is given
+                raise Refused("rows:media_missing", path=_shown(path[:200]))
 
 
-def _names(row: dict[str, Any]) -> str:
+def _names(row: Mapping[str, Any]) -> str:
     """The first column names of a row, short: names are no secret, contents may be."""
     return ", ".join(_shown(name[:30]) for name in list(row)[:PREVIEW_ITEMS])
 
@@ -309,20 +247,25 @@ def _names(row: dict[str, Any]) -> str:
 def _parse(decode: Callable[[bytes], Any], line: bytes) -> dict[str, Any]:
     try:
         row = decode(line)
-    except (msgspec.DecodeError, RecursionError, MemoryError) as error:
-        raise _Refused("rows:not_json", detail=str(error)[:120]) from error
+    except MemoryError as error:
+        raise Refused("rows:too_complex") from error
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Refused("rows:not_json", detail=str(error)[:120]) from error
     except UnicodeDecodeError as error:
-        raise _Refused("rows:not_utf8") from error
+        raise Refused("rows:not_utf8") from error
     if not isinstance(row, dict):
-        raise _Refused("rows:not_an_object")
+        raise Refused("rows:not_an_object")
     return row
 
 
-def rows_read(lines: Iterator[bytes], *, offset: int, limit: int) -> list[Any]:
-    """Rows [offset, offset + limit) of a checked file, each cut for a page; blank lines do not count."""
+def rows_read(lines: Iterator[bytes], *, offset: int, limit: int, first: int = 0) -> list[Any]:
+    """Rows [offset, offset + limit) of a checked file, each cut for a page; blank lines do not count.
+
+    first: the number of the row with which ``lines`` begins.
+    """
     decode = msgspec.json.Decoder().decode
     found: list[Any] = []
-    number = 0
+    number = first
     for line in lines:
         text = line.removeprefix(BOM).strip() if number == 0 else line.strip()
         if not text:
@@ -330,7 +273,7 @@ def rows_read(lines: Iterator[bytes], *, offset: int, limit: int) -> list[Any]:
         if number >= offset:
             try:
                 found.append(preview_cut(_parse(decode, text)))
-            except _Refused as refused:
+            except Refused as refused:
                 found.append({"error": refused.error_id})
             if len(found) >= limit:
                 break

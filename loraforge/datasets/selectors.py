@@ -7,7 +7,7 @@ from uuid import UUID
 from django.contrib.auth.models import AnonymousUser
 from django.core import signing
 from django.core.files.storage import default_storage
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -16,6 +16,7 @@ from loraforge.accounts.access import Action
 from loraforge.accounts.models import User
 from loraforge.core.errors import Denied, Gone, Invalid, NotFound
 from loraforge.datasets.models import Dataset, Upload
+from loraforge.datasets.rowindex import Index, IndexBroken
 from loraforge.datasets.rows import MAX_LINE_BYTES, rows_read
 from loraforge.nodes.models import Node
 
@@ -43,12 +44,33 @@ def dataset_get(*, user: Asker, dataset_id: int) -> Dataset:
     return dataset
 
 
+def dataset_versions(*, user: Asker, dataset: Dataset) -> list[Dataset]:
+    """All versions of it that the user may see, newest first; a single one has no others to show."""
+    first = dataset.first_id or dataset.pk
+    rows = dataset_list(user=user).filter(Q(pk=first) | Q(first=first))
+    found = list(rows.only("pk", "name", "version", "rows", "created_at", "owner__username"))
+    return sorted(found, key=lambda one: -one.version) if len(found) > 1 else []
+
+
 def dataset_rows(*, user: Asker, dataset: Dataset, offset: int, limit: int) -> list[Any]:
     """Rows [offset, offset + limit), each cut for a page. Raises NotFound, Denied, Invalid."""
     access.require(user, Action.DOWNLOAD, dataset)
     require_bytes(dataset)
+    first, begin = _nearest(dataset, offset)
     with default_storage.open(dataset.storage_name, "rb") as file:
-        return rows_read(_lines(file), offset=offset, limit=limit)
+        file.seek(begin)
+        return rows_read(_lines(file), offset=offset, limit=limit, first=first)
+
+
+def _nearest(dataset: Dataset, row: int) -> tuple[int, int]:
+    """(number, offset) of a row from which on to look for this one; of older datasets the first."""
+    if not dataset.index_name or not row:
+        return 0, 0
+    with default_storage.open(dataset.index_name, "rb") as file:
+        try:
+            return Index(file).nearest(row)
+        except IndexBroken:
+            return 0, 0
 
 
 def _lines(file: Any) -> Iterator[bytes]:

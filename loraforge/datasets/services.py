@@ -1,28 +1,25 @@
 """Writes of datasets."""
 
 import re
-from pathlib import Path
 
-import msgspec
 from auditlog.context import set_actor
+from django.conf import settings
 from django.core import signing
 from django.core.files.storage import default_storage
 from django.db import transaction
 from django.urls import reverse
-from django.utils import timezone, translation
+from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from loraforge.accounts import access
 from loraforge.accounts.access import Action
 from loraforge.accounts.models import User
 from loraforge.core import events
-from loraforge.core.errors import Invalid
-from loraforge.datasets import spool
+from loraforge.core.errors import Conflict, Invalid
+from loraforge.datasets.columns import fault_of as columns_fault
 from loraforge.datasets.models import Dataset, DatasetState, Upload
-from loraforge.datasets.problems import text_of
-from loraforge.datasets.rows import RowError, RowReport
 from loraforge.datasets.selectors import INPUT_SALT, require_bytes
-from loraforge.datasets.spool import SpooledFile
 from loraforge.nodes.models import Node
 
 # SWIFT's own spelling (swift/dataset/loader.py): [HF::|MS::]org/name[:subset[/subset]][#rows]
@@ -33,59 +30,6 @@ _REMOTE_ID = re.compile(
     r"(?:#[1-9][0-9]{0,11})?",
     re.ASCII,
 )
-
-
-def storage_name(upload: Upload) -> str:
-    """Where an upload's bytes go; made from its id only, never from what the user called it."""
-    text = upload.pk.hex
-    return f"datasets/{text[:2]}/{text}.jsonl"
-
-
-def _store(upload: Upload) -> str:
-    """Give the bytes to the storage under their final name; the spool keeps its own until the commit.
-
-    A second try after a crash first removes what the first one left.
-    """
-    name = storage_name(upload)
-    moving = spool.moving_path(upload.pk)
-    moving.unlink(missing_ok=True)
-    moving.hardlink_to(spool.spool_path(upload.pk))
-    default_storage.delete(name)
-    with SpooledFile(moving) as file:
-        return default_storage.save(name, file)
-
-
-def _errors(report: RowReport) -> list[dict[str, object]]:
-    with translation.override("en"):
-        return [
-            {**msgspec.to_builtins(error), "message": text_of(error.id, error.params)}
-            for error in report.errors
-        ]
-
-
-def dataset_create_from_upload(*, upload: Upload, report: RowReport, sha256: str) -> Dataset:
-    """Turn a checked upload into a dataset, READY or INVALID, in the name of its owner."""
-    if upload.sha256 and sha256 and upload.sha256 != sha256:
-        report.errors = [RowError(line=0, id="rows:sha256_differs"), *report.errors]
-        report.error_count += 1
-    with set_actor(upload.owner), transaction.atomic():
-        dataset = Dataset.objects.create(
-            owner=upload.owner,
-            name=Path(upload.filename).stem[:200] or upload.filename[:200],
-            state=DatasetState.INVALID if report.error_count else DatasetState.READY,
-            storage_name=_store(upload),
-            size_bytes=upload.size_bytes,
-            sha256=sha256,
-            rows=report.rows,
-            row_format=report.row_format,
-            errors=_errors(report),
-            error_count=report.error_count,
-            preview=report.preview,
-            notes=report.notes,
-        )
-        Upload.objects.filter(pk=upload.pk).update(dataset=dataset, checked_bytes=upload.size_bytes)
-    spool.spool_delete(upload.pk)
-    return dataset
 
 
 def dataset_create_remote(*, actor: User, remote_id: str, name: str = "") -> Dataset:
@@ -107,6 +51,41 @@ def dataset_create_remote(*, actor: User, remote_id: str, name: str = "") -> Dat
     )
 
 
+_COLUMN_FAULTS = {
+    "unknown": gettext_noop("The dataset has no column %(name)s."),
+    "target": gettext_noop("SWIFT knows no column %(name)s. Choose one of the list."),
+    "twice": gettext_noop("Two columns would become %(name)s. Choose another one for one of them."),
+}
+
+
+def dataset_columns_set(*, actor: User, dataset: Dataset, columns: dict[str, str]) -> Upload:
+    """Say which column is what, and have the rows checked anew under these names.
+
+    The upload tells how far that is. Raises NotFound, Denied, Invalid, Gone, Conflict (while it is being
+    checked).
+    """
+    access.require(actor, Action.CHANGE, dataset)
+    require_bytes(dataset)
+    kind, name = columns_fault(columns, dataset.column_names)
+    if kind:
+        text = _(_COLUMN_FAULTS[kind]) % {"name": name}
+        raise Invalid("datasets:bad_columns", text, fields={"columns": [text]})
+    with set_actor(actor), transaction.atomic():
+        locked = Dataset.objects.select_for_update().get(pk=dataset.pk)
+        if locked.rechecks.filter(dataset=None).exists():
+            text = _("The rows are being checked already. Wait until that is done.")
+            raise Conflict("datasets:checking", text)
+        return Upload.objects.create(
+            owner=dataset.owner,
+            filename=f"{dataset.name}.jsonl"[-255:],
+            size_bytes=dataset.size_bytes,
+            offset_bytes=dataset.size_bytes,
+            columns=columns,
+            recheck_of=locked,
+            expires_at=timezone.now() + settings.UPLOAD_EXPIRES,
+        )
+
+
 def dataset_delete(*, actor: User, dataset: Dataset) -> None:
     """Delete a dataset and its bytes. Raises Conflict while a job that has not ended uses it.
 
@@ -124,9 +103,10 @@ def dataset_delete(*, actor: User, dataset: Dataset) -> None:
 
 def dataset_bytes_remove(*, dataset: Dataset) -> None:
     """Remove the bytes of a deleted dataset; the emptied storage_name says that it is done."""
-    if dataset.storage_name:
-        default_storage.delete(dataset.storage_name)
-    Dataset.objects.filter(pk=dataset.pk).update(storage_name="")
+    for name in (dataset.storage_name, dataset.index_name):
+        if name:
+            default_storage.delete(name)
+    Dataset.objects.filter(pk=dataset.pk).update(storage_name="", index_name="")
 
 
 def datasets_sweep() -> int:

@@ -10,9 +10,11 @@ from uuid import UUID
 
 from django.conf import settings
 from django.core.files import File
+from django.core.files.storage import default_storage
 from django.utils.translation import gettext as _
 
 from loraforge.core.errors import Gone, Locked
+from loraforge.datasets.rowcheck import index_path, rows_path
 
 
 class SpooledFile(File):  # type: ignore[type-arg]
@@ -55,14 +57,39 @@ def spool_create(upload_id: UUID) -> None:
 def spool_delete(upload_id: UUID) -> None:
     """Remove what lies there; nothing there is fine."""
     path = spool_path(upload_id)
-    for each in (path, moving_path(upload_id)):
+    for each in (path, rows_path(path), index_path(path)):
         each.unlink(missing_ok=True)
+        moving_path(each).unlink(missing_ok=True)
 
 
-def moving_path(upload_id: UUID) -> Path:
-    """A second name of the file, which the storage may rename away while the first one stays."""
-    path = spool_path(upload_id)
+def moving_path(path: Path) -> Path:
+    """A second name of a file, which the storage may rename away while the first one stays."""
     return path.with_name(f"{path.name}.moving")
+
+
+def storage_put(path: Path, name: str) -> str:
+    """Give a file of the spool to the storage under this name; the spool keeps its own.
+
+    A second try after a crash first removes what the first one left.
+    """
+    moving = moving_path(path)
+    moving.unlink(missing_ok=True)
+    moving.hardlink_to(path)
+    default_storage.delete(name)
+    with SpooledFile(moving) as file:
+        return default_storage.save(name, file)
+
+
+def storage_take(name: str, upload_id: UUID) -> None:
+    """Put the bytes of a stored file into the spool once more, without copying where that can be."""
+    path = spool_path(upload_id)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.unlink(missing_ok=True)
+    try:
+        path.hardlink_to(default_storage.path(name))
+    except (NotImplementedError, OSError):  # a storage elsewhere, or on another disk
+        with default_storage.open(name, "rb") as source, path.open("wb") as target:
+            shutil.copyfileobj(source, target, 1024**2)
 
 
 def free_bytes() -> int:

@@ -34,7 +34,7 @@ from loraforge.datasets import tus_protocol as protocol
 from loraforge.datasets import uploads
 from loraforge.datasets.checking import check_start
 from loraforge.datasets.models import Upload
-from loraforge.datasets.selectors import upload_get
+from loraforge.datasets.selectors import dataset_get, upload_get
 from loraforge.datasets.signin import request_of_scope, user_of_request
 from loraforge.datasets.spool import SpoolWriter
 from loraforge.datasets.tus_protocol import Headers, TusError
@@ -143,8 +143,9 @@ class Exchange:
         has_body = bool(self.headers.number("content-length"))
         if has_body:
             protocol.check_content_type(self.headers)
-        upload = await _in_db(uploads.upload_create)(
-            actor=user,
+        upload = await _in_db(_begin)(
+            user=user,
+            version_of=metadata.get("version_of", ""),
             filename=metadata.get("filename") or metadata.get("name", ""),
             size_bytes=size_bytes,
             sha256=metadata.get("sha256", "").lower()[:64],
@@ -355,6 +356,17 @@ def _offset_differs(offset_bytes: int) -> Conflict:
         "datasets:offset_differs",
         _("%(count)s bytes have arrived. Continue from there.") % {"count": offset_bytes},
     )
+
+
+def _begin(*, user: User, version_of: str, **given: Any) -> Upload:
+    """Begin an upload; version_of: the number of the dataset whose next version it will be."""
+    before = None
+    if version_of:
+        if not re.fullmatch(r"[1-9][0-9]{0,17}", version_of):
+            message = _("version_of must be the number of a dataset.")
+            raise TusError(400, "datasets:bad_version_of", message)
+        before = dataset_get(user=user, dataset_id=int(version_of))
+    return uploads.upload_create(actor=user, version_of=before, **given)
 
 
 def _uploader(request: ASGIRequest) -> User:

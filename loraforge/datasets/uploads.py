@@ -16,10 +16,11 @@ from loraforge.accounts import access
 from loraforge.accounts.access import Action
 from loraforge.accounts.models import User
 from loraforge.core.errors import Conflict, Invalid, LoraForgeError
-from loraforge.datasets import spool
-from loraforge.datasets.models import Upload
+from loraforge.datasets import quota, spool
+from loraforge.datasets.models import Dataset, Upload
+from loraforge.datasets.sniffing import SUFFIXES
 
-ACCEPTED_SUFFIXES = frozenset({".jsonl", ".ndjson", ".json", ""})
+ACCEPTED_SUFFIXES = frozenset({*SUFFIXES, ""})
 LOCK_S = 30
 MAX_OPEN_UPLOADS = 50
 MAX_CHECK_TRIES = 3
@@ -81,7 +82,7 @@ def _check_name(filename: str) -> str:
         raise Invalid(
             "datasets:type_not_accepted",
             _(
-                "Only JSONL files are accepted (.jsonl, one JSON object on each line). Convert the file."
+                "Only JSONL, JSON, CSV, TSV and Parquet files are accepted. Unpack or convert the file."
             ),
             fields={"filename": [name]},
         )
@@ -97,12 +98,38 @@ def _check_room(size_bytes: int) -> None:
         raise disk_full()
 
 
-def upload_create(*, actor: User, filename: str, size_bytes: int, sha256: str = "") -> Upload:
-    """Begin an upload. Raises Denied, Invalid (name), TooLarge, DiskFull, Conflict (too many open)."""
+def _check_quota(owner: User, size_bytes: int) -> None:
+    used = quota.used_bytes(user=owner)
+    limit = quota.limit_bytes(user=owner)
+    if limit is not None and used + size_bytes > limit:
+        text = _(
+            "Your datasets take %(used)s bytes of %(limit)s, and this file has %(size)s. Delete datasets "
+            "you no longer need, or ask an operator."
+        )
+        told = text % {"used": used, "limit": limit, "size": size_bytes}
+        raise TooLarge("datasets:quota", told, fields={"Upload-Length": [told]})
+
+
+def upload_create(
+    *,
+    actor: User,
+    filename: str,
+    size_bytes: int,
+    sha256: str = "",
+    version_of: Dataset | None = None,
+) -> Upload:
+    """Begin an upload; version_of: it will be the next version of that dataset.
+
+    Raises Denied, Invalid (name), TooLarge (file or quota), DiskFull, Conflict (too many open).
+    """
     access.require(actor, Action.CREATE)
     if size_bytes > settings.UPLOAD_MAX_BYTES:
         raise too_large()
     name = _check_name(filename)
+    if version_of is not None:
+        access.require(actor, Action.CHANGE, version_of)
+    owner = actor if version_of is None else version_of.owner
+    _check_quota(owner, size_bytes)
     _check_room(size_bytes)
     now = timezone.now()
     if (
@@ -119,6 +146,8 @@ def upload_create(*, actor: User, filename: str, size_bytes: int, sha256: str = 
         filename=name,
         size_bytes=size_bytes,
         sha256=sha256,
+        version_of=version_of,
+        columns={} if version_of is None else version_of.columns,
         expires_at=now + settings.UPLOAD_EXPIRES,
     )
     spool.spool_create(upload.pk)

@@ -155,6 +155,8 @@ UPLOAD_CHUNK_MAX_BYTES = 16 * 1024**2
 UPLOAD_EXPIRES = timedelta(hours=24)
 # Uploads are refused (507) when they would leave less than this free on the disk.
 UPLOAD_RESERVE_BYTES = env.int("LORAFORGE_UPLOAD_RESERVE_BYTES", default=1024**3)
+# What the datasets of one person may take (413); 0 = no limit. Operators and admins have none.
+DATASET_QUOTA_BYTES = env.int("LORAFORGE_DATASET_QUOTA_BYTES", default=200 * 1024**3)
 
 # --- accounts ------------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "accounts.User"

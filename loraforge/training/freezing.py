@@ -13,6 +13,7 @@ from loraforge.swift.compiler import PlatformArguments, compile_argv, compile_en
 from loraforge.training import hub
 from loraforge.training.checks import Verdict
 from loraforge.training.extramodels import arguments_of, fetches_of
+from loraforge.training.inputs import columns_of
 from loraforge.training.launch import input_name
 from loraforge.training.models import Job, JobDataset
 from loraforge.training.modules import is_training
@@ -70,7 +71,7 @@ def platform_arguments(
 
 
 def arguments_with_remote(verdict: Verdict) -> dict[str, Value]:
-    """The checked arguments, with remote datasets that were chosen by id named by their hub id."""
+    """The checked arguments, with what the chosen datasets add: hub ids of remote ones, and columns."""
     arguments = dict(verdict.arguments)
     chosen = (("dataset", verdict.datasets), ("val_dataset", verdict.validation_datasets))
     for name, datasets in chosen:
@@ -78,6 +79,9 @@ def arguments_with_remote(verdict: Verdict) -> dict[str, Value]:
         named = arguments.get(name)
         if remote:
             arguments[name] = [*(named if isinstance(named, list) else []), *remote]
+    columns, _conflict = columns_of([*verdict.datasets, *verdict.validation_datasets])
+    if columns:
+        arguments["columns"] = dict(columns)
     return arguments
 
 

@@ -1,22 +1,38 @@
 """Whether the datasets of a draft are there, may be trained on, and fit the command."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from loraforge.accounts import access
 from loraforge.accounts.access import Action
 from loraforge.accounts.models import User
-from loraforge.datasets import rows
+from loraforge.datasets.columns import Conflict, Mapped, merged
+from loraforge.datasets.fitness import lacks
 from loraforge.datasets.models import Dataset, DatasetState
 from loraforge.training.drafts import JobDraft
 from loraforge.training.findings import Findings
-from loraforge.training.models import Command
 
 DATASETS_MAX = 100
 REWARD_FILES_MAX = 20
 EXTRA_MODELS_MAX = 8
+_LACKS = {
+    "questions": gettext_noop(
+        "%(name)s holds plain text, which fits Pre-training. Change the stage, or upload "
+        "questions with answers."
+    ),
+    "answer": gettext_noop(
+        "The rows of %(name)s have no answers to be learned. Choose another dataset, or use them for GRPO, "
+        "PPO or inference."
+    ),
+    "rejected": gettext_noop(
+        "The rows of %(name)s have no rejected answer (rejected_response or rejected_messages), which this "
+        "algorithm compares with the answer."
+    ),
+    "label": gettext_noop("The rows of %(name)s have no label, which this needs."),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,13 +90,41 @@ def _fault(
         return _("%(name)s cannot be used. Correct its errors and upload it again.") % name
     if (field == "reward_files") != (dataset.kind == Dataset.Kind.CODE):
         return _kind_text(field) % name
-    if field != "reward_files" and draft.command != Command.PT and dataset.row_format == rows.TEXT:
+    lacking = _lacking(draft, dataset)
+    return _(_LACKS[lacking]) % name if lacking else ""
+
+
+def _lacking(draft: JobDraft, dataset: Dataset) -> str:
+    """What the rows lack for this job; of a remote dataset nobody knows."""
+    if dataset.kind != Dataset.Kind.UPLOADED:
+        return ""
+    given = {
+        name: str(draft.arguments.get(name) or "").lower() for name in ("rlhf_type", "task_type")
+    }
+    return lacks(
+        command=draft.command, row_format=dataset.row_format, traits=dataset.traits, **given
+    )
+
+
+def columns_of(datasets: Iterable[Dataset]) -> tuple[dict[str, str], Conflict | None]:
+    """What `--columns` must be for these datasets: SWIFT has one mapping for all of a job."""
+    return merged(Mapped(one.name, one.columns, one.column_names) for one in datasets)
+
+
+def columns_check(
+    datasets: Iterable[Dataset], arguments: Mapping[str, object], findings: Findings
+) -> None:
+    """Refuse datasets whose columns contradict each other, and a mapping of the user's beside theirs."""
+    columns, conflict = columns_of(datasets)
+    if conflict is not None:
         text = _(
-            "%(name)s holds plain text, which fits Pre-training. Change the stage, or upload "
-            "questions with answers."
+            "SWIFT has one meaning of a column for all datasets of a job: %(column)s means one thing in "
+            "%(one)s and another in %(other)s. Train on them in two jobs, or rename the column in one."
         )
-        return text % name
-    return ""
+        findings.refuse("datasets", text % conflict._asdict())
+    elif columns and arguments.get("columns") not in (None, {}, columns):
+        text = _("The chosen datasets say themselves which column is what. Leave this empty.")
+        findings.refuse("arguments.columns", text)
 
 
 def _kind_text(field: str) -> str:

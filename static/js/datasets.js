@@ -2,14 +2,22 @@
 import "./base.js";
 
 import { api } from "./core/api.js";
+import { columnsMake } from "./core/columns.js";
 import { dialog } from "./core/dialog.js";
 import { text } from "./core/texts.js";
 import { uploaderMake } from "./core/uploader.js";
 
 const upload = document.querySelector("[data-upload]");
 if (upload) {
-  uploaderMake(upload, () => window.htmx.ajax("GET", window.location.href, { target: "#dataset-list", swap: "outerHTML" }));
+  const detail = upload.dataset.detail;
+  uploaderMake(upload, (dataset) => {
+    if (upload.dataset.versionOf) window.location.href = detail.replace("/0/", `/${dataset.id}/`);
+    else window.htmx.ajax("GET", window.location.href, { target: "#dataset-list", swap: "outerHTML" });
+  });
 }
+
+const columns = document.querySelector("[data-columns]");
+if (columns) columnsMake(columns);
 
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-dataset-delete]");

@@ -44,6 +44,7 @@ class DatasetFactory(DjangoModelFactory):
     name = factory.Sequence(lambda number: f"set {number}")
     state = DatasetState.READY
     row_format = "messages"
+    traits = factory.LazyFunction(lambda: ["answer"])
     rows = factory.LazyAttribute(lambda made: made.content.count(b"\n"))
     size_bytes = factory.LazyAttribute(lambda made: len(made.content))
     sha256 = factory.LazyAttribute(lambda made: hashlib.sha256(made.content).hexdigest())

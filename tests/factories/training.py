@@ -28,6 +28,7 @@ class ReadyDatasetFactory(DjangoModelFactory):
     rows = 10
     size_bytes = 1000
     row_format = "messages"
+    traits = ("answer",)
 
 
 class OnlineNodeFactory(DjangoModelFactory):

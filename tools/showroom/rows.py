@@ -135,6 +135,13 @@ def _nodes(show: Show) -> None:
             )  # fmt: skip
 
 
+STATISTICS = {
+    "characters": 41_200_118, "tokens_sum": 19_804_512, "tokens_most": 7_912,
+    "tokens": [1_204, 6_310, 14_077, 17_902, 6_511, 2_001, 190, 15], "roles": {"user": 61_004, "assistant": 61_004,
+    "system": 48_210}, "turns": {"3": 41_000, "5": 7_210}, "empty_answers": 3, "duplicates": 412, "is_estimate": False,
+}  # fmt: skip
+
+
 def _datasets(show: Show) -> None:
     alice, bob = show.people["alice"], show.people["bob.long-user-name"]
     errors = [
@@ -144,7 +151,12 @@ def _datasets(show: Show) -> None:
     ]
     preview = [{"messages": TURNS}, {"messages": TURNS[1:]}, {"messages": [*TURNS, *TURNS[1:]]}]
     for owner, name, rows, size, changes in (
-        (alice, "售后客服问答-清洗后.jsonl", 48_210, 61_400_000, {"preview": preview}),
+        (alice, "售后客服问答-清洗后.jsonl", 48_210, 61_400_000,
+         {"preview": preview, "traits": ["answer"], "statistics": STATISTICS, "column_names": ["messages"]}),
+        (alice, "preference-pairs", 12_400, 30_100_000,
+         {"state": DatasetState.INVALID, "row_format": "", "file_format": "csv", "version": 2,
+          "errors": [{"line": 1, "id": "rows:unknown_columns", "params": {"columns": "ask, chosen, rejected"}}],
+          "error_count": 12_400, "column_names": ["ask", "chosen", "rejected"], "notes": ["rows:converted"]}),
         (alice, f"{LONG_NAME}-train-split-2026-11.jsonl", 1_204_882, 3_912_000_000, {"preview": preview}),
         (alice, "alpaca-broken-rows.jsonl", 0, 9_120_000,
          {"state": DatasetState.INVALID, "errors": errors, "error_count": 41}),

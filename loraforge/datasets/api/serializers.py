@@ -6,6 +6,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from loraforge.core.api import WholeField
+from loraforge.datasets.columns import TARGETS
 from loraforge.datasets.models import Dataset, Upload
 from loraforge.datasets.problems import text_of, texts_of_errors
 
@@ -31,7 +32,8 @@ class DatasetSerializer(serializers.ModelSerializer[Dataset]):
         model = Dataset
         fields = (
             "id", "name", "owner", "kind", "state", "remote_id", "size_bytes", "sha256", "rows",
-            "row_format", "errors", "error_count", "notes", "created_at",
+            "row_format", "file_format", "traits", "column_names", "columns", "statistics", "version",
+            "errors", "error_count", "notes", "created_at",
         )  # fmt: skip
         read_only_fields = fields
 
@@ -50,6 +52,15 @@ class RemoteDatasetSerializer(serializers.Serializer[Any]):
         max_length=200, help_text="[HF::|MS::]org/name[:subset][#rows], ModelScope by default"
     )
     name = serializers.CharField(max_length=200, required=False, allow_blank=True, default="")
+
+
+class ColumnsSerializer(serializers.Serializer[Any]):
+    """Which column is what."""
+
+    columns = serializers.DictField(
+        child=serializers.ChoiceField(choices=TARGETS),
+        help_text="Name of a column -> SWIFT's name for it; {} = as they are.",
+    )
 
 
 class RowsQuerySerializer(serializers.Serializer[Any]):

@@ -69,6 +69,7 @@ class DatasetViewset(ListModelMixin, RetrieveModelMixin, Viewset):
         "destroy": Action.CHANGE,
         "rows": Action.DOWNLOAD,
         "download": Action.DOWNLOAD,
+        "columns": Action.CHANGE,
     }
 
     @extend_schema(
@@ -102,6 +103,22 @@ class DatasetViewset(ListModelMixin, RetrieveModelMixin, Viewset):
         )
         answer = {"offset": wanted.validated_data["offset"], "count": dataset.rows, "rows": found}
         return Response(serializers.RowsSerializer(answer).data)
+
+    @extend_schema(
+        request=serializers.ColumnsSerializer,
+        responses={202: serializers.UploadSerializer},
+        filters=False,
+    )
+    @action(detail=True, methods=["post"], pagination_class=None)
+    def columns(self, request: Request, pk: str) -> Response:
+        """Say which column is what; the rows are checked anew. The upload says how far that is."""
+        given = serializers.ColumnsSerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        upload = services.dataset_columns_set(
+            actor=signed_in(request), dataset=self.get_object(), **given.validated_data
+        )
+        check_start_if_due(upload)
+        return Response(serializers.UploadSerializer(upload).data, status=202)
 
     @extend_schema(
         responses={(200, "application/octet-stream"): OpenApiTypes.BINARY}, filters=False

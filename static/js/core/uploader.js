@@ -9,7 +9,7 @@ const CHUNK_BYTES = 16 * 1024 * 1024;
 const RETRY_MS = [0, 1000, 3000, 5000, 10000, 20000];
 const POLL_MS = 500;
 const VERDICT_WAIT_MS = 30 * 60 * 1000;
-const ACCEPTED = /\.(jsonl|ndjson|json)$/i;
+const ACCEPTED = /\.(jsonl|ndjson|json|csv|tsv|parquet)$/i;
 
 const pause = (ms) => new Promise((resolve) => window.setTimeout(resolve, ms));
 
@@ -49,7 +49,7 @@ class Item {
       chunkSize: CHUNK_BYTES,
       retryDelays: RETRY_MS,
       removeFingerprintOnSuccess: true,
-      metadata: { filename: this.file.name, filetype: "application/jsonl" },
+      metadata: { filename: this.file.name, ...(this.uploader.versionOf && { version_of: this.uploader.versionOf }) },
       headers: { "X-CSRFToken": document.body.dataset.csrf },
       onProgress: (sent, total) => this.progress(sent, total),
       onSuccess: () => this.sent(),
@@ -130,6 +130,7 @@ class Uploader {
     this.root = root;
     this.address = root.dataset.tus;
     this.detail = root.dataset.detail;
+    this.versionOf = root.dataset.versionOf;
     this.list = root.querySelector("[data-upload-list]");
     this.onDataset = onDataset;
     this.listen();

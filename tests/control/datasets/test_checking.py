@@ -13,8 +13,8 @@ from loraforge.datasets import checking, spool, uploads
 from loraforge.datasets.checking import CheckFailed, checks_resume, upload_check
 from loraforge.datasets.models import Dataset, DatasetState, Upload
 from loraforge.datasets.rowcheck import Progress
-from loraforge.datasets.services import dataset_create_from_upload, storage_name
 from loraforge.datasets.tasks import uploads_sweep_task
+from loraforge.datasets.verdicts import storage_name, verdict_store
 from tests.control.webserver import wait_until
 from tests.factories.datasets import UploadFactory, jsonl
 
@@ -86,12 +86,12 @@ def test_a_crash_between_storage_and_commit_is_healed(
 def test_the_child_process_reports_progress_and_a_verdict(db: None) -> None:
     upload = complete_upload()
     token = uploads.lock_take(upload_id=upload.pk)
-    last = checking._run(upload.pk, token)
+    last = checking._run(upload, token)
     assert last.report is not None
     assert (last.done, last.report.rows) == (len(DATA), 50)
     upload.refresh_from_db()
     assert upload.checked_bytes == len(DATA)
-    assert dataset_create_from_upload(upload=upload, report=last.report, sha256=last.sha256).pk
+    assert verdict_store(upload=upload, last=last).pk
 
 
 @pytest.mark.django_db(transaction=True)
