@@ -112,10 +112,11 @@ class DatasetViewset(ListModelMixin, RetrieveModelMixin, Viewset):
     @action(detail=True, methods=["post"], pagination_class=None)
     def columns(self, request: Request, pk: str) -> Response:
         """Say which column is what; the rows are checked anew. The upload says how far that is."""
+        dataset = self.get_object()
         given = serializers.ColumnsSerializer(data=request.data)
         given.is_valid(raise_exception=True)
         upload = services.dataset_columns_set(
-            actor=signed_in(request), dataset=self.get_object(), **given.validated_data
+            actor=signed_in(request), dataset=dataset, **given.validated_data
         )
         check_start_if_due(upload)
         return Response(serializers.UploadSerializer(upload).data, status=202)

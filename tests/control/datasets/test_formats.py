@@ -3,7 +3,8 @@
 import gzip
 import io
 import json
-import resource
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -73,6 +74,7 @@ def zipped() -> bytes:
         (".parquet", parquet([GOOD, GOOD]), [GOOD, GOOD]),
         (".jsonl", parquet([PAIR]), [PAIR]),
     ],
+    ids=range(10),
 )  # fmt: skip
 def test_what_is_no_jsonl_becomes_it(
     tmp_path: Path, suffix: str, data: bytes, rows: list[Any]
@@ -113,7 +115,9 @@ BAD: list[tuple[str, bytes, int, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("suffix", "data", "row", "error"), BAD)
+@pytest.mark.parametrize(
+    ("suffix", "data", "row", "error"), BAD, ids=[f"{row[3]}-{at}" for at, row in enumerate(BAD)]
+)
 def test_hostile_and_broken_files_get_one_clear_verdict(
     tmp_path: Path, suffix: str, data: bytes, row: int, error: str
 ) -> None:
@@ -225,4 +229,36 @@ def test_a_table_becomes_a_dataset_of_rows_in_bounded_memory() -> None:
     assert dataset.storage_name.endswith(".jsonl")
     assert dataset.index_name
     assert Upload.objects.get(pk=upload.pk).dataset == dataset
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 300 * 1024
+
+
+_WITH_PEAK = """
+from loraforge.datasets import rowcheck
+rowcheck.main()
+print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+
+
+@pytest.mark.parametrize(
+    ("suffix", "data", "error"),
+    [
+        (".jsonl", b'{"text": "x", "a": [' + b'{"":0},' * 1_500_000 + b"0]}", "rows:too_complex"),
+        (".parquet", parquet([{"text": "x" * 150_000_000}] * 2), "rows:too_complex"),
+    ],
+    ids=["a row of a million objects", "a page of 300 MB"],
+)
+def test_memory_is_bounded_whatever_the_file(
+    tmp_path: Path, suffix: str, data: bytes, error: str
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(data)
+    done = subprocess.run(
+        [sys.executable, "-c", _WITH_PEAK, str(path)],
+        input=msgspec.json.encode(Task(suffix=suffix)),
+        capture_output=True,
+        check=True,
+    )
+    told, _name, peak = done.stdout.partition(b"VmHWM:")
+    last = msgspec.json.decode(told.splitlines()[-1], type=Progress)
+    assert last.report is not None
+    assert [one.id for one in last.report.errors] == [error]
+    assert int(peak.split()[0]) < 300 * 1024  # KB
