@@ -157,6 +157,7 @@ def _material_views() -> list[View]:
         View("datasets-none", "/datasets/", "nina"),
         View("dataset", "/datasets/1/"),
         View("dataset-errors", "/datasets/3/"),
+        View("dataset-columns", "/datasets/6/"),
     ]
 
 

@@ -18,7 +18,7 @@ from loraforge.swift.rules import arguments_check
 from loraforge.training.drafts import JobDraft
 from loraforge.training.extramodels import Base, models_find, reference_of
 from loraforge.training.findings import Findings
-from loraforge.training.inputs import Inputs, columns_check, datasets_check
+from loraforge.training.inputs import Inputs, datasets_check
 from loraforge.training.launch import ExtraModel, Resume
 from loraforge.training.models import Command
 from loraforge.training.options import DEAF, options_check
@@ -87,7 +87,6 @@ def draft_check(*, user: User, draft: JobDraft) -> Verdict:
     arguments = _arguments_check(
         draft, facts_of(draft, room=room, inputs=inputs, found=found, models=models), findings
     )
-    columns_check([*inputs.datasets, *inputs.validation], arguments, findings)
     run_limit_s = options_check(user=user, draft=draft, findings=findings)
     if not hears_plugin(draft.command, arguments):
         findings.warn("command", str(DEAF))

@@ -61,6 +61,8 @@ def datasets_check(*, user: User, draft: JobDraft, findings: Findings) -> Inputs
         for fault in filter(None, faults.values()):
             findings.refuse(name, fault)
         usable[name] = [known[one] for one, fault in faults.items() if not fault]
+    rows = [*usable["datasets"], *usable["validation_datasets"]]
+    _columns_check(rows, draft.arguments, findings)
     return Inputs(
         datasets=usable["datasets"],
         validation=usable["validation_datasets"],
@@ -111,7 +113,7 @@ def columns_of(datasets: Iterable[Dataset]) -> tuple[dict[str, str], Conflict | 
     return merged(Mapped(one.name, one.columns, one.column_names) for one in datasets)
 
 
-def columns_check(
+def _columns_check(
     datasets: Iterable[Dataset], arguments: Mapping[str, object], findings: Findings
 ) -> None:
     """Refuse datasets whose columns contradict each other, and a mapping of the user's beside theirs."""

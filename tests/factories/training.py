@@ -28,7 +28,7 @@ class ReadyDatasetFactory(DjangoModelFactory):
     rows = 10
     size_bytes = 1000
     row_format = "messages"
-    traits = ("answer",)
+    traits = ("answer", "rejected", "label")
 
 
 class OnlineNodeFactory(DjangoModelFactory):

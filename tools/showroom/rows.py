@@ -153,16 +153,16 @@ def _datasets(show: Show) -> None:
     for owner, name, rows, size, changes in (
         (alice, "售后客服问答-清洗后.jsonl", 48_210, 61_400_000,
          {"preview": preview, "traits": ["answer"], "statistics": STATISTICS, "column_names": ["messages"]}),
-        (alice, "preference-pairs", 12_400, 30_100_000,
-         {"state": DatasetState.INVALID, "row_format": "", "file_format": "csv", "version": 2,
-          "errors": [{"line": 1, "id": "rows:unknown_columns", "params": {"columns": "ask, chosen, rejected"}}],
-          "error_count": 12_400, "column_names": ["ask", "chosen", "rejected"], "notes": ["rows:converted"]}),
         (alice, f"{LONG_NAME}-train-split-2026-11.jsonl", 1_204_882, 3_912_000_000, {"preview": preview}),
         (alice, "alpaca-broken-rows.jsonl", 0, 9_120_000,
          {"state": DatasetState.INVALID, "errors": errors, "error_count": 41}),
         (alice, "medical-notes.jsonl", 8_800, 12_000_000,
          {"row_format": "query_response", "preview": [{"query": "What is DPO?", "response": "A way to align."}]}),
         (bob, "wiki-zh.jsonl", 310_000, 820_000_000, {"row_format": "text"}),
+        (alice, "preference-pairs", 12_400, 30_100_000,
+         {"state": DatasetState.INVALID, "row_format": "", "file_format": "csv", "version": 2,
+          "errors": [{"line": 1, "id": "rows:unknown_columns", "params": {"columns": "ask, chosen, rejected"}}],
+          "error_count": 12_400, "column_names": ["ask", "chosen", "rejected"], "notes": ["rows:converted"]}),
     ):  # fmt: skip
         given = {"state": DatasetState.READY, "row_format": "messages", **changes}
         digest = hashlib.sha256(name.encode()).hexdigest()
