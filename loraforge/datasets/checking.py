@@ -19,7 +19,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from loraforge.core.errors import Locked
-from loraforge.datasets import spool, uploads
+from loraforge.datasets import codecheck, rowcheck, spool, uploads
 from loraforge.datasets.models import Dataset, Upload
 from loraforge.datasets.rowcheck import Progress, Task
 from loraforge.datasets.rows import RowError, RowReport
@@ -122,7 +122,9 @@ def _run(upload: Upload, token: str) -> Progress:
     if upload.recheck_of is not None:
         spool.storage_take(upload.recheck_of.storage_name, upload.pk)
     path = spool.spool_path(upload.pk)
-    command = [sys.executable, "-m", "loraforge.datasets.rowcheck", str(path)]
+    is_code = PurePosixPath(upload.filename).suffix.lower() == codecheck.SUFFIX
+    program = codecheck.__name__ if is_code else rowcheck.__name__
+    command = [sys.executable, "-m", program, str(path)]
     last = Progress(done=0)
     with subprocess.Popen(
         command, cwd=_CODE_FOLDER, stdin=subprocess.PIPE, stdout=subprocess.PIPE

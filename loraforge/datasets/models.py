@@ -78,6 +78,11 @@ class Dataset(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def filename(self) -> str:
+        """As which it is downloaded."""
+        return f"{self.name}.py" if self.kind == self.Kind.CODE else f"{self.name}.jsonl"
+
 
 class Upload(models.Model):
     """A tus upload in progress: bytes [0, offset) are on disk and fsynced."""

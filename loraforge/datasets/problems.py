@@ -7,6 +7,11 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 _TEXTS = {
+    "rows:code_syntax": gettext_noop("This is no Python that can be read: %(detail)s."),
+    "rows:code_too_large": gettext_noop("A file with code is at most %(limit_bytes)s bytes."),
+    "rows:code_nothing": gettext_noop(
+        'It registers no reward function by name. Write orms["name"] = YourClass at the end of the file.'
+    ),
     "rows:empty": gettext_noop("The file has no rows. Upload a file with at least one row."),
     "rows:container": gettext_noop(
         "This is a %(container)s file. Unpack it and upload the file with the rows itself (.jsonl, .json, "

@@ -49,7 +49,8 @@ class RowError(msgspec.Struct, frozen=True, kw_only=True):
 class RowReport(msgspec.Struct, kw_only=True):
     """What a file of rows turned out to be. It can be trained on when error_count is 0.
 
-    traits: what its rows bring besides questions (`rowformats`). columns: their names as uploaded.
+    traits: what its rows bring besides questions (`rowformats`). columns: their names as uploaded. rewards: of a file
+    with code, what it registers (`codecheck`).
     """
 
     rows: int = 0
@@ -58,6 +59,7 @@ class RowReport(msgspec.Struct, kw_only=True):
     columns: list[str] = []
     error_count: int = 0
     errors: list[RowError] = []
+    rewards: list[str] = []
     preview: list[Any] = []
     notes: list[str] = []
     statistics: Statistics | None = None

@@ -56,6 +56,9 @@ def dataset_rows(*, user: Asker, dataset: Dataset, offset: int, limit: int) -> l
     """Rows [offset, offset + limit), each cut for a page. Raises NotFound, Denied, Invalid."""
     access.require(user, Action.DOWNLOAD, dataset)
     require_bytes(dataset)
+    if dataset.kind == Dataset.Kind.CODE:
+        text = _("This is a file with code: it has no rows. Download it to read it.")
+        raise Invalid("datasets:code", text)
     first, begin = _nearest(dataset, offset)
     with default_storage.open(dataset.storage_name, "rb") as file:
         file.seek(begin)

@@ -17,10 +17,11 @@ from loraforge.accounts.access import Action
 from loraforge.accounts.models import User
 from loraforge.core.errors import Conflict, Invalid, LoraForgeError
 from loraforge.datasets import quota, spool
+from loraforge.datasets.codecheck import SUFFIX as CODE_SUFFIX
 from loraforge.datasets.models import Dataset, Upload
 from loraforge.datasets.sniffing import SUFFIXES
 
-ACCEPTED_SUFFIXES = frozenset({*SUFFIXES, ""})
+ACCEPTED_SUFFIXES = frozenset({*SUFFIXES, CODE_SUFFIX, ""})
 LOCK_S = 30
 MAX_OPEN_UPLOADS = 50
 MAX_CHECK_TRIES = 3

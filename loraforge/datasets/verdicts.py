@@ -9,7 +9,7 @@ from django.db import transaction
 from django.db.models import Max, Q
 from django.utils import translation
 
-from loraforge.datasets import spool
+from loraforge.datasets import codecheck, spool
 from loraforge.datasets.models import Dataset, DatasetState, Upload
 from loraforge.datasets.problems import text_of
 from loraforge.datasets.rowcheck import Progress, index_path, rows_path
@@ -44,6 +44,7 @@ def _found(report: RowReport) -> dict[str, Any]:
         "error_count": report.error_count,
         "preview": report.preview,
         "notes": report.notes,
+        "rewards": report.rewards,
     }
 
 
@@ -81,10 +82,16 @@ def _version(upload: Upload) -> dict[str, Any]:
     return {"first_id": first_id, "version": newest + 1, "name": upload.version_of.name}
 
 
+def _kind(last: Progress) -> str:
+    is_code = last.file_format == codecheck.FILE_FORMAT
+    return Dataset.Kind.CODE if is_code else Dataset.Kind.UPLOADED
+
+
 def _created(upload: Upload, last: Progress, report: RowReport) -> Dataset:
     columns = {
         "name": Path(upload.filename).stem[:200] or upload.filename[:200],
         "columns": upload.columns,
+        "kind": _kind(last),
         **_bytes_store(upload, last),
         "index_name": _index_store(upload),
         **_found(report),

@@ -200,7 +200,12 @@ def _decided(
         **jobs.places(command, arguments),
         **jobs.plugins(command, platform.reward_files),
         **_datasets(command, arguments, platform),
-        **jobs.weights(command, arguments, platform.adapters),
+        **jobs.weights(
+            command,
+            arguments,
+            adapters=platform.adapters,
+            template=arguments.get("template") or platform.template or "",
+        ),
         **platform.models,
     }
     if platform.is_cpu:

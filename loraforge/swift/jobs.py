@@ -71,17 +71,23 @@ def plugins(command: str, reward_files: tuple[str, ...]) -> dict[str, Value]:
 
 
 def weights(
-    command: str, arguments: Mapping[str, Value], adapters: tuple[str, ...]
+    command: str, arguments: Mapping[str, Value], *, adapters: tuple[str, ...], template: Value
 ) -> dict[str, Value]:
     """How the command is told of LoRA weights.
 
-    `swift sample` has --adapters and does not look at it: its engine takes them among its own arguments.
+    `swift sample` has --adapters and --template and looks at neither where it answers: its engine takes them
+    among its own arguments.
     """
-    if not adapters:
-        return {}
     if command != "sample":
-        return {"adapters": list(adapters)}
-    return {"engine_kwargs": json.dumps({**engine_of(arguments), "adapters": list(adapters)})}
+        return {"adapters": list(adapters)} if adapters else {}
+    if arguments.get("sampler_engine", "transformers") != "transformers":
+        return {}
+    engine = engine_of(arguments)
+    if template:
+        engine["template_type"] = template
+    if adapters:
+        engine["adapters"] = list(adapters)
+    return {"engine_kwargs": json.dumps(engine)} if engine else {}
 
 
 def engine_of(arguments: Mapping[str, Value]) -> dict[str, Any]:

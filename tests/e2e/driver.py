@@ -178,13 +178,18 @@ def sft_body(demo: Path, dataset: int, **changes: Any) -> dict[str, Any]:
     }
 
 
-def dataset_upload(api: ApiClient, path: Path) -> dict[str, Any]:
-    """Upload and wait for the verdict."""
-    known = {row["id"] for row in api.pages("datasets/")}
+def code_upload(api: ApiClient, path: Path) -> dict[str, Any]:
+    """The same of a file with reward functions, which the list of datasets leaves out."""
+    return dataset_upload(api, path, kind="code")
+
+
+def dataset_upload(api: ApiClient, path: Path, **listed: str) -> dict[str, Any]:
+    """Upload and wait for the verdict. listed: of the list that it comes into."""
+    known = {row["id"] for row in api.pages("datasets/", **listed)}
     api.upload(path)
 
     def verdict() -> dict[str, Any] | None:
-        for row in api.pages("datasets/"):
+        for row in api.pages("datasets/", **listed):
             if row["id"] not in known and row["state"] in {"ready", "invalid"}:
                 return dict(row)
         return None

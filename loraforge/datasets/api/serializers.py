@@ -32,7 +32,7 @@ class DatasetSerializer(serializers.ModelSerializer[Dataset]):
         model = Dataset
         fields = (
             "id", "name", "owner", "kind", "state", "remote_id", "size_bytes", "sha256", "rows",
-            "row_format", "file_format", "traits", "column_names", "columns", "statistics", "version",
+            "row_format", "file_format", "traits", "column_names", "columns", "statistics", "version", "rewards",
             "errors", "error_count", "notes", "created_at",
         )  # fmt: skip
         read_only_fields = fields

@@ -51,7 +51,7 @@ def _stored_response(request: Request, dataset: Dataset) -> HttpResponseBase:
         default_storage.open(dataset.storage_name, "rb"),
         size=dataset.size_bytes,
         etag=f'"{dataset.sha256}"',
-        filename=f"{dataset.name}.jsonl",
+        filename=dataset.filename,
     )
 
 
