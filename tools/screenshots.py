@@ -111,6 +111,11 @@ def _share_asked(page: Page) -> None:
     page.wait_for_selector("#dialog.show .lf-picker .lf-item")
 
 
+def _past_asked(page: Page) -> None:
+    page.click("[data-past]")
+    page.wait_for_selector("#dialog.show [data-past-list]")
+
+
 def _recipe_save_asked(page: Page) -> None:
     page.click("[data-recipe-save]")
     page.wait_for_selector("#dialog.show #recipe-name")
@@ -151,6 +156,10 @@ def _material_views() -> list[View]:
         View("recipe-old", "/recipes/1/?version=1"),
         View("recipe-built-in", "/recipes/builtin/qwen3-8b-qlora/"),
         View("recipe-share", "/recipes/1/", "", _share_asked),
+        View("compare", "/jobs/compare/?left=2&right=recipe:1"),
+        View("compare-all", "/jobs/compare/?left=recipe:1:1&right=recipe:1:3&all=1"),
+        View("compare-none", "/jobs/compare/"),
+        View("new-past", "/jobs/new/", "", _past_asked),
         View("new-recipe", "/jobs/new/?recipe=1"),
         View("new-recipe-save", "/jobs/new/?recipe=1", "", _recipe_save_asked),
         View("datasets", "/datasets/"),

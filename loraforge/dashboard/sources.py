@@ -28,7 +28,7 @@ WEIGHTS_MAX = 40  # characters of <attempt>:<step>
 MODEL_MAX = 500
 KEY_MAX_STORED = 100
 NOTHING = "new"  # the key of a form that was filled from nothing
-DATASETS = ("datasets", "validation_datasets")
+DATASETS = ("datasets", "validation_datasets", "reward_files")
 
 
 class Source(ABC):
@@ -181,7 +181,7 @@ def understood(draft: Mapping[str, Any]) -> dict[str, Any]:
 
 def usable(draft: dict[str, Any], *, user: User) -> dict[str, Any]:
     """The draft without datasets that are gone, or that the user may not train on."""
-    named = {name: _ids(draft.get(name)) for name in DATASETS}
+    named = {name: _ids(draft[name]) for name in DATASETS if name in draft}
     wanted = {number for ids in named.values() for number in ids}
     rows = access.visible(user, Dataset.objects.filter(pk__in=wanted, deleted_at=None))
     may = (

@@ -177,6 +177,7 @@ def _job_new() -> dict[str, str]:
     return {
         **_upload(),
         **_recipe_save(),
+        "past_title": _("Load past settings"),
         "draft_restored": _("Draft of {when} restored"),
         "draft_saved": _("Draft saved"),
         "draft_not_saved": _("The draft is not saved: {reason}"),

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from loraforge.dashboard import queueviews, recipeviews, views
+from loraforge.dashboard import compareviews, queueviews, recipeviews, views
 
 app_name = "dashboard"
 
@@ -10,6 +10,8 @@ urlpatterns = [
     path("", views.HomePage.as_view(), name="home"),
     path("jobs/", views.JobListPage.as_view(), name="job_list"),
     path("jobs/new/", views.JobNewPage.as_view(), name="job_new"),
+    path("jobs/new/past/", compareviews.JobPastPartial.as_view(), name="job_past"),
+    path("jobs/compare/", compareviews.JobComparePage.as_view(), name="job_compare"),
     path("jobs/new/names/", views.JobNamesPartial.as_view(), name="job_names"),
     path("jobs/new/placement/", views.JobPlacementPartial.as_view(), name="job_placement"),
     path("jobs/<int:instance_id>/", views.JobPage.as_view(), name="job"),

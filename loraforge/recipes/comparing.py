@@ -12,7 +12,9 @@ from loraforge.swift.catalogue import DEFAULT_VERSION, Command, catalogue_load
 
 # What of a draft is compared beside its arguments, in the order of the form.
 SETTINGS = (
-    *("command", "model", "model_hub", "model_type", "template", "datasets", "validation_datasets"),
+    *("command", "model", "model_hub", "model_type", "template"),
+    *("ref_model", "teacher_model", "reward_models", "reward_files"),
+    *("datasets", "validation_datasets", "environment"),
     *("gpus", "processes", "oom_recovery", "on_node_lost", "max_run_s", "save_every_s"),
 )
 # What a draft means by leaving a setting out; nothing stands for None.
@@ -48,7 +50,7 @@ class Configuration:
     def setting(self, name: str) -> Any:
         """A setting that is no argument; None for nothing, in whatever way that is written."""
         value = self.draft.get(name)
-        is_nothing = value in (None, "", [], (), False, 0) and name != "save_every_s"
+        is_nothing = value in (None, "", [], (), {}, False, 0) and name != "save_every_s"
         return _LEFT_OUT.get(name) if is_nothing else value
 
 

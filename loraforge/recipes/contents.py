@@ -63,7 +63,7 @@ def content_made(draft: Mapping[str, object]) -> dict[str, Any]:
 def _lists_refused(kept: Mapping[str, Any]) -> dict[str, list[str]]:
     """What pages look up or count must be what it says."""
     faults: dict[str, list[str]] = {}
-    for name in ("datasets", "validation_datasets"):
+    for name in ("datasets", "validation_datasets", "reward_files"):
         ids = kept.get(name) or []
         if not isinstance(ids, list) or len(ids) > DATASETS_MAX or not all(map(_is_id, ids)):
             text = _("At most %(limit)s datasets, each by its number.")

@@ -14,6 +14,7 @@ import { Findings } from "./form/findings.js";
 import { Keeper } from "./form/keeper.js";
 import { Marks } from "./form/marks.js";
 import { ModelField } from "./form/model.js";
+import { pastAsk } from "./form/past.js";
 import { TroubleField } from "./form/trouble.js";
 import { valueRead, valueShow } from "./form/values.js";
 import { WeightsField } from "./form/weights.js";
@@ -238,6 +239,8 @@ form.addEventListener("submit", (event) => {
   event.preventDefault();
   submit(startWanted);
 });
+const past = document.querySelector("[data-past]");
+past.addEventListener("click", () => pastAsk(past));
 document.querySelector("[data-recipe-save]").addEventListener("click", async () => {
   const made = await recipeOfForm(draftRead(), recipe);
   if (made && recipe && made.id === recipe.id) recipe = { ...recipe, version: made.version };

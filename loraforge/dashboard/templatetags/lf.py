@@ -21,7 +21,7 @@ from loraforge.dashboard.joblines import JobLine
 from loraforge.instances.models import STATE_LABELS
 from loraforge.instances.states import State
 from loraforge.nodes.models import NodeState
-from loraforge.training.models import Command
+from loraforge.training.modules import job_type_label
 
 register = template.Library()
 
@@ -233,9 +233,11 @@ def method_of(arguments: Mapping[str, Any] | None) -> str:
 
 
 @register.filter
-def job_type(command: str) -> str:
-    """What people call a command of SWIFT; one that no job may be keeps its own name."""
-    return str(dict(Command.choices).get(command, command))
+def job_type(draft: Mapping[str, Any] | str) -> str:
+    """What people call the work of a draft, or of a command of SWIFT alone."""
+    if isinstance(draft, str):
+        return job_type_label(draft, {})
+    return job_type_label(str(draft.get("command", "")), draft.get("arguments") or {})
 
 
 @register.filter

@@ -82,7 +82,6 @@ def test_a_recipe_fills_the_form(alice: User) -> None:
     assert source == {
         **DRAFT,
         "datasets": [mine.pk],
-        "validation_datasets": [],
         "gpus": 2,
         "source": f"recipe:{recipe.pk}:1",
         "recipe": {"id": recipe.pk, "name": "kept", "version": 1},
@@ -120,5 +119,41 @@ def test_the_form_comes_back_as_it_was_left_for_the_same_source(alice: User) -> 
     unsent_save(actor=alice, source=source, draft=draft, version=0, tab="t")
     found = form_data(client, f"from={job.pk}")["unsent"]
     assert (found["version"], found["tab"]) == (1, "t")
-    assert found["draft"] == {**draft, "datasets": [], "validation_datasets": []}
+    assert found["draft"] == {**draft, "datasets": []}
     assert form_data(client, "")["unsent"]["version"] == 0
+
+
+def test_two_configurations_beside_each_other(alice: User) -> None:
+    client = browser_of(alice)
+    dataset = ReadyDatasetFactory.create(owner=alice, name="faq")
+    draft = {**DRAFT, "datasets": [dataset.pk], "gpus": 2}
+    recipe = RecipeFactory.create(owner=alice, name="a <b>recipe</b>", draft=draft)
+    job = JobFactory.create(owner=alice, arguments={"lora_rank": 16, "max_length": 512})
+    asked = f"/jobs/compare/?left={job.pk}&right=recipe:{recipe.pk}"
+    html = client.get(asked).content.decode()
+    assert "a &lt;b&gt;recipe&lt;/b&gt;, version 1" in html
+    for shown in ("--max_length", "Training set", ">faq<", "Devices"):
+        assert shown in html, shown
+    assert "--lora_rank" not in html
+    assert "--lora_rank" in client.get(f"{asked}&all=1").content.decode()
+    assert client.get("/jobs/compare/").status_code == 200
+    assert client.get("/jobs/compare/?left=x").status_code == 400
+    stranger = browser_of(UserFactory.create())
+    assert stranger.get(asked).status_code == 404
+
+
+def test_past_settings_are_ones_own_jobs_and_recipes(alice: User) -> None:
+    mine = JobFactory.create(owner=alice)
+    theirs = JobFactory.create()
+    recipe = RecipeFactory.create(owner=alice)
+    html = browser_of(alice).get("/jobs/new/past/").content.decode()
+    for query in (f"from={mine.pk}", f"recipe={recipe.pk}", "recipe=qwen3-8b-lora"):
+        assert f"/jobs/new/?{query}&quot;" in html or f'/jobs/new/?{query}"' in html
+    assert f"from={theirs.pk}" not in html
+
+
+def test_a_job_leads_to_what_it_was_made_from(alice: User) -> None:
+    first = JobFactory.create(owner=alice)
+    second = JobFactory.create(owner=alice, parent=first)
+    html = browser_of(alice).get(f"/jobs/{second.pk}/").content.decode()
+    assert f"/jobs/compare/?left={first.pk}&amp;right={second.pk}" in html
