@@ -162,6 +162,8 @@ def _material_views() -> list[View]:
         View("new-past", "/jobs/new/", "", _past_asked),
         View("new-recipe", "/jobs/new/?recipe=1"),
         View("new-recipe-save", "/jobs/new/?recipe=1", "", _recipe_save_asked),
+        View("models", "/models/?q=qwen3"),
+        View("models-none", "/models/?q=no-such-model"),
         View("datasets", "/datasets/"),
         View("datasets-none", "/datasets/", "nina"),
         View("dataset", "/datasets/1/"),

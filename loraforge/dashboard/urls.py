@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from loraforge.dashboard import compareviews, queueviews, recipeviews, views
+from loraforge.dashboard import compareviews, modelviews, queueviews, recipeviews, views
 
 app_name = "dashboard"
 
@@ -33,6 +33,7 @@ urlpatterns = [
     path("recipes/", recipeviews.RecipeListPage.as_view(), name="recipe_list"),
     path("recipes/<int:recipe_id>/", recipeviews.RecipePage.as_view(), name="recipe"),
     path("recipes/builtin/<str:key>/", recipeviews.BuiltinPage.as_view(), name="recipe_builtin"),
+    path("models/", modelviews.ModelListPage.as_view(), name="model_list"),
     path("nodes/", views.NodeListPage.as_view(), name="node_list"),
     path("nodes/<slug:name>/", views.NodePage.as_view(), name="node"),
 ]

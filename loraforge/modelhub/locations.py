@@ -3,9 +3,10 @@
 import posixpath
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 MODELSCOPE = "modelscope"
 HUGGINGFACE = "huggingface"
@@ -25,6 +26,9 @@ _HOSTS = {
     "hf.co": HUGGINGFACE,
     "hf-mirror.com": HUGGINGFACE,
 }
+_BEFORE_REVISION = frozenset({"tree", "blob", "resolve", "raw", "commit"})
+_REVISION = re.compile(r"[A-Za-z0-9][\w./-]{0,79}", re.ASCII)
+_DEFAULTS = frozenset({"main", "master"})
 
 
 def is_hub_id(text: str) -> bool:
@@ -32,8 +36,17 @@ def is_hub_id(text: str) -> bool:
     return _HUB_ID.fullmatch(text) is not None and ".." not in text
 
 
-def url_read(text: str) -> tuple[str, str] | None:
-    """(id, hub) of an address pasted from a model hub's page; None when it is no such address."""
+@dataclass(frozen=True, kw_only=True)
+class Pasted:
+    """What an address of a model hub's page names. revision: "" = the hub's own default."""
+
+    model: str
+    hub: str
+    revision: str
+
+
+def url_read(text: str) -> Pasted | None:
+    """An address pasted from a model hub's page; None when it is no such address."""
     given = text if "://" in text else f"https://{text}"
     try:
         parts = urlsplit(given)
@@ -46,7 +59,18 @@ def url_read(text: str) -> tuple[str, str] | None:
     if names[:1] == ["models"]:
         names = names[1:]
     model_id = "/".join(names[:2])
-    return (model_id, hub) if is_hub_id(model_id) else None
+    if not is_hub_id(model_id):
+        return None
+    return Pasted(model=model_id, hub=hub, revision=_revision(names[2:], parts.query))
+
+
+def _revision(rest: list[str], query: str) -> str:
+    """Of .../tree/<revision>/..., and of ModelScope's ?version=."""
+    named = parse_qs(query).get("version") or parse_qs(query).get("revision") or [""]
+    if len(rest) > 1 and rest[0] in _BEFORE_REVISION:
+        named = [unquote(rest[1])]
+    is_own = _REVISION.fullmatch(named[0]) and ".." not in named[0]
+    return named[0] if is_own and named[0] not in _DEFAULTS else ""
 
 
 def is_path_like(text: str) -> bool:

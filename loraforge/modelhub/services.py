@@ -1,7 +1,7 @@
 """What a model that somebody typed or picked is, and what SWIFT needs to be told about it."""
 
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from django.utils.translation import gettext as _
@@ -20,7 +20,8 @@ class ModelDescription:
 
     model: the hub id, or the normalised path. hub: "" for a path. model_type, template: what SWIFT is
     told; None when a person must choose. candidate_types, candidate_templates: what may be chosen
-    instead, likeliest first. is_certain: SWIFT itself would find the same. roots: where a path may lie.
+    instead, likeliest first. is_certain: SWIFT itself would find the same. revision: that a pasted address
+    names, "" = the hub's default.
     """
 
     model: str
@@ -33,6 +34,7 @@ class ModelDescription:
     is_certain: bool
     is_multimodal: bool
     warnings: tuple[str, ...]
+    revision: str = ""
 
 
 def model_describe(*, model: str, hub: str = "") -> ModelDescription:
@@ -44,7 +46,7 @@ def model_describe(*, model: str, hub: str = "") -> ModelDescription:
     text = model.strip()
     pasted = locations.url_read(text)
     if pasted is not None:
-        return _describe_id(*pasted)
+        return _describe_id(pasted.model, pasted.hub, pasted.revision)
     if locations.is_path_like(text):
         return _describe_path(text)
     if locations.is_hub_id(text):
@@ -66,7 +68,7 @@ def _bad_id() -> Invalid:
     return _refused("modelhub:bad_id", message)
 
 
-def _describe_id(model_id: str, hub: str) -> ModelDescription:
+def _describe_id(model_id: str, hub: str, revision: str = "") -> ModelDescription:
     plain = model_id.partition(":")[0]
     warnings = []
     found = model_resolve(plain)
@@ -77,7 +79,10 @@ def _describe_id(model_id: str, hub: str) -> ModelDescription:
         warnings.append(
             _("SWIFT knows %(model)s at %(hub)s only.") % {"model": plain, "hub": ", ".join(hubs)}
         )
-    return _description(model_id, "hub", hub, found, warnings)
+    if revision:
+        text = _("The address names the revision %(revision)s: set --model_revision to use it.")
+        warnings.append(text % {"revision": revision})
+    return replace(_description(model_id, "hub", hub, found, warnings), revision=revision)
 
 
 def _hubs_of(model_id: str) -> list[str]:

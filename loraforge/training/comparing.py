@@ -1,5 +1,6 @@
 """Jobs and recipes as configurations: to compare them, and to keep a job's settings as a recipe."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -8,8 +9,9 @@ from django.utils.translation import gettext as _
 from loraforge.accounts import access
 from loraforge.accounts.access import Action
 from loraforge.accounts.models import User
-from loraforge.core.errors import Invalid
+from loraforge.core.errors import Invalid, LoraForgeError
 from loraforge.core.texts import number_read
+from loraforge.modelhub.services import model_describe
 from loraforge.recipes.comparing import Configuration
 from loraforge.recipes.models import Recipe
 from loraforge.recipes.selectors import chosen_get
@@ -44,6 +46,22 @@ def job_recipe_create(
     )
 
 
+def followed(draft: Mapping[str, Any]) -> dict[str, Any]:
+    """The draft with what follows from its model, as a job has it; as it is where nothing is known of that."""
+    found = dict(draft)
+    try:
+        described = model_describe(model=str(draft.get("model")), hub=draft.get("model_hub") or "")
+    except LoraForgeError:
+        return found
+    follows = {
+        "model_hub": described.hub,
+        "model_type": described.model_type,
+        "template": described.template,
+    }
+    kept = {name: found.get(name) or value for name, value in follows.items()}
+    return {**found, **kept, "model": described.model}
+
+
 def configuration_get(*, user: User, key: str, field: str) -> Configuration:
     """What a key names: ``41`` (a job), ``recipe:12``, ``recipe:12:3`` or ``recipe:<id of a built-in one>``.
 
@@ -58,7 +76,7 @@ def configuration_get(*, user: User, key: str, field: str) -> Configuration:
         return Configuration(
             key=f"{RECIPE}{chosen.key}",
             label=label,
-            draft=chosen.draft,
+            draft=followed(chosen.draft),
             catalogue_version=chosen.catalogue_version,
         )
     number = number_read(key)

@@ -43,7 +43,7 @@ const datasets = new DatasetField(form, data.datasets, changed);
 const compute = new ComputeField(form, data.nodes, changed, () => summaryShow(draftRead()));
 const trouble = new TroubleField(form);
 const weights = new WeightsField(form, changed);
-const model = new ModelField(form, changed, judgedShow);
+const model = new ModelField(form, changed, judgedShow, (revision) => all.set({ ...all.values, model_revision: revision }));
 const findings = new Findings(form, (name) => all.reveal(name));
 const fields = [...form.querySelectorAll("[data-argument]")];
 const keeper = new Keeper(data.unsent, draftRead);
@@ -70,6 +70,7 @@ function draftRead() {
     name: find("#name").value.trim(),
     command: checked("command"),
     model: find("#model").value.trim(),
+    model_hub: model.hub,
     model_type: find("#model_type").value.trim(),
     template: find("#template").value.trim(),
     arguments: { ...all.values, ...ownArguments() },
@@ -100,6 +101,7 @@ function draftShow(draft) {
     delete given[field.dataset.argument];
   }
   all.set(given);
+  model.hub = draft.model_hub || "";
   datasets.set(draft.datasets || []);
   compute.set(draft);
   trouble.set(draft);

@@ -47,4 +47,7 @@ class ModelDescriptionSerializer(serializers.Serializer[ModelDescription]):
     candidate_templates = serializers.ListField(child=serializers.CharField())
     is_certain = serializers.BooleanField(help_text="false: a guess that should be shown as one")
     is_multimodal = serializers.BooleanField()
+    revision = serializers.CharField(
+        allow_blank=True, help_text="that a pasted address names; empty = the hub's default"
+    )
     warnings = serializers.ListField(child=serializers.CharField())

@@ -7,8 +7,8 @@ const WAIT_MS = 150;
 const SHOWN = 30;
 
 export class ModelField {
-  /** onTyped: a name that was being typed is whole now. */
-  constructor(form, onChange, onTyped) {
+  /** onTyped: a name that was being typed is whole now. onRevision: a pasted address named one. */
+  constructor(form, onChange, onTyped, onRevision) {
     this.input = form.querySelector("#model");
     this.list = form.querySelector("#model-list");
     this.note = form.querySelector("[data-model-note]");
@@ -17,6 +17,8 @@ export class ModelField {
     this.names = form.dataset.names;
     this.onChange = onChange;
     this.onTyped = onTyped;
+    this.onRevision = onRevision;
+    this.hub = ""; // where a pasted address, or what the form was filled from, says that the model is
     this.typing = false;
     this.firstNote = this.note.textContent;
     this.marked = -1;
@@ -28,6 +30,7 @@ export class ModelField {
     const search = debounce(() => this.search(), WAIT_MS);
     this.input.addEventListener("input", () => {
       this.typing = !this.choosing;
+      this.hub = "";
       if (this.choosing) return; // the answer, not a question
       this.close(); // what is listed answers an older question
       search();
@@ -134,13 +137,24 @@ export class ModelField {
     else this.note.textContent = text(this.certain === false ? "model_guess" : "model_certain");
   }
 
+  /** A pasted address of a hub's page becomes the id that it names; which hub, and which revision, is kept. */
+  takeId(typed, { model, kind, hub, revision }) {
+    if (kind !== "hub" || model === typed || !typed.includes("/")) return;
+    this.input.value = model;
+    this.described = model;
+    this.hub = hub;
+    if (revision) this.onRevision(revision);
+  }
+
   /** Whether SWIFT itself would find the same, or the platform has guessed. */
   async describe() {
     const model = this.input.value.trim();
     if (!model || model === this.described) return;
     this.described = model;
     try {
-      this.certain = (await api(`swift/models/describe/?model=${encodeURIComponent(model)}`)).is_certain;
+      const found = await api(`swift/models/describe/?model=${encodeURIComponent(model)}`);
+      this.certain = found.is_certain;
+      if (model === this.input.value.trim()) this.takeId(model, found);
     } catch {
       this.certain = undefined; // the preview says what is wrong with it
     }

@@ -157,3 +157,17 @@ def test_a_job_leads_to_what_it_was_made_from(alice: User) -> None:
     second = JobFactory.create(owner=alice, parent=first)
     html = browser_of(alice).get(f"/jobs/{second.pk}/").content.decode()
     assert f"/jobs/compare/?left={first.pk}&amp;right={second.pk}" in html
+
+
+def test_models_are_searched_by_words_and_by_a_pasted_address(alice: User) -> None:
+    client = browser_of(alice)
+    html = client.get("/models/?q=qwen3 vl 8b").content.decode()
+    assert "Qwen/Qwen3-VL-8B-Instruct" in html
+    assert "Multimodal" in html
+    assert "/jobs/new/?model=Qwen/Qwen3-VL-8B-Instruct" in html
+    asked = {"q": "https://huggingface.co/Qwen/Qwen3-8B/tree/main"}
+    found = client.get("/models/", asked, headers={"HX-Request": "true"})
+    assert b"<strong>Qwen/Qwen3-8B</strong>" in found.content
+    unknown = client.get("/models/", {"q": "modelscope.cn/models/me/mine"}).content.decode()
+    assert "SWIFT does not know me/mine." in unknown
+    assert client.get("/models/?page=999").status_code == 200

@@ -64,7 +64,26 @@ def model_in(folder: Path, config: Any = CONFIG) -> Path:
     ],
 )
 def test_addresses_of_hub_pages(text: str, found: tuple[str, str] | None) -> None:
-    assert url_read(text) == found
+    pasted = url_read(text)
+    assert ((pasted.model, pasted.hub) if pasted else None) == found
+
+
+@pytest.mark.parametrize(
+    ("rest", "revision"),
+    [
+        ("huggingface.co/Qwen/Qwen3-8B/tree/v1.0", "v1.0"),
+        ("https://hf-mirror.com/Qwen/Qwen3-8B/blob/refs%2Fpr%2F3/config.json", "refs/pr/3"),
+        ("https://www.modelscope.cn/models/Qwen/Qwen3-8B/files?version=abc123", "abc123"),
+        ("https://modelscope.cn/models/Qwen/Qwen3-8B/summary", ""),
+        ("huggingface.co/Qwen/Qwen3-8B/tree/main", ""),
+        ("huggingface.co/Qwen/Qwen3-8B/tree/a..b", ""),
+        ("huggingface.co/Qwen/Qwen3-8B/tree/--x", ""),
+    ],
+)
+def test_the_revision_of_a_pasted_address(db: None, rest: str, revision: str) -> None:
+    described = model_describe(model=rest)
+    assert (described.model, described.revision) == ("Qwen/Qwen3-8B", revision)
+    assert bool(described.warnings) == bool(revision), "what is not taken over is said"
 
 
 def test_a_known_id_brings_type_and_template(db: None) -> None:
