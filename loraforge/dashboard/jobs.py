@@ -237,7 +237,7 @@ def command_of(job: Job) -> str:
     """The frozen command to read and to copy, without secrets; with the weights that it begins with."""
     begin = resume_of(job, attempt=0)
     words = [*(str(word) for word in job.argv), *(begin.flags if begin else [])]
-    return redact(command_line(words)) if job.argv else ""
+    return redact(command_line(words, job.environment)) if job.argv else ""
 
 
 @dataclass(frozen=True)

@@ -173,11 +173,37 @@ def _job_resume() -> dict[str, str]:
     }
 
 
+def _job_modules() -> dict[str, str]:
+    """Of the new-job page: what belongs to job types, importing and exporting."""
+    return {
+        "loading": _("Loading …"),
+        "module_failed": _("This job type could not be loaded. Reload the page."),
+        "codes_none": _("No code file yet."),
+        "checkpoint_at": _("Step {step}"),
+        "checkpoint_none": _("Job #{job} has no whole checkpoint."),
+        "section_changed": _("{count}, {changed} changed"),
+        "start_training": _("Start training"),
+        "start_job": _("Start"),
+        "close": _("Close"),
+        "import_title": _("Import settings"),
+        "import_body": _(
+            "Paste a swift command, or what stands in a YAML or JSON file. What belongs to the platform is "
+            "left out and named."
+        ),
+        "import_text": _("Command or settings"),
+        "import_file": _("From a file"),
+        "import_large": _("The file is too large for settings."),
+        "import_ok": _("Fill the form"),
+        "import_left_out": _("{count} things to look at"),
+    }
+
+
 def _job_new() -> dict[str, str]:
     return {
         **_upload(),
         **_recipe_save(),
         "past_title": _("Load past settings"),
+        **_job_modules(),
         "draft_restored": _("Draft of {when} restored"),
         "draft_saved": _("Draft saved"),
         "draft_not_saved": _("The draft is not saved: {reason}"),

@@ -12,6 +12,7 @@ urlpatterns = [
     path("jobs/new/", views.JobNewPage.as_view(), name="job_new"),
     path("jobs/new/past/", compareviews.JobPastPartial.as_view(), name="job_past"),
     path("jobs/compare/", compareviews.JobComparePage.as_view(), name="job_compare"),
+    path("jobs/new/module/<slug:module>/", views.JobModulePartial.as_view(), name="job_module"),
     path("jobs/new/names/", views.JobNamesPartial.as_view(), name="job_names"),
     path("jobs/new/placement/", views.JobPlacementPartial.as_view(), name="job_placement"),
     path("jobs/<int:instance_id>/", views.JobPage.as_view(), name="job"),

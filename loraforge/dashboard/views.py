@@ -18,6 +18,7 @@ from loraforge.core.columns import ColumnRows
 from loraforge.core.errors import NotFound
 from loraforge.core.texts import number_read
 from loraforge.dashboard import jobs, moves, newjob, selectors
+from loraforge.dashboard.formfields import module_context
 from loraforge.dashboard.joblines import COLUMNS, job_lines, lines_of
 from loraforge.dashboard.sources import source_get
 from loraforge.dashboard.timeline import timeline_of
@@ -25,6 +26,7 @@ from loraforge.instances.selectors import attempt_list
 from loraforge.instances.states import ACTIVE
 from loraforge.nodes.selectors import node_get
 from loraforge.scheduling.selectors import placement_preview
+from loraforge.swift.forms.modules import modules_load
 from loraforge.training.placement import GPUS_MAX
 from loraforge.training.selectors import job_columns, job_events, job_get, job_instances
 
@@ -265,6 +267,19 @@ class JobNamesPartial(DashboardPage):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return super().get_context_data(**newjob.names_context(), **kwargs)
+
+
+class JobModulePartial(DashboardPage):
+    """The cards of one module of the form, asked for when it is chosen."""
+
+    template_name = "dashboard/partials/_module.html"
+    needs = Action.CREATE
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        module = modules_load().get(self.kwargs["module"])
+        if module is None:
+            raise NotFound("api:not_found", _("Not found."))
+        return {**super().get_context_data(**kwargs), **module_context(module)}
 
 
 class JobPlacementPartial(DashboardPage):

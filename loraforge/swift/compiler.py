@@ -127,11 +127,13 @@ def hears_plugin(command: str, arguments: Mapping[str, Value]) -> bool:
     return not (command == "rlhf" and arguments.get("rlhf_type") == "ppo")
 
 
-def accumulation_default(*, rows: int, world: int) -> int:
+def accumulation_default(*, rows: int, world: int, rlhf_type: object = None) -> int:
     """SWIFT's own choice when no accumulation is given (swift/trainers/arguments.py of 4.6.0).
 
     rows: on each of ``world`` processes at a time.
     """
+    if rlhf_type == "grpo":  # swift/arguments/rlhf_args.py
+        return 1
     return max(1, math.ceil(SWIFT_BATCH / max(1, rows) / max(1, world)))
 
 
@@ -140,9 +142,12 @@ def compile_yaml(
     arguments: Mapping[str, Value],
     *,
     platform: PlatformArguments,
+    environment: Mapping[str, str] | None = None,
     version: str = DEFAULT_VERSION,
 ) -> str:
     """The same as a file for `swift <command> <file>`, without what only makes sense on a node.
+
+    environment: variables for the training, which SWIFT reads from the same file.
 
     Every value is written as JSON, which YAML reads as it is, so no YAML library is needed. SWIFT's
     reader cannot hand over a text that begins with a dash; such a line becomes a comment.
@@ -156,6 +161,8 @@ def compile_yaml(
         items = value if isinstance(value, list) else [value]
         unreadable = any(isinstance(item, str) and item.startswith("-") for item in items)
         lines.append(f"# give on the command line: {line}" if unreadable else line)
+    if environment:
+        lines += ["ENV:", *(f"  {name}: {_yaml(one)}" for name, one in environment.items())]
     return "\n".join(lines) + "\n"
 
 

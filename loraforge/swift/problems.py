@@ -82,6 +82,12 @@ TEXTS: dict[str, Text] = {
         _("--%(name)s holds a character that cannot be given to a program."),
         _("Remove zero bytes and broken characters."),
     ),
+    "value_secret": _text(
+        _(
+            "--%(name)s holds what looks like a secret, and SWIFT writes its arguments into the output files."
+        ),
+        _("Store it on the account page instead."),
+    ),
     "value_too_long": _text(
         _("--%(name)s is longer than %(limit)s bytes."), _("Put long texts into the dataset.")
     ),
@@ -156,6 +162,48 @@ TEXTS: dict[str, Text] = {
     "tuner_unused": _text(
         _("--%(name)s does nothing with the training method %(value)s."),
         _("Remove it, or choose LoRA."),
+    ),
+    "environment_unknown": _text(
+        _("The environment variable %(name)s is not one that a job may set."),
+        _("Choose one of the list under Environment variables."),
+    ),
+    "environment_choice": _text(
+        _("%(value)s is not a value of %(name)s."), _("One of: %(choices)s.")
+    ),
+    "environment_number": _text(
+        _("%(name)s takes a number from %(low)s to %(high)s, not %(value)s.")
+    ),
+    "environment_text": _text(
+        _("%(name)s does not take %(value)s."), _("Write it like %(example)s.")
+    ),
+    "paste_long": _text(_("The text is longer than %(limit)s characters.")),
+    "paste_unreadable": _text(
+        _("This is neither a swift command nor a YAML or JSON file with arguments."),
+        _("A file is a list of name: value, without references."),
+    ),
+    "paste_quotes": _text(_("A quote is not closed."), _("Copy the whole command.")),
+    "paste_megatron": _text(
+        _("Megatron commands are not run here."), _("Paste a command that begins with swift.")
+    ),
+    "paste_more": _text(_("Only the first command was taken.")),
+    "paste_loose": _text(
+        _("%(value)s belongs to no argument and was left out."),
+        _("Of a configuration file, paste what stands in it."),
+    ),
+    "paste_variable": _text(
+        _("--%(name)s holds a shell variable (%(value)s) and was left out."),
+        _("Put its value in its place."),
+    ),
+    "paste_words": _text(
+        _("--%(name)s takes one value, not %(value)s."), _("Put quotes around it.")
+    ),
+    "paste_renamed": _text(_("--%(name)s is now called --%(suggestion)s.")),
+    "paste_inside": _text(
+        _("--%(name)s %(value)s is a path inside another job and was left out."),
+        _("Choose it in its field."),
+    ),
+    "paste_environment": _text(
+        _("The environment variable %(value)s was left out: a job may not set it.")
     ),
     "saving_off": _text(
         _("--save_strategy no: only the platform's own checkpoints are saved, and no final one."),

@@ -20,6 +20,11 @@ LARGEST_INT = 2**63 - 1
 _FLOAT = re.compile(
     r"[+-]?(([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|nan|inf|infinity)", re.ASCII | re.IGNORECASE
 )
+# Tokens of services, by their well-known beginnings: SWIFT writes its arguments into the output files.
+_SECRET = re.compile(
+    r"\b(hf_|ghp_|github_pat_|sk-|lfp_|lfn_)[A-Za-z0-9_-]{20,}|\bms-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}",
+    re.ASCII,
+)
 # The words that SWIFT's parser takes (transformers.hf_argparser.string_to_bool).
 WORDS_OF_BOOL = {
     **dict.fromkeys(("yes", "true", "t", "y", "1"), True),
@@ -129,6 +134,8 @@ def _means_nothing(argument: Argument, raw: object) -> bool:
 def _check_item(argument: Argument, item: object, *, catalogue: Catalogue) -> None:
     if isinstance(item, str):
         _check_text(item)
+    if isinstance(item, dict):  # it becomes one word of the command line
+        _check_text(msgspec.json.encode(item).decode())
     limits = RANGES.get(argument.name)
     if limits is not None and isinstance(item, int | float) and not limits.holds(item):
         raise RefusedError("value_range", value=item, limit=limits)
@@ -154,6 +161,8 @@ def _check_text(text: str) -> None:
         raise RefusedError("value_unreadable") from error
     if "\0" in text:
         raise RefusedError("value_unreadable")
+    if _SECRET.search(text):
+        raise RefusedError("value_secret")
     if size_bytes > LONGEST_BYTES:
         raise RefusedError("value_too_long", limit=LONGEST_BYTES)
 

@@ -14,6 +14,8 @@ from loraforge.modelhub.services import ModelDescription, model_describe
 from loraforge.swift.cases import JobFacts
 from loraforge.swift.catalogue import Value
 from loraforge.swift.compiler import hears_plugin
+from loraforge.swift.forms.environment import FIELD as ENVIRONMENT
+from loraforge.swift.forms.environment import environment_check
 from loraforge.swift.rules import arguments_check
 from loraforge.training.drafts import JobDraft
 from loraforge.training.extramodels import Base, models_find, reference_of
@@ -37,6 +39,7 @@ TAGS_MAX = 20
 TAG_MAX = 40
 NOTES_MAX = 20_000
 ARGUMENTS_MAX = 1000
+ENVIRONMENT_MAX = 100
 # Linux gives a new process 2 MiB for all its arguments and its environment.
 ARGUMENTS_MAX_BYTES = 1024**2
 MODEL_MAX = 500
@@ -48,14 +51,16 @@ HUBS = ("", "modelscope", "huggingface")
 class Verdict:
     """A judged draft, with all that was found out on the way.
 
-    arguments: full names, SWIFT's types, only what is right. model: the hub id or normalised path.
-    run_limit_s: the longest that it may run, 0 = without limit. weights: what it begins with, None = the
-    base model. models: those beside the base model. parent: the job that it was made from, None = as before.
+    arguments: full names, SWIFT's types, only what is right; environment likewise. model: the hub id or
+    normalised path. run_limit_s: the longest that it may run, 0 = without limit. weights: what it begins
+    with, None = the base model. models: those beside the base model. parent: the job that it was made from,
+    None = as before.
     """
 
     draft: JobDraft
     findings: Findings
     arguments: dict[str, Value]
+    environment: dict[str, str]
     model: str
     model_hub: str
     model_type: str
@@ -97,6 +102,7 @@ def draft_check(*, user: User, draft: JobDraft) -> Verdict:
         draft=draft,
         findings=findings,
         arguments=arguments,
+        environment=_environment_check(draft, findings),
         model=wanted.model,
         model_hub=wanted.model_hub,
         model_type=str(arguments.get("model_type", model_type)),
@@ -205,6 +211,16 @@ def _arguments_check(draft: JobDraft, facts: JobFacts, findings: Findings) -> di
         text = _("--%(name)s holds a zero byte. Remove it.")
         findings.refuse(f"arguments.{name}", text % {"name": name})
     return readable
+
+
+def _environment_check(draft: JobDraft, findings: Findings) -> dict[str, str]:
+    if len(draft.environment) > ENVIRONMENT_MAX:
+        text = _("At most %(limit)s environment variables.")
+        findings.refuse(ENVIRONMENT, text % {"limit": ENVIRONMENT_MAX})
+        return {}
+    values, problems = environment_check(draft.environment)
+    findings.add_swift(problems, group=ENVIRONMENT)
+    return values
 
 
 def _has_nul(value: object) -> bool:

@@ -30,6 +30,8 @@ class JobDraft:
     id, a folder on a node, or another job's checkpoint ``<job>:<attempt>:<step>``; "" = none. reward_files:
     ids of uploaded Python files with reward functions (datasets of the kind "code").
 
+    environment: variables of `loraforge.swift.forms.environment` -> their values.
+
     If something goes wrong: oom_recovery allows one attempt with a smaller batch when the GPU ran out of
     memory; on_node_lost is "wait" or "restart"; max_run_s is the longest run in seconds, 0 = as long as the
     role may; save_every_s is the time between checkpoints, None = the platform's setting, 0 = never.
@@ -56,6 +58,7 @@ class JobDraft:
     teacher_model: str = ""
     reward_models: tuple[str, ...] = ()
     reward_files: tuple[int, ...] = ()
+    environment: Mapping[str, object] = field(default_factory=dict)
     parent: int | None = None
     oom_recovery: bool = False
     on_node_lost: str = "wait"
@@ -117,6 +120,7 @@ def draft_of_job(job: Job) -> JobDraft:
         weights_from=weights_id(job),
         **named_models(job.extra_models),
         reward_files=tuple(used[JobDataset.Use.REWARD]),
+        environment=dict(job.environment),
         oom_recovery=job.oom_recovery,
         on_node_lost=job.on_node_lost,
         max_run_s=job.max_run_s,

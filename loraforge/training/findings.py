@@ -54,13 +54,22 @@ class Findings:
             for text in texts:
                 self.refuse(key, text)
 
-    def add_swift(self, problems: Iterable[Problem], *, overridden: frozenset[str]) -> None:
-        """SWIFT's findings. overridden: arguments that the draft gave in fields of its own."""
+    def add_swift(
+        self,
+        problems: Iterable[Problem],
+        *,
+        overridden: frozenset[str] = frozenset(),
+        group: str = "arguments",
+    ) -> None:
+        """SWIFT's findings about the fields of a group.
+
+        overridden: arguments that the draft gave in fields of its own.
+        """
         for problem in problems:
             own = _OWN_FIELDS.get(problem.id) or _FIELDS.get(problem.field)
             if problem.field in overridden:
                 own = problem.field
-            place = own or f"arguments.{problem.field}"
+            place = own or f"{group}.{problem.field}"
             text = _(problem.message) % problem.params
             if problem.remedy:
                 parts = {"fault": text, "remedy": _(problem.remedy) % problem.params}

@@ -113,12 +113,16 @@ def frozen_columns(
         "template": verdict.template,
         "seed": seed,
         "argv": compile_argv(draft.command, arguments, platform=platform),
-        "env": compile_env(
-            arguments,
-            platform=platform,
-            save_every_s=settings.CHECKPOINT_EVERY_S,
-            command=draft.command,
-        ),
+        "env": {
+            **verdict.environment,
+            **compile_env(
+                arguments,
+                platform=platform,
+                save_every_s=settings.CHECKPOINT_EVERY_S,
+                command=draft.command,
+            ),
+        },
+        "environment": verdict.environment,
         "fetches": [
             one.plain
             for one in (*([model] if model else []), *fetches_of(verdict.models), *fetches)

@@ -49,6 +49,8 @@ class Job(models.Model):
     seed = models.BigIntegerField(default=42)
     argv = models.JSONField(default=list)  # frozen at submit; what follows the Python executable
     env = models.JSONField(default=dict)
+    # variables that its owner asked for, checked; in env as well
+    environment = models.JSONField(_("environment variables"), default=dict, blank=True)
     fetches = models.JSONField(
         default=list
     )  # frozen too: what its node has of model hubs; see `hub`
@@ -140,6 +142,7 @@ auditlog.register(
     include_fields=[
         "command",
         "arguments",
+        "environment",
         "model",
         "model_hub",
         "model_type",

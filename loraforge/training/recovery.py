@@ -66,7 +66,9 @@ def batch_of(job: Job) -> policy.Batch:
     """What a step takes now: as given, else what SWIFT chooses by itself."""
     given = {**job.arguments, **job.adjusted}
     rows = _whole(given.get(policy.BATCH), 1)
-    chosen = accumulation_default(rows=rows, world=job.instance.processes)
+    chosen = accumulation_default(
+        rows=rows, world=job.instance.processes, rlhf_type=given.get("rlhf_type")
+    )
     return policy.Batch(rows=rows, accumulation=_whole(given.get(policy.ACCUMULATION), chosen))
 
 

@@ -1,7 +1,7 @@
 """Reads of jobs, filtered by what the asker may see."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,12 +110,14 @@ class Preview:
     estimate: Estimate | None
 
 
-def command_line(argv: Sequence[str]) -> str:
+def command_line(argv: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
     """A command for a shell, each argument with its values on a line of its own.
 
-    argv: what follows the Python executable. Pasted into a POSIX shell it is one command.
+    argv: what follows the Python executable. environment: variables before it. Pasted into a POSIX shell it
+    is one command.
     """
-    lines = ["python"]
+    lines = [f"{name}={shlex.quote(one)}" for name, one in (environment or {}).items()]
+    lines.append("python")
     for word in argv:
         if word.startswith("--"):
             lines.append(shlex.quote(word))
@@ -136,6 +138,25 @@ def _estimate(verdict: Verdict) -> Estimate | None:
     )
 
 
+def _plain_settings(verdict: Verdict) -> dict[str, Any]:
+    """What a person chose, as `swift/parse/` reads it back."""
+    draft = verdict.draft
+    chosen: dict[str, Any] = {
+        "command": draft.command,
+        "model": draft.model,
+        "model_type": draft.model_type,
+        "template": draft.template,
+        "datasets": [one.remote_id or one.name for one in verdict.datasets],
+        "validation_datasets": [one.remote_id or one.name for one in verdict.validation_datasets],
+        "ref_model": draft.ref_model,
+        "teacher_model": draft.teacher_model,
+        "reward_models": list(draft.reward_models),
+        "environment": verdict.environment,
+    }
+    kept = {name: value for name, value in chosen.items() if value}
+    return {**kept, "arguments": verdict.arguments}
+
+
 def job_preview(*, user: User, draft: JobDraft) -> Preview:
     """Judge a draft and show what would run. Right arguments are compiled even when others are wrong."""
     verdict = draft_check(user=user, draft=draft)
@@ -143,7 +164,9 @@ def job_preview(*, user: User, draft: JobDraft) -> Preview:
     arguments = arguments_with_remote(verdict)
     per_device = max(1, _number(arguments.get("per_device_train_batch_size"), 1))
     world = max(draft.processes, 1)
-    chosen = accumulation_default(rows=per_device, world=world)
+    chosen = accumulation_default(
+        rows=per_device, world=world, rlhf_type=arguments.get("rlhf_type")
+    )
     accumulation = _number(arguments.get("gradient_accumulation_steps"), chosen)
     shared = {
         "problems": found.problems,
@@ -161,11 +184,13 @@ def job_preview(*, user: User, draft: JobDraft) -> Preview:
     argv = compile_argv(draft.command, arguments, platform=platform)
     if verdict.weights is not None and is_training(draft.command):
         argv += verdict.weights.flags
-    plain = {"command": draft.command, "model": draft.model, "arguments": verdict.arguments}
+    plain = _plain_settings(verdict)
     return Preview(
         argv=argv,
-        command_line=command_line(argv),
-        config_yaml=compile_yaml(draft.command, arguments, platform=platform),
+        command_line=command_line(argv, verdict.environment),
+        config_yaml=compile_yaml(
+            draft.command, arguments, platform=platform, environment=verdict.environment
+        ),
         config_json=msgspec.json.format(msgspec.json.encode(plain)).decode(),
         **shared,  # type: ignore[arg-type]
     )

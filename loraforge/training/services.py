@@ -31,7 +31,7 @@ SHARE = "download_instance"
 KEY_MAX = 200
 _COPIED = (
     "command", "arguments", "model", "model_hub", "model_revision", "model_type", "template",
-    "seed", "oom_recovery", "on_node_lost", "max_run_s", "save_every_s",
+    "seed", "environment", "oom_recovery", "on_node_lost", "max_run_s", "save_every_s",
 )  # fmt: skip
 OPTIONS = ("oom_recovery", "on_node_lost", "max_run_s", "save_every_s")
 

@@ -155,11 +155,12 @@ def _environment(launch: Launch, policy: Policy) -> dict[str, str]:
     network = network_of(launch, policy)
     if network != "none":
         own |= policy.proxies
+    fixed = _gpu_environment(gpus, policy)
     if launch.processes > 1:
         own["NPROC_PER_NODE"] = str(launch.processes)
-        if network == "none":  # there is no name to find the interface by
-            own |= {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
-    return {**own, **launch.env, **_gpu_environment(gpus, policy)}
+        if network == "none":  # there is no other interface, whatever the job asks for
+            fixed |= {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
+    return {**own, **launch.env, **fixed}
 
 
 def _gpu_environment(gpus: list[str], policy: Policy) -> dict[str, str]:

@@ -82,6 +82,7 @@ def world() -> dict[str, Any]:
         "name": node.name,
         "username": "sharee",
         "tab": "files",
+        "module": "grpo",
         "signed": "nonsense",
     }
     return {"people": people, "values": values, "job": job.pk}

@@ -21,6 +21,7 @@ from tests.benchmarks import (
     live,
     memory,
     outages,
+    preview,
     schedule,
     screen,
 )
@@ -36,6 +37,7 @@ WHOLE: dict[str, Callable[[Running], dict[str, Any]]] = {
     "start": live.start,
     "screen": screen.run,
     "list": joblist.run,
+    "preview": preview.run,
     "detection": outages.detection,
     "recovery": outages.recovery,
     "node_log": outages.node_log,

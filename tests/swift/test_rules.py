@@ -261,7 +261,7 @@ def test_every_text_is_used(reason: str) -> None:
     package = catalogue_load.__module__.rpartition(".")[0].replace(".", "/")
     sources = "".join(
         path.read_text(encoding="utf-8")
-        for path in (REPO / package).glob("*.py")
+        for path in (REPO / package).rglob("*.py")
         if path.name != "problems.py"
     )
     assert f'"{reason}"' in sources

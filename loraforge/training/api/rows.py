@@ -135,6 +135,7 @@ def job_detail(job: Job, *, user: User) -> dict[str, Any]:
             row.dataset_id for row in job.job_datasets.all() if row.use == JobDataset.Use.REWARD
         ],
         "arguments": job.arguments,
+        "environment": job.environment,
         "model_hub": job.model_hub,
         "model_revision": job.model_revision,
         "model_type": job.model_type,

@@ -16,6 +16,7 @@ from loraforge.instances.priorities import PriorityClass
 from loraforge.instances.states import State
 from loraforge.training.checks import (
     ARGUMENTS_MAX,
+    ENVIRONMENT_MAX,
     HUBS,
     MODEL_MAX,
     NAME_MAX,
@@ -143,6 +144,12 @@ class JobInput(JobOptionsInput):
         required=False,
         max_length=REWARD_FILES_MAX,
         help_text="Ids of uploaded Python files with reward functions (datasets of the kind code).",
+    )
+    environment = serializers.DictField(
+        child=serializers.JSONField(allow_null=True),
+        required=False,
+        validators=[MaxLengthValidator(ENVIRONMENT_MAX)],
+        help_text="Environment variables of the training; `swift/environment/` lists those that may be set.",
     )
     parent = WholeField(  # type: ignore[assignment]
         required=False,
@@ -285,6 +292,7 @@ class JobOutput(JobRow):
         child=serializers.IntegerField(), help_text="Ids; they are among datasets too."
     )
     arguments = serializers.DictField(child=serializers.JSONField())
+    environment = serializers.DictField(child=serializers.CharField())
     model_hub = serializers.CharField(allow_blank=True)
     model_revision = serializers.CharField(allow_blank=True)
     model_type = serializers.CharField(allow_blank=True)

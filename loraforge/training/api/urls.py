@@ -4,7 +4,12 @@ from django.urls import path
 
 from loraforge.training.api.comparing import JobCompare, JobRecipe
 from loraforge.training.api.log_download import JobLogDownload
-from loraforge.training.api.swift_views import SwiftCatalogue, SwiftPreview
+from loraforge.training.api.swift_views import (
+    SwiftCatalogue,
+    SwiftEnvironment,
+    SwiftParse,
+    SwiftPreview,
+)
 from loraforge.training.api.views import Jobs
 
 DETAIL: dict[str, Any] = {
@@ -17,6 +22,8 @@ PRESSED = ("start", "withdraw", "stop", "cancel", "checkpoint", "retry", "resume
 
 urlpatterns = [
     path("swift/catalogue/", SwiftCatalogue.as_view(), name="swift-catalogue"),
+    path("swift/environment/", SwiftEnvironment.as_view(), name="swift-environment"),
+    path("swift/parse/", SwiftParse.as_view(), name="swift-parse"),
     path("swift/preview/", SwiftPreview.as_view(), name="swift-preview"),
     path("jobs/", Jobs.as_view({"get": "list", "post": "create"}), name="jobs"),
     path("jobs/compare/", JobCompare.as_view(), name="job-compare"),

@@ -9,7 +9,6 @@ const CHUNK_BYTES = 16 * 1024 * 1024;
 const RETRY_MS = [0, 1000, 3000, 5000, 10000, 20000];
 const POLL_MS = 500;
 const VERDICT_WAIT_MS = 30 * 60 * 1000;
-const ACCEPTED = /\.(jsonl|ndjson|json|csv|tsv|parquet)$/i;
 
 const pause = (ms) => new Promise((resolve) => window.setTimeout(resolve, ms));
 
@@ -140,6 +139,7 @@ class Uploader {
   listen() {
     const drop = this.root.querySelector(".lf-drop");
     const input = drop.querySelector("input");
+    this.endings = input.accept.split(",");
     input.addEventListener("change", () => {
       this.take(input.files);
       input.value = "";
@@ -165,7 +165,7 @@ class Uploader {
   take(files) {
     for (const file of files) {
       const item = new Item(this, file);
-      if (ACCEPTED.test(file.name)) item.start();
+      if (this.endings.some((ending) => file.name.toLowerCase().endsWith(ending))) item.start();
       else item.more.append(element("p", { class: "lf-error", role: "alert" }, text("upload_wrong_type")));
     }
   }

@@ -6,7 +6,7 @@ import { OwnFields } from "./ownfields.js";
 import { valueRead, valueShow } from "./values.js";
 
 export class AllArguments {
-  constructor(form, own, onChange) {
+  constructor(form, onChange) {
     this.root = form.querySelector("#all-arguments");
     this.box = this.root.querySelector("[data-all]");
     this.none = this.root.querySelector("[data-all-none]");
@@ -14,9 +14,11 @@ export class AllArguments {
     this.changedBadge = this.root.querySelector("[data-all-changed]");
     this.search = this.root.querySelector("#argument-search");
     this.only = this.root.querySelector("#only-changed");
-    this.own = new Set(own);
     this.form = form;
     this.ownFields = null;
+    this.conditions = new Map();
+    this.defaults = {};
+    this.off = new Set();
     this.values = {};
     this.rows = new Map();
     this.command = "sft";
@@ -32,10 +34,14 @@ export class AllArguments {
     this.badge();
   }
 
-  async commandSet(command) {
-    if (command === this.command) return;
-    this.command = command;
-    this.loaded = false;
+  /** key: tells one form of a command from another; own: the arguments that have a field in it. */
+  async commandSet(command, key, own) {
+    if (key === this.key) return;
+    Object.assign(this, { command, key, own: new Set(own), loaded: false, ownFields: null });
+    this.rows.clear();
+    this.conditions.clear();
+    this.root.querySelector("[data-all-own]").replaceChildren();
+    this.box.replaceChildren(element("p", { class: "lf-muted" }, text("loading")));
     if (this.root.open) await this.load();
   }
 
@@ -43,10 +49,15 @@ export class AllArguments {
     if (this.loaded) return;
     this.loaded = true;
     this.ownFields = this.ownFields || new OwnFields(this.form, this.root.querySelector("[data-all-own]"));
+    const asked = this.key;
     try {
       const answer = await api(`swift/catalogue/?command=${this.command}`);
+      if (asked !== this.key) return;
+      this.defaults = answer.deciding;
+      for (const one of answer.arguments) if (one.when.length) this.conditions.set(one.name, one.when);
       this.build(answer.arguments.filter((one) => !one.reserved && !this.own.has(one.name)), answer.sections);
       this.filter();
+      this.onLoad();
     } catch (error) {
       this.loaded = false;
       this.box.replaceChildren(element("p", { class: "lf-error", role: "alert" }, text("arguments_failed", { reason: error.message })));
@@ -55,9 +66,12 @@ export class AllArguments {
 
   build(found, sections) {
     this.rows.clear();
+    const known = new Map(found.map((one) => [one.name, one]));
     for (const { title, arguments: names } of sections) {
-      const group = element("section", { class: "lf-group" }, element("h3", {}, title));
-      for (const name of names) found.filter((one) => one.name === name).forEach((one) => this.row(one, group));
+      const count = element("span", { class: "lf-small lf-muted lf-push" });
+      const group = element("details", { class: "lf-group" }, element("summary", {}, icon("chevron-right"), element("h3", {}, title), count));
+      group.count = count;
+      for (const name of names) if (known.has(name)) this.row(known.get(name), group);
     }
     this.box.replaceChildren();
   }
@@ -89,10 +103,15 @@ export class AllArguments {
     }
     const input = element("input", { class: "form-control", id, type: "text", placeholder: empty, autocomplete: "off", spellcheck: "false" });
     if (argument.kind === "int" || argument.kind === "float") input.inputMode = "decimal";
-    if (argument.kind.startsWith("list")) input.title = text("list_hint");
-    if (argument.kind === "json") input.title = text("json_hint");
+    const title = [argument.range, this.kindHint(argument.kind)].filter(Boolean).join(" · ");
+    if (title) input.title = title;
     if (argument.suggestions.length) this.suggest(input, argument);
     return input;
+  }
+
+  kindHint(kind) {
+    if (kind === "json") return text("json_hint");
+    return kind.startsWith("list") ? text("list_hint") : "";
   }
 
   suggest(input, argument) {
@@ -124,23 +143,47 @@ export class AllArguments {
   filter() {
     const words = this.search.value.toLowerCase().replace(/^--/, "").replace(/[-_]/g, " ").split(/\s+/).filter(Boolean);
     const found = (...texts) => words.every((word) => texts.join(" ").toLowerCase().replace(/[-_]/g, " ").includes(word));
-    let shown = 0;
-    for (const row of this.rows.values()) {
-      const { name, help } = row.argument;
-      const on = found(name, help) && (!this.only.checked || name in this.values);
-      row.named = on && found(name);
-      row.root.hidden = !on;
-      shown += on ? 1 : 0;
-    }
+    let shown = this.rowsShow(found);
     // What is found by its name stands above what only its help speaks of.
     const order = [...this.rows.values()].sort((one, other) => other.named - one.named);
     for (const { group, root } of order) group.append(root);
     this.box.append(...new Set(order.map(({ group }) => group)));
-    for (const group of this.box.children) group.hidden = ![...group.querySelectorAll(".lf-argument")].some((row) => !row.hidden);
+    for (const group of this.box.querySelectorAll("details")) this.groupShow(group, words.length > 0 || this.only.checked);
     this.count.textContent = text("arguments_found", { count: shown, total: this.rows.size });
     shown += this.ownFields.filter(this.only.checked ? [] : words);
     this.none.hidden = shown > 0;
     this.none.textContent = shown ? "" : text(words.length ? "arguments_none" : "arguments_none_changed");
+  }
+
+  /** Shows the rows that are found; gives how many. */
+  rowsShow(found) {
+    let shown = 0;
+    for (const row of this.rows.values()) {
+      const { name, help } = row.argument;
+      const on = !this.off.has(name) && found(name, help) && (!this.only.checked || name in this.values);
+      row.named = on && found(name);
+      row.root.hidden = !on;
+      shown += on ? 1 : 0;
+    }
+    return shown;
+  }
+
+  /** searched: what is found is seen at once; otherwise a section opens when somebody opens it. */
+  groupShow(group, searched) {
+    const rows = [...group.querySelectorAll(".lf-argument")].filter((row) => !row.hidden);
+    const changed = rows.filter((row) => row.dataset.field.slice("arguments.".length) in this.values).length;
+    group.hidden = !rows.length;
+    if (searched !== this.searched) group.open = searched;
+    group.count.textContent = changed ? text("section_changed", { count: rows.length, changed }) : String(rows.length);
+    if (group === this.box.lastElementChild) this.searched = searched;
+  }
+
+  /** off: names without effect beside the others; they are not shown. shown: whether conditions hold now. */
+  effectShow(shown) {
+    const off = [...this.conditions].filter(([, when]) => !shown(when)).map(([name]) => name);
+    const before = this.off;
+    this.off = new Set(off);
+    if (this.rows.size && (before.size !== this.off.size || off.some((name) => !before.has(name)))) this.filter();
   }
 
   /** Opens the list at one argument. */
@@ -151,6 +194,8 @@ export class AllArguments {
     this.only.checked = false;
     this.filter();
     const row = this.rows.get(name);
-    if (row) row.control.focus();
+    if (!row) return;
+    row.group.open = true;
+    row.control.focus();
   }
 }

@@ -10,6 +10,7 @@ export class DatasetField {
     this.root = form.querySelector('[data-field="datasets"]');
     this.rows = rows;
     this.chosen = [];
+    this.validation = [];
     this.onChange = onChange;
     this.picks = this.root.querySelector("[data-picks]");
     this.picked = this.root.querySelector("[data-picked]");
@@ -45,18 +46,23 @@ export class DatasetField {
   }
 
   async remoteAdd(input) {
+    const id = input.value.trim();
+    if (id && (await this.remote(id))) input.value = "";
+  }
+
+  /** Chooses a remote dataset by its id; false when that may not be. */
+  async remote(id) {
     const error = this.root.querySelector("[data-remote-error]");
     error.hidden = true;
-    const id = input.value.trim();
-    if (!id) return;
     const known = this.rows.find((row) => row.kind === "remote" && row.name === id);
     try {
       if (known) this.toggle(known.id, true);
       else this.arrived(await api("datasets/", { method: "POST", body: { remote_id: id } }));
-      input.value = "";
+      return true;
     } catch (problem) {
       error.textContent = problem.message;
       error.hidden = false;
+      return false;
     }
   }
 
@@ -73,6 +79,19 @@ export class DatasetField {
   set(ids) {
     this.chosen = ids.filter((id) => this.rows.some((row) => row.id === id));
     this.show();
+  }
+
+  /** Validation sets come with a source or an import; here they can only be left out. */
+  validationSet(ids) {
+    const field = this.root.parentElement.querySelector('[data-field="validation_datasets"]');
+    const known = ids.filter((id) => this.rows.some((row) => row.id === id));
+    const changed = (rest) => {
+      this.validationSet(rest);
+      this.onChange();
+    };
+    this.validation = known;
+    field.classList.toggle("is-used", known.length > 0);
+    field.querySelector("[data-validation]").replaceChildren(...known.map((id) => this.pill(this.rows.find((row) => row.id === id), () => changed(known.filter((one) => one !== id)))));
   }
 
   names() {
@@ -102,8 +121,8 @@ export class DatasetField {
     );
   }
 
-  pill(row) {
-    const remove = element("button", { type: "button", "aria-label": text("remove", { name: row.name }), onclick: () => this.toggle(row.id, false) }, icon("x"));
+  pill(row, leave = () => this.toggle(row.id, false)) {
+    const remove = element("button", { type: "button", "aria-label": text("remove", { name: row.name }), onclick: leave }, icon("x"));
     return element("span", { class: "lf-pill" }, element("span", { class: "lf-cut", title: row.name }, row.name), remove);
   }
 }

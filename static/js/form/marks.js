@@ -11,7 +11,7 @@ function isDefault(field) {
 
 export class Marks {
   constructor(form, fields, onReset) {
-    this.fields = fields;
+    this.fields = fields; // a function: another module has others
     form.addEventListener("click", (event) => {
       const button = event.target.closest("[data-reset]");
       if (!button) return;
@@ -22,10 +22,15 @@ export class Marks {
     });
   }
 
+  /** Back to the defaults, all of them. */
+  reset() {
+    for (const field of this.fields()) field.value = "";
+  }
+
   /** Marks the changed ones; gives how many there are. */
   show() {
     let count = 0;
-    for (const field of this.fields) {
+    for (const field of this.fields()) {
       const changed = !isDefault(field);
       const button = field.closest("[data-field]").querySelector("[data-reset]");
       field.classList.toggle("is-changed", changed);

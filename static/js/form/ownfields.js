@@ -15,14 +15,15 @@ export class OwnFields {
 
   row(field) {
     const name = field.dataset.field.slice(PREFIX.length);
-    const label = field.querySelector(".form-label").firstChild.textContent.trim();
+    const head = field.querySelector(".form-label") || field.closest("section").querySelector("h2");
+    const label = head.firstChild.textContent.trim();
     const root = element(
       "div",
       { class: "lf-argument" },
       element("div", { class: "lf-argument-name" }, element("span", { class: "lf-cut" }, label), element("small", { class: "lf-cut lf-mono" }, `--${name}`)),
       element("button", { class: "btn btn-plain btn-sm", type: "button", onclick: () => this.go(field) }, text("arguments_own_go")),
     );
-    return { root, words: `${name.replace(/_/g, " ")} ${label}`.toLowerCase() };
+    return { root, field, words: `${name.replace(/_/g, " ")} ${label}`.toLowerCase() };
   }
 
   go(field) {
@@ -34,7 +35,7 @@ export class OwnFields {
   filter(words) {
     let shown = 0;
     for (const row of this.rows) {
-      row.root.hidden = !words.length || !words.every((word) => row.words.includes(word));
+      row.root.hidden = !words.length || row.field.closest("[hidden]") !== null || !words.every((word) => row.words.includes(word));
       shown += row.root.hidden ? 0 : 1;
     }
     this.box.hidden = !shown;

@@ -11,12 +11,12 @@ from django.utils import timezone, translation
 
 from loraforge.accounts.models import ApiToken, Role, User
 from loraforge.dashboard import explain, failuretexts
-from loraforge.dashboard.newjob import argument_counts, own_arguments
+from loraforge.dashboard.formfields import argument_counts, own_arguments
 from loraforge.gateway import signatures
 from loraforge.instances.models import STATE_LABELS, InstanceEvent
 from loraforge.instances.states import State
 from loraforge.nodes.models import Device, NodeState
-from loraforge.swift.catalogue import DEFAULT_VERSION, catalogue_load
+from loraforge.swift.forms.modules import modules_load
 from tests.factories.accounts import UserFactory
 from tests.factories.training import JobFactory, OnlineNodeFactory, ReadyDatasetFactory
 
@@ -310,9 +310,10 @@ def test_the_form_is_made_once_for_each_language_and_tells_where_each_argument_i
         assert html[language].count('data-argument="lora_rank"') == 1
     assert '<span class="lf-label">Learning rate</span>' in html["en"]
     assert '<span class="lf-label">学习率</span>' in html["zh-hans"]
-    counts = argument_counts(catalogue_load(DEFAULT_VERSION).commands["sft"])
+    module = modules_load()["sft"]
+    counts = argument_counts(module)
     listed = pages.get("/api/v1/swift/catalogue/?command=sft").json()["arguments"]
-    own = own_arguments()
+    own = own_arguments(module)
     assert counts.total == len(listed)
     assert counts.listed == sum(not row["reserved"] and row["name"] not in own for row in listed)
     assert f"{counts.listed} of SWIFT's {counts.total} arguments" in html["en"]
