@@ -35,6 +35,10 @@ def share_list(*, user: User, row: Model, codename: str) -> QuerySet[User]:
     return User.objects.filter(pk__in=rows.values("user")).order_by("username")
 
 
+# as an API's choices
+HOLDER_KINDS = [("user", "user"), ("group", "group")]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Holder:
     """Whom a row is shared with."""

@@ -13,6 +13,9 @@ _handlers: dict[str, list[Handler]] = defaultdict(list)
 
 INSTANCE_MOVED = "instance.moved"  # instance=Instance, event=InstanceEvent
 DATASET_DELETING = "dataset.deleting"  # dataset=Dataset; a subscriber that needs it raises Conflict
+DATASET_USED = (
+    "dataset.used"  # dataset=Dataset, found=list[str]: a subscriber adds who uses it, in words
+)
 INSTANCE_DELETED = "instance.deleted"  # instance=Instance, files=bool
 FILES_GO_SOON = "files.go_soon"  # instance=Instance, at=datetime: when its files are removed
 NODE_DISK_CHANGED = "node.disk_changed"  # node=Node, before=DiskLevel

@@ -86,7 +86,7 @@ def upload_check(*, upload_id: UUID) -> Dataset | None:
     """
     token = uploads.lock_take(upload_id=upload_id, hold_s=LOCK_S)
     try:
-        rows = Upload.objects.select_related("owner", "version_of", "recheck_of")
+        rows = Upload.objects.select_related("owner", "version_of__owner", "recheck_of")
         upload = rows.filter(pk=upload_id, dataset=None).first()
         if upload is None or upload.offset_bytes != upload.size_bytes:
             return None

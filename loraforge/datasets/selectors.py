@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from loraforge.accounts import access
 from loraforge.accounts.access import Action
 from loraforge.accounts.models import User
+from loraforge.core import events
 from loraforge.core.errors import Denied, Gone, Invalid, NotFound
 from loraforge.datasets.models import Dataset, Upload
 from loraforge.datasets.rowindex import Index, IndexBroken
@@ -42,6 +43,13 @@ def dataset_get(*, user: Asker, dataset_id: int) -> Dataset:
     if dataset is None:
         raise NotFound("datasets:not_found", _("There is no such dataset."))
     return dataset
+
+
+def dataset_uses(*, dataset: Dataset) -> list[str]:
+    """Who uses it, in sentences; apps above know."""
+    found: list[str] = []
+    events.emit(events.DATASET_USED, dataset=dataset, found=found)
+    return found
 
 
 def dataset_versions(*, user: Asker, dataset: Dataset) -> list[Dataset]:

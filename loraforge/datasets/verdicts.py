@@ -9,11 +9,13 @@ from django.db import transaction
 from django.db.models import Max, Q
 from django.utils import translation
 
+from loraforge.accounts.models import User
 from loraforge.datasets import codecheck, spool
 from loraforge.datasets.models import Dataset, DatasetState, Upload
 from loraforge.datasets.problems import text_of
 from loraforge.datasets.rowcheck import Progress, index_path, rows_path
 from loraforge.datasets.rows import RowError, RowReport
+from loraforge.datasets.shares import shares_copy
 
 
 def storage_name(upload: Upload) -> str:
@@ -87,6 +89,11 @@ def _kind(last: Progress) -> str:
     return Dataset.Kind.CODE if is_code else Dataset.Kind.UPLOADED
 
 
+def _owner(upload: Upload) -> User:
+    """A version is whose the first one is, whoever sent it."""
+    return upload.owner if upload.version_of is None else upload.version_of.owner
+
+
 def _created(upload: Upload, last: Progress, report: RowReport) -> Dataset:
     columns = {
         "name": Path(upload.filename).stem[:200] or upload.filename[:200],
@@ -97,7 +104,10 @@ def _created(upload: Upload, last: Progress, report: RowReport) -> Dataset:
         **_found(report),
         **_version(upload),
     }
-    return Dataset.objects.create(owner=upload.owner, **columns)
+    dataset = Dataset.objects.create(owner=_owner(upload), **columns)
+    if upload.version_of is not None:
+        shares_copy(source=upload.version_of, target=dataset)
+    return dataset
 
 
 def _judged_again(upload: Upload, report: RowReport) -> Dataset:

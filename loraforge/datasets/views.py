@@ -10,7 +10,7 @@ from loraforge.accounts import access
 from loraforge.accounts.access import Action
 from loraforge.accounts.entrypoints import Page
 from loraforge.accounts.models import User
-from loraforge.datasets import presenting, problems, quota, selectors
+from loraforge.datasets import presenting, problems, quota, selectors, shares
 from loraforge.datasets.columns import TARGETS
 from loraforge.datasets.models import Dataset, DatasetState
 
@@ -60,6 +60,7 @@ class DatasetPage(Page):
         dataset = selectors.dataset_get(user=user, dataset_id=self.kwargs["dataset_id"])
         may_read = access.allowed(user, Action.DOWNLOAD, dataset)
         may_change = access.allowed(user, Action.CHANGE, dataset)
+        may_share = access.allowed(user, Action.SHARE, dataset)
         has_bytes = dataset.kind == Dataset.Kind.UPLOADED and bool(dataset.storage_name)
         shows_columns = may_change and may_read and has_bytes and bool(dataset.column_names)
         return super().get_context_data(
@@ -73,6 +74,9 @@ class DatasetPage(Page):
             statistics=presenting.statistics_of(dataset),
             columns=presenting.columns_of(dataset) if shows_columns else [],
             targets=TARGETS,
+            used=selectors.dataset_uses(dataset=dataset) if may_change else [],
+            holders=shares.dataset_holders(user=user, dataset=dataset) if may_share else [],
+            may_share=may_share,
             versions=selectors.dataset_versions(user=user, dataset=dataset),
             **self._rows(user, dataset, may_read=may_read),
             **kwargs,

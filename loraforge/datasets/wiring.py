@@ -3,8 +3,7 @@
 from loraforge.accounts import access
 from loraforge.core import beat
 from loraforge.datasets.models import Dataset, Upload
-
-SHARE_PERMISSION = "use_dataset"
+from loraforge.datasets.shares import SHARE_PERMISSION
 
 access.register(Dataset, access.Ownership(owner="owner", share_permission=SHARE_PERMISSION))
 access.register(Upload, access.Ownership(owner="owner"))

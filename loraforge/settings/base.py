@@ -238,6 +238,7 @@ SPECTACULAR_SETTINGS = {
         "DatasetStateEnum": "loraforge.datasets.models.DatasetState",
         "ModelKindEnum": "loraforge.modelhub.locations.KINDS",
         "NodeStateEnum": "loraforge.nodes.models.NodeState",
+        "HolderKindEnum": "loraforge.accounts.sharing.HOLDER_KINDS",
         "DeviceKindEnum": "loraforge.nodes.models.DeviceKind",
         "InstanceKindEnum": "loraforge.instances.models.Kind",
         "InstanceStateEnum": "loraforge.instances.states.State",

@@ -12,6 +12,7 @@ from loraforge.accounts.models import User
 from loraforge.datasets.columns import Conflict, Mapped, merged
 from loraforge.datasets.fitness import lacks
 from loraforge.datasets.models import Dataset, DatasetState
+from loraforge.datasets.overlap import overlaps
 from loraforge.training.drafts import JobDraft
 from loraforge.training.findings import Findings
 
@@ -63,11 +64,26 @@ def datasets_check(*, user: User, draft: JobDraft, findings: Findings) -> Inputs
         usable[name] = [known[one] for one, fault in faults.items() if not fault]
     rows = [*usable["datasets"], *usable["validation_datasets"]]
     _columns_check(rows, draft.arguments, findings)
+    _overlaps_tell(usable["datasets"], usable["validation_datasets"], findings)
     return Inputs(
         datasets=usable["datasets"],
         validation=usable["validation_datasets"],
         reward_files=usable["reward_files"],
     )
+
+
+def _overlaps_tell(
+    training: Iterable[Dataset], validation: Iterable[Dataset], findings: Findings
+) -> None:
+    for found in overlaps(training=training, validation=validation):
+        names = {"one": found.validation.name, "other": found.training.name, "rows": found.rows}
+        text = (
+            _("About %(rows)s rows of %(one)s stand in %(other)s too, as an estimate.")
+            if found.is_estimate
+            else _("%(rows)s rows of %(one)s stand in %(other)s too.")
+        )
+        told = _("The validation loss will look better than it is.")
+        findings.warn("validation_datasets", f"{text % names} {told}")
 
 
 def _list_check(name: str, ids: Sequence[int], findings: Findings) -> None:

@@ -1,6 +1,7 @@
 """What this app does when a lower one asks; imported once by AppConfig.ready()."""
 
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from loraforge.artifacts.downloads import kept_log_response
 from loraforge.core import beat, events
@@ -33,7 +34,27 @@ def dataset_keep(*, dataset: Dataset) -> None:
         )
 
 
+def dataset_used(*, dataset: Dataset, found: list[str]) -> None:
+    """Say who uses a dataset: those that need it still, and how many had it. Two queries."""
+    jobs = Job.objects.filter(job_datasets__dataset=dataset, instance__deleted_at=None).distinct()
+    ended = [str(state) for state in TERMINAL]
+    live = jobs.exclude(instance__state__in=ended).order_by("pk").values_list("pk", flat=True)
+    numbers = [f"#{number}" for number in live[: SHOWN + 1]]
+    if numbers:
+        shown = ", ".join(numbers[:SHOWN]) + (" ..." if len(numbers) > SHOWN else "")
+        found.append(_("Jobs that have not ended need it: %(jobs)s.") % {"jobs": shown})
+    count = jobs.filter(instance__state__in=ended).count()
+    if count:
+        text = ngettext(
+            "%(count)s job that has ended used it.",
+            "%(count)s jobs that have ended used it.",
+            count,
+        )
+        found.append(text % {"count": count})
+
+
 events.subscribe(events.DATASET_DELETING, dataset_keep)
+events.subscribe(events.DATASET_USED, dataset_used)
 log_kept_by(kept_log_response)
 beat.every(15, "training.runs_review")
 beat.every(HOLD_EVERY_S, "training.weights_hold")

@@ -4,6 +4,7 @@ import "./base.js";
 import { api } from "./core/api.js";
 import { columnsMake } from "./core/columns.js";
 import { dialog } from "./core/dialog.js";
+import { sharesMake } from "./core/shares.js";
 import { text } from "./core/texts.js";
 import { uploaderMake } from "./core/uploader.js";
 
@@ -19,12 +20,15 @@ if (upload) {
 const columns = document.querySelector("[data-columns]");
 if (columns) columnsMake(columns);
 
+const shares = document.querySelector("[data-shares]");
+if (shares) sharesMake(shares);
+
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-dataset-delete]");
   if (!button) return;
   const went = await dialog({
     title: text("delete_title", { name: button.dataset.name }),
-    body: text("delete_body"),
+    body: `${button.dataset.used} ${text("delete_body")}`.trim(),
     ok: text("delete_ok"),
     danger: true,
     work: () => api(`datasets/${button.dataset.datasetDelete}/`, { method: "DELETE" }),

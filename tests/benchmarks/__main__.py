@@ -24,6 +24,7 @@ from tests.benchmarks import (
     preview,
     schedule,
     screen,
+    validation,
 )
 from tests.benchmarks.running import Running, running
 from tests.benchmarks.stage import ROOT, Stage, stage
@@ -49,6 +50,7 @@ PARTS: dict[str, Callable[[Stage], dict[str, Any]]] = {
     "files": files.run,
     "heartbeats": heartbeats.run,
     "schedule": schedule.run,
+    "validation": validation.run,
 }
 GROUPS = {
     "live": ["line", "state", "start"],
