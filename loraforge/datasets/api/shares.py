@@ -43,7 +43,7 @@ class DatasetShares(Endpoint):
     def get(self, request: Request, pk: int) -> Response:
         user = signed_in(request)
         dataset = dataset_get(user=user, dataset_id=pk)
-        rows = shares.dataset_holders(user=user, dataset=dataset)
+        rows: Any = shares.dataset_holders(user=user, dataset=dataset)
         return Response(DatasetShareOutput(rows, many=True).data)
 
     @extend_schema(request=DatasetShareInput, responses={201: DatasetShareOutput})
