@@ -46,7 +46,8 @@ def page(alice: User) -> Iterator[Page]:
 
 def test_a_form_left_saved_as_a_recipe_and_filled_from_it(page: Page) -> None:
     page.goto("/jobs/new/")
-    page.fill("#model", "Qwen/Qwen3-8B")
+    page.fill("#model", "https://huggingface.co/Qwen/Qwen3-8B/tree/v1.0")  # as it is pasted
+    expect(page.locator("#model")).to_have_value("Qwen/Qwen3-8B")
     page.fill("#a-lora_rank", "64")
     page.reload()  # at once: before anything was sent
     expect(page.locator("#a-lora_rank")).to_have_value("64")
@@ -70,7 +71,8 @@ def test_a_form_left_saved_as_a_recipe_and_filled_from_it(page: Page) -> None:
     expect(page.locator(".lf-notice")).to_contain_text("my recipe")
     [recipe] = page.request.get("/api/v1/recipes/").json()["results"]
     kept = page.request.get(f"/api/v1/recipes/{recipe['id']}/").json()["draft"]
-    assert kept["arguments"] == {"lora_rank": 64, "max_length": 512}
+    assert kept["arguments"] == {"model_revision": "v1.0", "lora_rank": 64, "max_length": 512}
+    assert (kept["model"], kept["model_hub"]) == ("Qwen/Qwen3-8B", "huggingface")
 
     page.goto(f"/recipes/{recipe['id']}/")
     page.click("text=New job from this recipe")
