@@ -283,13 +283,14 @@ class JobModulePartial(DashboardPage):
 
 
 class JobPlacementPartial(DashboardPage):
-    """Where a job of ``?gpus=n`` would go now, as one sentence of plain text."""
+    """Where a job of ``?gpus=n&command=sft`` would go now, as one sentence of plain text."""
 
     needs = Action.CREATE
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         gpus = min(max(number_read(request.GET.get("gpus", "")) or 1, 1), GPUS_MAX)
-        preview = placement_preview(user=self.person, gpus=gpus)
+        command = request.GET.get("command", "sft")
+        preview = placement_preview(user=self.person, command=command, gpus=gpus)
         return HttpResponse(preview.said, content_type="text/plain; charset=utf-8")
 
 

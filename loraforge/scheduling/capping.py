@@ -5,9 +5,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from loraforge.scheduling.facts import Caps, Reason, Running, Scope, Waits, Want
+from loraforge.swift.jobs import TRAINING
 
-# What is counted together: (scope, owner id or group name or None, kind or "")
+# What is counted together: (scope, owner id or group name or None, kind, "" or a class)
 Key = tuple[Scope, int | str | None, str]
+# The setting for each person counts trainings by themselves, and all else by itself: no inference keeps a
+# training from starting. Not names of kinds.
+TRAININGS, OTHERS = "*trainings", "*others"
+CLASSES = (TRAININGS, OTHERS)
+
+
+def class_of(kinds: Sequence[str]) -> str:
+    """What of the two it counts as; what says nothing of itself is a training."""
+    commands = kinds[1:]
+    return TRAININGS if not commands or any(one in TRAINING for one in commands) else OTHERS
 
 
 @dataclass(frozen=True)
@@ -61,7 +72,7 @@ class Tally:
             if running >= limit.limit:
                 _scope, subject, kind = limit.key
                 detail = {"running": running, "cap": limit.limit}
-                if kind:
+                if kind and kind not in CLASSES:
                     detail["kind"] = kind  # type: ignore[assignment]
                 if limit.reason is Reason.GROUP_CAP:
                     detail["group"] = subject  # type: ignore[assignment]
@@ -70,6 +81,9 @@ class Tally:
 
     def _limit_of(self, key: Key) -> int | None:
         scope, _subject, kind = key
+        if kind in CLASSES:
+            whole = self._limit_of((scope, key[1], ""))
+            return self.caps.per_owner if whole is None else None
         found = self._rules.get(key)
         if found is None and scope is Scope.USER:
             found = self._rules.get((Scope.EACH_USER, None, kind))
@@ -80,16 +94,15 @@ class Tally:
     def _by_setting(self, scope: Scope, kind: str) -> int | None:
         if scope is Scope.ALL:
             return self.caps.per_kind.get(kind) if kind else self.caps.total
-        if kind:
-            return None
-        return self.caps.per_owner if scope is Scope.USER else self.caps.per_group
+        # of a user `class_of` decides
+        return None if kind or scope is Scope.USER else self.caps.per_group
 
     @staticmethod
     def keys(owner: int, groups: Sequence[str], kinds: Sequence[str]) -> list[Key]:
         """What it counts for: nearest first, and all kinds together before those of one."""
         every = ("", *kinds)
         return [
-            *((Scope.USER, owner, kind) for kind in every),
+            *((Scope.USER, owner, kind) for kind in ("", class_of(kinds), *kinds)),
             *((Scope.GROUP, group, kind) for group in groups for kind in every),
             *((Scope.ALL, None, kind) for kind in every),
         ]

@@ -5,7 +5,7 @@ from typing import Any
 
 from loraforge.instances.priorities import priority_class
 from loraforge.scheduling.board import Board
-from loraforge.scheduling.capping import Tally
+from loraforge.scheduling.capping import CLASSES, Tally
 from loraforge.scheduling.facts import Decision, Place, Situation, Want
 
 
@@ -75,7 +75,13 @@ def explain(*, situation: Situation, decision: Decision, want: Want) -> Explaine
         reason=str(wait.reason) if wait is not None else "",
         detail=wait.detail if wait is not None else {},
         caps=[
-            CapVerdict(str(scope), str(subject or ""), kind, tally.counts[limit.key], limit.limit)
+            CapVerdict(
+                str(scope),
+                str(subject or ""),
+                "" if kind in CLASSES else kind,
+                tally.counts[limit.key],
+                limit.limit,
+            )
             for limit, scope, subject, kind in limits
         ],
         nodes=[_verdict(want, place, board) for place in board.places],

@@ -44,7 +44,6 @@ from loraforge.scheduling.waiting import Waiting, kinds_of, waiting_list, want_o
 # Behind everything that waits: the preview is of a job submitted now.
 _NEWEST = datetime(9999, 1, 1, tzinfo=UTC)
 _PREVIEW_ID = 2**62
-_PREVIEW_KINDS = (Kind.JOB.value, "sft")
 
 
 def _why_blocked(marks: Sequence[Mapping[str, Any]]) -> str:
@@ -267,6 +266,7 @@ class Preview:
 def placement_preview(
     *,
     user: User,
+    command: str = "sft",
     gpus: int = 1,
     wanted_node: Node | None = None,
     wanted_devices: Sequence[str] = (),
@@ -279,7 +279,7 @@ def placement_preview(
         gpus=gpus,
         node=wanted_node.pk if wanted_node else None,
         devices=tuple(dict.fromkeys(wanted_devices)),
-        kinds=_PREVIEW_KINDS,
+        kinds=kinds_of(Kind.JOB, command),
     )
     situation = situation_now(also=[want])
     decision = decide(situation)

@@ -9,8 +9,9 @@ from loraforge.core.errors import Invalid
 from loraforge.training.models import Command
 
 TRAINING = frozenset({Command.PT, Command.SFT, Command.RLHF})
-# What a node runs today. An inference service is judged and shown as a command only.
-STARTED = TRAINING | {Command.INFER, Command.EXPORT, Command.SAMPLE, Command.EVAL}
+# What a node runs today. An inference service, and an evaluation (evalscope's pins collide with the training
+# environment's), are judged and shown as a command only.
+STARTED = TRAINING | {Command.INFER, Command.EXPORT, Command.SAMPLE}
 GRPO = "grpo"
 _GRPO_LABEL = gettext_lazy("GRPO")
 

@@ -156,3 +156,22 @@ def test_nobody_starves_whoever_else_comes(
         if not first:
             return
     assert not first, f"starved: {first}"
+
+
+def test_what_does_not_train_keeps_no_training_from_starting() -> None:
+    """The setting for each person counts trainings, and all else by itself; a rule counts all together."""
+    wants = [
+        want(number, owner=5, kinds=("job", command))
+        for number, command in enumerate(("sft", "infer", "rlhf", "export"), start=1)
+    ]
+    caps = Caps(total=9, per_owner=1)
+    decision = run(wants, [place(1, free=8)], caps)
+    assert {one.id for one in decision.placed} == {1, 2}
+    assert {one.id: one.reason for one in decision.waits} == {
+        3: Reason.USER_CAP,
+        4: Reason.USER_CAP,
+    }
+    assert all("kind" not in one.detail for one in decision.waits)
+    rules = (CapRule(Scope.EACH_USER, 3),)
+    together = run(wants, [place(1, free=8)], Caps(total=9, per_owner=1, rules=rules))
+    assert {one.id for one in together.placed} == {1, 2, 3}
