@@ -340,7 +340,7 @@ window.addEventListener("beforeunload", (event) => {
 async function imported(found) {
   const now = draftRead();
   const gpus = found.gpus ? { gpus: found.gpus, node: "", gpu_uuids: [], processes: found.processes || 1 } : {};
-  const kept = { model: found.model || now.model, datasets: found.datasets.length || found.remote_datasets.length ? found.datasets : now.datasets };
+  const kept = { model: found.model || now.model, model_hub: found.model ? "" : now.model_hub, datasets: found.datasets.length || found.remote_datasets.length ? found.datasets : now.datasets };
   await draftShow({ ...now, ...found, ...gpus, ...kept, weights_from: "" });
   for (const id of found.remote_datasets) await datasets.remote(id);
   leftOutShow(form, found);
