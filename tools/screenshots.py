@@ -57,7 +57,7 @@ class View:
 
 def _all_arguments(page: Page) -> None:
     page.click("#all-arguments > summary")
-    page.wait_for_selector("[data-all] .lf-argument")
+    page.wait_for_selector("[data-all] .lf-argument", state="attached")  # its section is shut
     page.fill("#argument-search", "learning rate")
 
 
