@@ -111,6 +111,13 @@ def _share_asked(page: Page) -> None:
     page.wait_for_selector("#dialog.show .lf-picker .lf-item")
 
 
+def _left_and_back(page: Page) -> None:
+    """The form as it was left a moment ago."""
+    page.fill("#a-lora_rank", "64")
+    page.reload()
+    page.wait_for_selector("[data-draft-note]:not([hidden])")
+
+
 def _past_asked(page: Page) -> None:
     page.click("[data-past]")
     page.wait_for_selector("#dialog.show [data-past-list]")
@@ -161,6 +168,8 @@ def _material_views() -> list[View]:
         View("compare-none", "/jobs/compare/"),
         View("new-past", "/jobs/new/", "", _past_asked),
         View("new-recipe", "/jobs/new/?recipe=1"),
+        View("new-recipe-dpo", "/jobs/new/?recipe=qwen3-8b-dpo"),
+        View("new-draft", "/jobs/new/?recipe=qwen3-0.6b-lora", "", _left_and_back),
         View("new-recipe-save", "/jobs/new/?recipe=1", "", _recipe_save_asked),
         View("models", "/models/?q=qwen3"),
         View("models-none", "/models/?q=no-such-model"),
