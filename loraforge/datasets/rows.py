@@ -203,6 +203,8 @@ class RowChecker:
         self._columns_note(plain)
         given = rowformats.renamed(plain, self._mapping) if self._mapping else plain
         if not rowformats.format_of(given):
+            if not self._report.preview:  # people see by it what the columns are
+                self._report.preview.append(preview_cut(plain))
             raise Refused("rows:unknown_columns", columns=_names(given))
         row = rowformats.row_read(given)
         self._kind_check(row)

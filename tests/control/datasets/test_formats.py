@@ -175,6 +175,7 @@ def test_columns_are_read_under_swifts_names(tmp_path: Path) -> None:
     report, _rows = checked(tmp_path, rows, ".jsonl")
     assert [error.id for error in report.errors] == ["rows:unknown_columns"]
     assert report.columns == ["Prompt_ZH", "chosen", "rejected"]
+    assert report.preview == [json.loads(rows)]
     mapping = {"prompt_zh": "query", "chosen": "response", "rejected": "rejected_response"}
     report, _rows = checked(tmp_path, rows, ".jsonl", columns=mapping)
     assert (report.errors, report.row_format) == ([], "query_response")
