@@ -5,6 +5,8 @@ import { integer } from "../core/format.js";
 import { notice } from "../core/notice.js";
 import { text } from "../core/texts.js";
 
+const SHOWN = 100;
+
 export class SourceField {
   /** onChosen: (job, "<job>:<attempt>:<step>"); both empty for none. */
   constructor(form, onChosen) {
@@ -21,7 +23,7 @@ export class SourceField {
     if (this.asked) return;
     this.asked = true;
     try {
-      const found = (await api("jobs/?page_size=100")).results.filter((row) => ["sft", "pt", "rlhf"].includes(row.command) && row.attempt);
+      const found = (await api(`jobs/?page_size=${SHOWN}`)).results.filter((row) => ["sft", "pt", "rlhf"].includes(row.command) && row.attempt);
       for (const row of found) this.rows.set(String(row.id), row);
       this.job.append(...found.map((row) => element("option", { value: String(row.id) }, `#${row.id} ${row.name}`)));
     } catch (error) {
@@ -39,7 +41,8 @@ export class SourceField {
       return;
     }
     try {
-      const found = (await api(`jobs/${id}/checkpoints/`)).filter((one) => one.can_resume_weights);
+      const { results } = await api(`jobs/${id}/checkpoints/?page_size=${SHOWN}`);
+      const found = results.filter((one) => one.can_resume_weights);
       if (this.job.value !== id) return;
       this.checkpoint.replaceChildren(...found.map((one) => element("option", { value: `${id}:${one.id}` }, text("checkpoint_at", { step: integer(one.step) }))));
       this.checkpoint.hidden = !found.length;

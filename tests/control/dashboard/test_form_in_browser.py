@@ -10,8 +10,11 @@ from playwright.sync_api import Page, Route, expect, sync_playwright
 
 from loraforge.accounts.models import User
 from loraforge.asgi import application
+from loraforge.instances.models import Attempt
+from loraforge.instances.states import State
+from tests.control.training.test_resuming import leave
 from tests.control.webserver import served
-from tests.factories.training import ReadyDatasetFactory
+from tests.factories.training import JobFactory, OnlineNodeFactory, ReadyDatasetFactory
 from tools.screenshots import CHROMIUM, FLAGS
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(180)]
@@ -28,10 +31,20 @@ def static_file(route: Route) -> None:
     route.fulfill(path=STATIC / route.request.url.split("/static/", 1)[1].partition("?")[0])
 
 
+def stopped_job(owner: User) -> None:
+    """It has left a checkpoint."""
+    node = OnlineNodeFactory.create(gpus=1)
+    job = JobFactory.create(
+        owner=owner, state=State.STOPPED, instance__attempt=1, instance__node=node
+    )
+    leave(Attempt.objects.create(instance=job.instance, number=1, node=node), 20)
+
+
 @pytest.fixture
 def page(alice: User) -> Iterator[Page]:
-    """The page of a researcher with one dataset; a fault of its scripts fails the test."""
+    """The page of a researcher with one dataset and one stopped job; a fault of its scripts fails the test."""
     ReadyDatasetFactory.create(owner=alice, name="faq.jsonl")
+    stopped_job(alice)
     client = Client()
     client.force_login(alice)
     session = client.cookies["sessionid"].value
@@ -105,3 +118,8 @@ def test_a_form_for_each_module(page: Page) -> None:
     expect(page.locator("#a-infer_backend")).to_be_visible()
     assert seen(page, "learning_rate", "rlhf_type") == [False, False]
     expect(page.locator("#preview")).to_contain_text("swift.cli.infer")
+    page.focus("#source-job")
+    expect(page.locator("#source-job option")).to_have_count(2)
+    page.select_option("#source-job", index=1)
+    expect(page.locator("#source-checkpoint")).to_have_text("Step 20")
+    expect(page.locator("#preview")).to_contain_text("--adapters")
