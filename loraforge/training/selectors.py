@@ -20,6 +20,7 @@ from loraforge.swift.compiler import accumulation_default, compile_argv, compile
 from loraforge.training.checks import Verdict, draft_check
 from loraforge.training.drafts import JobDraft
 from loraforge.training.findings import Finding
+from loraforge.training.forecast import Forecast, forecast_get, warning_of
 from loraforge.training.freezing import (
     arguments_with_remote,
     job_datasets_of,
@@ -95,7 +96,7 @@ class Preview:
     argv: what follows the Python executable, without device flags; command_line: the same, to read
     and to copy; config_yaml, config_json: files to keep and to import elsewhere. problems: empty when the
     job could start. effective_batch_size: rows per optimizer step.
-    estimate: what it would cost; None where nothing has a price.
+    estimate: what it would cost; None where nothing has a price. forecast: memory, steps, disk and time.
     """
 
     argv: list[str] = field(default_factory=list)
@@ -108,6 +109,7 @@ class Preview:
     template: str
     effective_batch_size: int
     estimate: Estimate | None
+    forecast: Forecast
 
 
 def command_line(argv: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
@@ -161,6 +163,9 @@ def job_preview(*, user: User, draft: JobDraft) -> Preview:
     """Judge a draft and show what would run. Right arguments are compiled even when others are wrong."""
     verdict = draft_check(user=user, draft=draft)
     found = verdict.findings
+    forecast = forecast_get(user=user, verdict=verdict)
+    if too_large := warning_of(forecast):
+        found.warn("gpus", too_large)
     arguments = arguments_with_remote(verdict)
     per_device = max(1, _number(arguments.get("per_device_train_batch_size"), 1))
     world = max(draft.processes, 1)
@@ -175,6 +180,7 @@ def job_preview(*, user: User, draft: JobDraft) -> Preview:
         "template": verdict.template,
         "effective_batch_size": per_device * accumulation * world,
         "estimate": _estimate(verdict),
+        "forecast": forecast,
     }
     if draft.command not in Command.values:
         return Preview(**shared)  # type: ignore[arg-type]

@@ -6,12 +6,43 @@ from rest_framework import serializers
 
 from loraforge.billing.api.serializers import EstimateOutput
 from loraforge.swift.forms.pasting import LONGEST_TEXT
+from loraforge.training.forecast import Forecast, disk_said, duration_said, memory_said
 from loraforge.training.models import Command
 
 
 class FindingOutput(serializers.Serializer[Any]):
     field = serializers.CharField()
     text = serializers.CharField()
+
+
+class ForecastOutput(serializers.Serializer[Any]):
+    """What a job will take; null wherever nobody knows. Texts are in the reader's language."""
+
+    memory_bytes = serializers.IntegerField(allow_null=True, help_text="On each GPU, at most.")
+    fits = serializers.BooleanField(
+        allow_null=True, help_text="Whether a card that it may get has as much."
+    )
+    steps = serializers.IntegerField(allow_null=True)
+    checkpoint_bytes = serializers.IntegerField(allow_null=True, help_text="Of one.")
+    checkpoints_bytes = serializers.IntegerField(allow_null=True, help_text="Of all that stay.")
+    duration_s = serializers.IntegerField(
+        allow_null=True, help_text="By jobs like it that have ended; null without one."
+    )
+    memory_text = serializers.SerializerMethodField()
+    disk_text = serializers.SerializerMethodField()
+    duration_text = serializers.SerializerMethodField()
+
+    def get_memory_text(self, forecast: Forecast) -> str:
+        """Beside the memory of the largest card that it may get."""
+        return memory_said(forecast)
+
+    def get_disk_text(self, forecast: Forecast) -> str:
+        """Of the checkpoints that stay."""
+        return disk_said(forecast)
+
+    def get_duration_text(self, forecast: Forecast) -> str:
+        """Unknown without history."""
+        return duration_said(forecast)
 
 
 class PreviewOutput(serializers.Serializer[Any]):
@@ -27,6 +58,7 @@ class PreviewOutput(serializers.Serializer[Any]):
     estimate = EstimateOutput(
         allow_null=True, help_text="What it would cost; null where nothing has a price."
     )
+    forecast = ForecastOutput()
 
 
 class ArgumentOutput(serializers.Serializer[Any]):
