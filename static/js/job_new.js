@@ -13,6 +13,7 @@ import { DatasetField } from "./form/datasets.js";
 import { EnvironmentField } from "./form/environment.js";
 import { fileSave, importAsk, leftOutShow } from "./form/exchange.js";
 import { Findings } from "./form/findings.js";
+import { forecastShow } from "./form/forecast.js";
 import { Keeper } from "./form/keeper.js";
 import { Marks } from "./form/marks.js";
 import { ModelField } from "./form/model.js";
@@ -243,6 +244,7 @@ const preview = debounce(async (draft) => {
     exported = answer;
     for (const button of form.querySelectorAll("[data-export]")) button.disabled = !answer.config_yaml;
     costShow(answer.estimate);
+    forecastShow(form, draft, answer.forecast);
     model.followed({ modelType: answer.model_type, template: answer.template });
     judged = { draft, answer };
     judgedShow();

@@ -87,6 +87,10 @@ def test_a_form_for_each_module(page: Page) -> None:
     page.select_option("#a-rlhf_type", "dpo")
     page.fill("#model", "Qwen/Qwen2.5-7B-Instruct")
     expect(page.locator("#preview")).to_contain_text("--rpo_alpha 0.5")
+    expect(page.locator("[data-forecast=memory_text]")).to_have_text("unknown")
+    page.fill("#a-max_length", "2048")
+    expect(page.locator("[data-forecast=memory_text]")).to_contain_text("about")
+    page.fill("#a-max_length", "")
 
     # a section opens, a value is marked, and all go back
     page.click("#all-arguments > summary")
