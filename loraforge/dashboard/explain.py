@@ -12,6 +12,8 @@ from django.utils.translation import gettext_lazy
 from loraforge.dashboard.failuretexts import FAILURES, GENERAL, NOTES
 from loraforge.instances.models import Instance
 from loraforge.training.faults import Again, Owner, fault_of
+from loraforge.training.models import Command
+from loraforge.training.modules import is_training, job_type_label
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,16 @@ def method_label(arguments: dict[str, Any]) -> str:
     if tuner == "lora":
         return "QLoRA" if arguments.get("quant_method") or arguments.get("quant_bits") else "LoRA"
     return tuner
+
+
+def work_label(command: str, arguments: dict[str, Any]) -> str:
+    """What a job does, in one word or two for lists: the method of a training, an alignment's own before it."""
+    if not is_training(command):
+        return job_type_label(command, arguments)
+    method = method_label(arguments)
+    if command != Command.RLHF:
+        return method
+    return f"{str(arguments.get('rlhf_type', 'dpo')).upper()} · {method}"
 
 
 def value_shown(value: Any) -> str:

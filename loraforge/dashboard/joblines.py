@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from loraforge.dashboard.explain import method_label
+from loraforge.dashboard.explain import work_label
 from loraforge.instances.models import Instance, progress_of
 from loraforge.instances.states import ACTIVE, State
 from loraforge.scheduling.reasons import reason_text, start_text
@@ -15,15 +15,18 @@ from loraforge.scheduling.selectors import position_in
 
 # Lookups from the instance, in the order of `_line`.
 COLUMNS = (
-    "pk", "name", "owner_id", "owner__username", "state", "saved_step", "job__model", "job__arguments",
-    "attempt", "step", "max_steps", "eta_s", "wait_reason", "wait_detail", "node__name", "created_at",
-    "ended_at",
+    "pk", "name", "owner_id", "owner__username", "state", "saved_step", "job__model", "job__command",
+    "job__arguments", "attempt", "step", "max_steps", "eta_s", "wait_reason", "wait_detail",
+    "node__name", "created_at", "ended_at",
 )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobLine:
-    """progress: whole percent. node: name, empty for none. position: place in the queue, None = does not wait."""
+    """work: what it does, in a word or two. progress: whole percent. node: name, empty for none.
+
+    position: place in the queue, None = does not wait.
+    """
 
     pk: int
     name: str
@@ -32,7 +35,7 @@ class JobLine:
     state: str
     saved_step: int | None
     model: str
-    method: str
+    work: str
     attempt: int
     progress: int
     eta_s: int | None
@@ -66,7 +69,7 @@ def _line(row: dict[str, Any]) -> JobLine:
         state=state,
         saved_step=row["saved_step"],
         model=row["job__model"],
-        method=method_label(row["job__arguments"]),
+        work=work_label(row["job__command"], row["job__arguments"]),
         attempt=row["attempt"],
         progress=progress_of(state, step=row["step"], max_steps=row["max_steps"]),
         eta_s=row["eta_s"],

@@ -38,7 +38,7 @@ from loraforge.telemetry.gaps import log_left_out
 from loraforge.training.faults import Again, fault_of
 from loraforge.training.launch import resume_of
 from loraforge.training.models import Job
-from loraforge.training.modules import is_training
+from loraforge.training.modules import is_training, job_type_label
 from loraforge.training.options import DEAF
 from loraforge.training.policy import RETRIES_MAX, Refused
 from loraforge.training.recovery import batch_of
@@ -251,7 +251,8 @@ class JobView:
     actions: Actions
     below: Below
     diagnosis: Diagnosis | None
-    method: str
+    job_type: str
+    method: str  # of a training
     is_active: bool
     is_ended: bool
     tried: str
@@ -320,7 +321,8 @@ def job_view(*, user: User, job: Job) -> JobView:
         actions=actions_of(user=user, job=job, files=files, is_moving=is_moving),
         below=below_of(instance, attempt, files),
         diagnosis=diagnosis(instance) if state in TERMINAL else None,
-        method=method_label(job.arguments),
+        job_type=job_type_label(job.command, job.arguments),
+        method=method_label(job.arguments) if is_training(job.command) else "",
         is_active=state in ACTIVE,
         is_ended=state in TERMINAL,
         tried=tried_text(job),

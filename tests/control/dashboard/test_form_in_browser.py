@@ -67,6 +67,18 @@ def seen(page: Page, *names: str) -> list[bool]:
     return [page.locator(f"#a-{name}").is_visible() for name in names]
 
 
+def inference_from_a_checkpoint(page: Page) -> None:
+    page.locator('input[name="module"][value="infer"] + span').click()
+    expect(page.locator("#a-infer_backend")).to_be_visible()
+    assert seen(page, "learning_rate", "rlhf_type") == [False, False]
+    expect(page.locator("#preview")).to_contain_text("swift.cli.infer")
+    page.focus("#source-job")
+    expect(page.locator("#source-job option")).to_have_count(2)
+    page.select_option("#source-job", index=1)
+    expect(page.locator("#source-checkpoint")).to_have_text("Step 20")
+    expect(page.locator("#preview")).to_contain_text("--adapters")
+
+
 def test_a_form_for_each_module(page: Page) -> None:
     expect.set_options(timeout=SOON_MS)
     page.locator('input[name="module"][value="rlhf"] + span').click()
@@ -118,12 +130,4 @@ def test_a_form_for_each_module(page: Page) -> None:
         page.click('[data-export="yaml"]')
     assert "beta: 0.2" in saved.value.path().read_text()
 
-    page.locator('input[name="module"][value="infer"] + span').click()
-    expect(page.locator("#a-infer_backend")).to_be_visible()
-    assert seen(page, "learning_rate", "rlhf_type") == [False, False]
-    expect(page.locator("#preview")).to_contain_text("swift.cli.infer")
-    page.focus("#source-job")
-    expect(page.locator("#source-job option")).to_have_count(2)
-    page.select_option("#source-job", index=1)
-    expect(page.locator("#source-checkpoint")).to_have_text("Step 20")
-    expect(page.locator("#preview")).to_contain_text("--adapters")
+    inference_from_a_checkpoint(page)
