@@ -138,16 +138,17 @@ def standing(user: Asker) -> tuple[int | None, Role | None]:
     return (user.pk, _role(user))
 
 
-def visible(user: Asker, queryset: QuerySet[M]) -> QuerySet[M]:
+def visible(user: Asker, queryset: QuerySet[M], *, action: Action = Action.VIEW) -> QuerySet[M]:
     """The rows that the user may see: all for operators, else own ones and those shared with them.
 
-    One condition and no query of its own. Raises KeyError for a model that no app has registered.
+    action: VIEW, or DOWNLOAD for those that they may fetch and train on, which is less for operators. One condition
+    and no query of its own. Raises KeyError for a model that no app has registered.
     """
     ownership = ownership_of(queryset.model)
     role = _role(user)
     if role is None:
         return queryset.none()
-    if Action.VIEW in _ALL_ROWS[role]:
+    if action in _ALL_ROWS[role]:
         return queryset
     condition = Q(**{ownership.owner: user})
     if ownership.share_permission:

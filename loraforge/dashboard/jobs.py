@@ -38,7 +38,7 @@ from loraforge.telemetry.gaps import log_left_out
 from loraforge.training.faults import Again, fault_of
 from loraforge.training.launch import resume_of
 from loraforge.training.models import Job
-from loraforge.training.modules import is_training, job_type_label
+from loraforge.training.modules import hears_requests, is_training, job_type_label
 from loraforge.training.options import DEAF
 from loraforge.training.policy import RETRIES_MAX, Refused
 from loraforge.training.recovery import batch_of
@@ -82,7 +82,7 @@ def actions_of(*, user: User, job: Job, files: Retention, is_moving: bool = Fals
         stop=change and state in STOPPABLE,
         cancel=change and (state in STOPPABLE or state is State.STOPPING),
         withdraw=change and state is State.QUEUED,
-        checkpoint=change and state is State.RUNNING and is_training(job.command),
+        checkpoint=change and state is State.RUNNING and hears_requests(job),
         resume=change and state in RETRYABLE and bool(weights),
         retry=change and state in RETRYABLE and _helps_retry(instance),
         clone=create,
@@ -93,7 +93,7 @@ def actions_of(*, user: User, job: Job, files: Retention, is_moving: bool = Fals
         download=download,
         keep=change and not instance.keep and files.removed_at is None,
         unkeep=change and instance.keep,
-        migrate=change and state is State.RUNNING and not is_moving,
+        migrate=change and state is State.RUNNING and not is_moving and is_training(job.command),
     )
 
 

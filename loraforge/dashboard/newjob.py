@@ -108,11 +108,7 @@ def _unsent_plain(user: User, source: Source | None) -> dict[str, Any]:
 
 def form_context(*, user: User, source: Source | None) -> dict[str, Any]:
     """What the template and the JavaScript of the page need."""
-    datasets = [
-        row
-        for row in dataset_list(user=user)[:DATASETS_SHOWN]
-        if access.allowed(user, Action.DOWNLOAD, row)
-    ]
+    datasets = access.visible(user, dataset_list(user=user), action=Action.DOWNLOAD)
     nodes = selectors.node_rows(user=user)
     return {
         "source": source,
@@ -120,7 +116,7 @@ def form_context(*, user: User, source: Source | None) -> dict[str, Any]:
             get_language(), settings.NODE_LOST_S, settings.CHECKPOINT_EVERY_S, role_limit_s(user)
         ),
         "form_data": {
-            "datasets": [_dataset_plain(row) for row in datasets],
+            "datasets": [_dataset_plain(row) for row in datasets[:DATASETS_SHOWN]],
             "nodes": [_node_plain(row) for row in nodes],
             "modules": modules_plain(),
             "deciding": deciding(command_of(modules_load()[DEFAULT_MODULE])),

@@ -183,10 +183,9 @@ def usable(draft: dict[str, Any], *, user: User) -> dict[str, Any]:
     """The draft without datasets that are gone, or that the user may not train on."""
     named = {name: _ids(draft[name]) for name in DATASETS if name in draft}
     wanted = {number for ids in named.values() for number in ids}
-    rows = access.visible(user, Dataset.objects.filter(pk__in=wanted, deleted_at=None))
-    may = (
-        {row.pk for row in rows if access.allowed(user, Action.DOWNLOAD, row)} if wanted else set()
-    )
+    rows = Dataset.objects.filter(pk__in=wanted, deleted_at=None)
+    own = access.visible(user, rows, action=Action.DOWNLOAD)
+    may = set(own.values_list("pk", flat=True)) if wanted else set()
     return {**draft, **{name: [one for one in ids if one in may] for name, ids in named.items()}}
 
 

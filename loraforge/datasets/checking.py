@@ -19,7 +19,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from loraforge.core.errors import Locked
-from loraforge.datasets import codecheck, rowcheck, spool, uploads
+from loraforge.datasets import codecheck, quota, rowcheck, spool, uploads
 from loraforge.datasets.models import Dataset, Upload
 from loraforge.datasets.rowcheck import Progress, Task
 from loraforge.datasets.rows import RowError, RowReport
@@ -27,12 +27,14 @@ from loraforge.datasets.verdicts import verdict_store
 
 LOCK_S = 60
 AT_ONCE = 2
+CHECKING_PROCESSES = 2  # web, and the control worker, which takes up what was left
 
 _CODE_FOLDER = Path(__file__).resolve().parents[2]
 
 _log = logging.getLogger(__name__)
 _slots = threading.BoundedSemaphore(AT_ONCE)
-_waiting: set[UUID] = set()  # started in this process and not ended
+_starting = threading.Lock()
+_waiting: dict[UUID, threading.Thread] = {}  # started in this process and not ended
 _parse = msgspec.json.Decoder(Progress).decode
 
 
@@ -41,11 +43,14 @@ class CheckFailed(RuntimeError):
 
 
 def check_start(*, upload_id: UUID) -> threading.Thread:
-    """Check an upload in the background; at most AT_ONCE at a time in this process."""
-    _waiting.add(upload_id)
-    thread = threading.Thread(
-        target=_check_in_thread, args=(upload_id,), name=f"check-{upload_id}", daemon=True
-    )
+    """Check an upload in the background, once; at most AT_ONCE at a time in this process."""
+    with _starting:
+        if upload_id in _waiting:
+            return _waiting[upload_id]
+        thread = threading.Thread(
+            target=_check_in_thread, args=(upload_id,), name=f"check-{upload_id}", daemon=True
+        )
+        _waiting[upload_id] = thread
     thread.start()
     return thread
 
@@ -74,7 +79,8 @@ def _check_in_thread(upload_id: UUID) -> None:
         except Exception:
             _log.exception("upload %s could not be checked", upload_id)
         finally:
-            _waiting.discard(upload_id)
+            with _starting:
+                _waiting.pop(upload_id, None)
             connections.close_all()
 
 
@@ -108,8 +114,15 @@ def _given_up() -> Progress:
 
 
 def _task(upload: Upload) -> Task:
-    """What the checking process is told; converted rows leave the disk its reserve."""
-    room = spool.free_bytes() - settings.UPLOAD_RESERVE_BYTES
+    """What the checking process is told: converted rows leave the disk its reserve, and keep to the quota.
+
+    Others are checked at the same time, here and in another process; each has its part of the room.
+    """
+    room = (spool.free_bytes() - settings.UPLOAD_RESERVE_BYTES) // (CHECKING_PROCESSES * AT_ONCE)
+    owner = upload.owner if upload.version_of is None else upload.version_of.owner
+    most = quota.limit_bytes(user=owner)
+    if most is not None and upload.recheck_of_id is None:
+        room = min(room, most - quota.used_bytes(user=owner) + upload.size_bytes)
     return Task(
         suffix=PurePosixPath(upload.filename).suffix.lower(),
         columns=upload.columns,

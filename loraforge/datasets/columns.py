@@ -77,12 +77,18 @@ def merged(sets: Iterable[Mapped]) -> tuple[dict[str, str], Conflict | None]:
     """The one mapping for all datasets of a job, which is all that SWIFT has, or who contradicts whom."""
     sets = list(sets)
     columns: dict[str, str] = {}
+    wanted: dict[
+        str, tuple[str, str]
+    ] = {}  # a column in lower case -> what it becomes, whose word that is
     for one in sets:
         for column, target in one.columns.items():
-            for other in sets:
-                theirs = {name.lower(): to for name, to in other.columns.items()}
-                has_it = column.lower() in {name.lower() for name in other.column_names}
-                if has_it and theirs.get(column.lower()) != target:
-                    return {}, Conflict(column, one.name, other.name)
+            first, whose = wanted.setdefault(column.lower(), (target, one.name))
+            if first != target:
+                return {}, Conflict(column, whose, one.name)
             columns[column] = target
+    for one in sets:
+        mapped = {column.lower() for column in one.columns}
+        for name in one.column_names:
+            if name.lower() in wanted and name.lower() not in mapped:
+                return {}, Conflict(name, wanted[name.lower()][1], one.name)
     return columns, None

@@ -32,7 +32,7 @@ def rows_of(path: Path, say: Callable[[float], None]) -> Iterator[bytes]:
             say(done / total)
     except MemoryError as error:  # pyarrow's own too
         raise Refused("rows:too_complex") from error
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise Refused("rows:parquet_broken", detail=str(error)[:120]) from error
 
 

@@ -12,6 +12,9 @@ _TEXTS = {
     "rows:code_nothing": gettext_noop(
         'It registers no reward function by name. Write orms["name"] = YourClass at the end of the file.'
     ),
+    "rows:too_many_errors": gettext_noop(
+        "More than %(limit)s rows are wrong; the rest was not looked at. Correct the file, or say what its columns are."
+    ),
     "rows:empty": gettext_noop("The file has no rows. Upload a file with at least one row."),
     "rows:container": gettext_noop(
         "This is a %(container)s file. Unpack it and upload the file with the rows itself (.jsonl, .json, "

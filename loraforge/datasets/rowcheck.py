@@ -31,6 +31,9 @@ PROGRESS_EVERY_S = 0.5
 # Of its own, beside the programs' code: with that a check takes less than 300 MB.
 MEMORY_BYTES = 240 * 1024**2
 NICENESS = 10
+CPU_S = 600
+SLOWEST_BYTES_S = 2 * 1024**2  # a tenth of what the slowest format takes
+ERRORS_MOST = 1000  # of a file with more, the rest is not converted
 NOTE_CONVERTED = "rows:converted"
 
 
@@ -148,6 +151,8 @@ class Check:
     def _put(self, rows: BinaryIO, data: bytes) -> None:
         if self._rows_bytes + len(data) > self._task.limit_bytes:
             raise Refused("rows:too_large", limit_bytes=self._task.limit_bytes)
+        if self._checker.error_count > ERRORS_MOST:
+            raise Refused("rows:too_many_errors", limit=ERRORS_MOST)
         self._rows_bytes += len(data)
         rows.write(data)
         self._rows_digest.update(data)
@@ -201,9 +206,11 @@ def check(path: Path, out: BinaryIO, task: Task | None = None) -> None:
 
 
 def main() -> None:
-    """Lower the own priority and memory limit, then check the file named on the command line."""
+    """Lower the own priority, memory and time, then check the file named on the command line."""
     os.nice(NICENESS)
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
+    seconds = CPU_S + Path(sys.argv[1]).stat().st_size // SLOWEST_BYTES_S
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     task = msgspec.json.decode(sys.stdin.buffer.read() or b"{}", type=Task)
     check(Path(sys.argv[1]), sys.stdout.buffer, task)
 

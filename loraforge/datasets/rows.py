@@ -21,6 +21,8 @@ PREVIEW_ROWS = 5
 PREVIEW_TEXT = 400
 PREVIEW_ITEMS = 12
 PREVIEW_DEPTH = 6
+PREVIEW_LEFT = 8192  # characters and parts of a row
+SHOWN_BYTES = 256 * 1024  # of a line that is read for a page
 
 BOM = b"\xef\xbb\xbf"
 NOTE_BOM = "rows:bom"
@@ -65,21 +67,30 @@ class RowReport(msgspec.Struct, kw_only=True):
     statistics: Statistics | None = None
 
 
-def preview_cut(value: Any, depth: int = 0) -> Any:
+def preview_cut(value: Any) -> Any:
     """The value with long texts, long lists and deep nests cut, so that a row fits on a page.
 
     A zero byte is shown as ␀: rows may hold one, PostgreSQL's JSON may not.
     """
-    if isinstance(value, str):
-        return _shown(value) if len(value) <= PREVIEW_TEXT else _shown(value[:PREVIEW_TEXT]) + "…"
-    if depth >= PREVIEW_DEPTH and isinstance(value, (dict, list)):
+    return _cut(value, 0, [PREVIEW_LEFT])
+
+
+def _cut(value: Any, depth: int, left: list[int]) -> Any:
+    """left: characters and parts that the whole row may still have, in a list since all levels count it down."""
+    left[0] -= 1
+    if left[0] < 0 or (depth >= PREVIEW_DEPTH and isinstance(value, (dict, list))):
         return "…"
+    if isinstance(value, str):
+        text = _shown(value[:PREVIEW_TEXT])
+        left[0] -= len(text)
+        return text if len(value) <= PREVIEW_TEXT else f"{text}…"
     if isinstance(value, list):
-        kept = [preview_cut(item, depth + 1) for item in value[:PREVIEW_ITEMS]]
+        kept = [_cut(item, depth + 1, left) for item in value[:PREVIEW_ITEMS]]
         return kept if len(value) <= PREVIEW_ITEMS else [*kept, "…"]
     if isinstance(value, dict):
         pairs = list(value.items())[:PREVIEW_ITEMS]
-        return {_shown(key[:PREVIEW_TEXT]): preview_cut(item, depth + 1) for key, item in pairs}
+        left[0] -= sum(min(len(key), PREVIEW_TEXT) for key, _item in pairs)
+        return {_shown(key[:PREVIEW_TEXT]): _cut(item, depth + 1, left) for key, item in pairs}
     return value
 
 
@@ -162,11 +173,17 @@ class RowChecker:
         """Note an error; 0 is the whole file."""
         self._report.error_count += 1
         if len(self._report.errors) < MAX_ERRORS:
-            self._report.errors.append(RowError(line=line, id=error_id, params=params))
+            shown = {name: _shown(v) if isinstance(v, str) else v for name, v in params.items()}
+            self._report.errors.append(RowError(line=line, id=error_id, params=shown))
 
     def note(self, note: str) -> None:
         """Note what was tolerated or changed."""
         self._report.notes.append(note)
+
+    @property
+    def error_count(self) -> int:
+        """How many errors so far."""
+        return self._report.error_count
 
     @property
     def rows_seen(self) -> int:
@@ -275,11 +292,18 @@ def rows_read(lines: Iterator[bytes], *, offset: int, limit: int, first: int = 0
         if not text:
             continue
         if number >= offset:
-            try:
-                found.append(preview_cut(_parse(decode, text)))
-            except Refused as refused:
-                found.append({"error": refused.error_id})
+            found.append(_row_shown(decode, text))
             if len(found) >= limit:
                 break
         number += 1
     return found
+
+
+def _row_shown(decode: Callable[[bytes], Any], text: bytes) -> Any:
+    """A row of a page. This runs beside requests, without the limits of a check: nothing large is read."""
+    if len(text) > SHOWN_BYTES:
+        return {"error": "rows:too_complex"}
+    try:
+        return preview_cut(_parse(decode, text))
+    except Refused as refused:
+        return {"error": refused.error_id}

@@ -16,7 +16,7 @@ from loraforge.accounts.access import Action
 from loraforge.accounts.models import User
 from loraforge.core import events
 from loraforge.core.errors import Denied, Gone, Invalid, NotFound
-from loraforge.datasets.models import Dataset, Upload
+from loraforge.datasets.models import Dataset, DatasetState, Upload
 from loraforge.datasets.rowindex import Index, IndexBroken
 from loraforge.datasets.rows import MAX_LINE_BYTES, rows_read
 from loraforge.nodes.models import Node
@@ -67,15 +67,21 @@ def dataset_rows(*, user: Asker, dataset: Dataset, offset: int, limit: int) -> l
     if dataset.kind == Dataset.Kind.CODE:
         text = _("This is a file with code: it has no rows. Download it to read it.")
         raise Invalid("datasets:code", text)
-    first, begin = _nearest(dataset, offset)
-    with default_storage.open(dataset.storage_name, "rb") as file:
-        file.seek(begin)
-        return rows_read(_lines(file), offset=offset, limit=limit, first=first)
+    try:
+        first, begin = _nearest(dataset, offset)
+        with default_storage.open(dataset.storage_name, "rb") as file:
+            file.seek(begin)
+            return rows_read(_lines(file), offset=offset, limit=limit, first=first)
+    except FileNotFoundError as error:  # deleted at this moment
+        raise _gone() from error
 
 
 def _nearest(dataset: Dataset, row: int) -> tuple[int, int]:
-    """(number, offset) of a row from which on to look for this one; of older datasets the first."""
-    if not dataset.index_name or not row:
+    """(number, offset) of a row from which on to look for this one; of older datasets the first.
+
+    An index counts good rows only: where others stand between them it says nothing.
+    """
+    if not dataset.index_name or not row or dataset.state != DatasetState.READY:
         return 0, 0
     with default_storage.open(dataset.index_name, "rb") as file:
         try:
@@ -102,7 +108,11 @@ def require_bytes(dataset: Dataset) -> None:
             _("This is a remote dataset: its rows are fetched by the job from the model hub."),
         )
     if dataset.deleted_at is not None or not dataset.storage_name:
-        raise Gone("datasets:gone", _("The bytes of this dataset were removed."))
+        raise _gone()
+
+
+def _gone() -> Gone:
+    return Gone("datasets:gone", _("The bytes of this dataset were removed."))
 
 
 def upload_list(*, user: User) -> QuerySet[Upload]:

@@ -66,17 +66,21 @@ def dataset_columns_set(*, actor: User, dataset: Dataset, columns: dict[str, str
     """
     access.require(actor, Action.CHANGE, dataset)
     require_bytes(dataset)
+    if dataset.kind != Dataset.Kind.UPLOADED or not dataset.sha256:
+        text = _("Its rows were never read, so it has no columns. Upload the file again.")
+        raise Invalid("datasets:no_columns", text, fields={"columns": [text]})
     kind, name = columns_fault(columns, dataset.column_names)
     if kind:
         text = _(_COLUMN_FAULTS[kind]) % {"name": name}
         raise Invalid("datasets:bad_columns", text, fields={"columns": [text]})
     with set_actor(actor), transaction.atomic():
         locked = Dataset.objects.select_for_update().get(pk=dataset.pk)
+        require_bytes(locked)
         if locked.rechecks.filter(dataset=None).exists():
             text = _("The rows are being checked already. Wait until that is done.")
             raise Conflict("datasets:checking", text)
         return Upload.objects.create(
-            owner=dataset.owner,
+            owner=actor,
             filename=f"{dataset.name}.jsonl"[-255:],
             size_bytes=dataset.size_bytes,
             offset_bytes=dataset.size_bytes,

@@ -9,6 +9,7 @@ from loraforge.accounts import access, sharing
 from loraforge.accounts.access import Action
 from loraforge.accounts.models import User
 from loraforge.accounts.sharing import Holder
+from loraforge.core import audit
 from loraforge.core.errors import NotFound
 from loraforge.datasets.models import Dataset
 
@@ -16,8 +17,13 @@ SHARE_PERMISSION = "use_dataset"
 
 
 def _versions(dataset: Dataset) -> QuerySet[Dataset]:
+    """All of them, deleted ones too: a version that is being checked takes its shares over from one of them.
+
+    In a transaction; whoever adds a version meanwhile is waited for (`verdicts`).
+    """
     first = dataset.first_id or dataset.pk
-    return Dataset.objects.filter(Q(pk=first) | Q(first=first), deleted_at=None)
+    Dataset.objects.select_for_update().get(pk=first)
+    return Dataset.objects.filter(Q(pk=first) | Q(first=first))
 
 
 def share_require(*, user: User, dataset: Dataset) -> None:
@@ -72,6 +78,17 @@ def shares_copy(*, source: Dataset, target: Dataset) -> None:
     names = UserObjectPermission.objects.filter(**rights).values("user__username")
     for person in User.objects.filter(username__in=names, is_active=True):
         UserObjectPermission.objects.assign_perm(SHARE_PERMISSION, person, obj=target)
+        _audited(target, person.username)
     groups = GroupObjectPermission.objects.filter(**rights).values("group")
     for group in Group.objects.filter(pk__in=groups):
         GroupObjectPermission.objects.assign_perm(SHARE_PERMISSION, group, obj=target)
+        _audited(target, group.name)
+
+
+def _audited(target: Dataset, holder: str) -> None:
+    audit.record(
+        actor=target.owner,
+        target=target,
+        what="accounts:share",
+        changes={SHARE_PERMISSION: [None, holder]},
+    )

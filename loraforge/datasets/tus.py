@@ -148,7 +148,7 @@ class Exchange:
             version_of=metadata.get("version_of", ""),
             filename=metadata.get("filename") or metadata.get("name", ""),
             size_bytes=size_bytes,
-            sha256=metadata.get("sha256", "").lower()[:64],
+            sha256=metadata.get("sha256", "").lower(),
         )
         if has_body or not size_bytes:
             await self._store(upload)

@@ -1,6 +1,7 @@
 """Uploads: made, locked, moved on, removed. Every change is one guarded UPDATE, so that two processes
 can never both believe that they write the same upload."""
 
+import re
 import secrets
 from datetime import timedelta
 from pathlib import PurePosixPath
@@ -25,6 +26,7 @@ ACCEPTED_SUFFIXES = frozenset({*SUFFIXES, CODE_SUFFIX, ""})
 LOCK_S = 30
 MAX_OPEN_UPLOADS = 50
 MAX_CHECK_TRIES = 3
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class TooLarge(LoraForgeError):
@@ -111,6 +113,16 @@ def _check_quota(owner: User, size_bytes: int) -> None:
         raise TooLarge("datasets:quota", told, fields={"Upload-Length": [told]})
 
 
+def _check_open(actor: User) -> None:
+    still = Upload.objects.filter(owner=actor, dataset=None, expires_at__gt=timezone.now())
+    if still.count() >= MAX_OPEN_UPLOADS:
+        raise Conflict(
+            "datasets:too_many_uploads",
+            _("You have %(count)s unfinished uploads. Finish or remove some of them first.")
+            % {"count": MAX_OPEN_UPLOADS},
+        )
+
+
 def upload_create(
     *,
     actor: User,
@@ -127,32 +139,29 @@ def upload_create(
     if size_bytes > settings.UPLOAD_MAX_BYTES:
         raise too_large()
     name = _check_name(filename)
+    if sha256 and not _SHA256.fullmatch(sha256):
+        text = _("A SHA-256 is 64 hexadecimal digits.")
+        raise Invalid("datasets:bad_sha256", text, fields={"sha256": [text]})
     if version_of is not None:
         access.require(actor, Action.CHANGE, version_of)
     owner = actor if version_of is None else version_of.owner
-    _check_quota(owner, size_bytes)
-    _check_room(size_bytes)
-    now = timezone.now()
-    if (
-        Upload.objects.filter(owner=actor, dataset=None, expires_at__gt=now).count()
-        >= MAX_OPEN_UPLOADS
-    ):
-        raise Conflict(
-            "datasets:too_many_uploads",
-            _("You have %(count)s unfinished uploads. Finish or remove some of them first.")
-            % {"count": MAX_OPEN_UPLOADS},
+    with transaction.atomic():
+        # one at a time, so that all together keep to the quota
+        User.objects.select_for_update(no_key=True).get(pk=owner.pk)
+        _check_quota(owner, size_bytes)
+        _check_room(size_bytes)
+        _check_open(actor)
+        upload = Upload(
+            owner=actor,
+            filename=name,
+            size_bytes=size_bytes,
+            sha256=sha256,
+            version_of=version_of,
+            columns={} if version_of is None else version_of.columns,
+            expires_at=timezone.now() + settings.UPLOAD_EXPIRES,
         )
-    upload = Upload(
-        owner=actor,
-        filename=name,
-        size_bytes=size_bytes,
-        sha256=sha256,
-        version_of=version_of,
-        columns={} if version_of is None else version_of.columns,
-        expires_at=now + settings.UPLOAD_EXPIRES,
-    )
-    spool.spool_create(upload.pk)
-    upload.save(force_insert=True)
+        spool.spool_create(upload.pk)
+        upload.save(force_insert=True)
     return upload
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 from auditlog.context import set_actor
+from django.core.files.storage import default_storage
 from django.db import transaction
 from django.db.models import Max, Q
 from django.utils import translation
@@ -110,12 +111,18 @@ def _created(upload: Upload, last: Progress, report: RowReport) -> Dataset:
     return dataset
 
 
-def _judged_again(upload: Upload, report: RowReport) -> Dataset:
+def _judged_again(upload: Upload, last: Progress, report: RowReport) -> Dataset:
+    """The rows under other names. One that was deleted meanwhile, or could not be checked, stays as it is."""
     dataset = Dataset.objects.select_for_update().get(pk=upload.recheck_of_id or 0)
+    if dataset.deleted_at is not None or not last.sha256:
+        return dataset
+    before = dataset.index_name
     changed = {"columns": upload.columns, "index_name": _index_store(upload), **_found(report)}
     for name, value in changed.items():
         setattr(dataset, name, value)
     dataset.save(update_fields=list(changed))
+    if before and before != dataset.index_name:
+        transaction.on_commit(lambda: default_storage.delete(before))
     return dataset
 
 
@@ -129,7 +136,7 @@ def verdict_store(*, upload: Upload, last: Progress) -> Dataset:
         if upload.recheck_of_id is None:
             dataset = _created(upload, last, report)
         else:
-            dataset = _judged_again(upload, report)
+            dataset = _judged_again(upload, last, report)
         Upload.objects.filter(pk=upload.pk).update(dataset=dataset, checked_bytes=upload.size_bytes)
     spool.spool_delete(upload.pk)
     return dataset

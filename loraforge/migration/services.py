@@ -19,6 +19,7 @@ from loraforge.migration.selectors import migration_active, target_choose
 from loraforge.migration.states import MAY_CANCEL, Ending, Step
 from loraforge.nodes.models import Node
 from loraforge.training.models import Job
+from loraforge.training.modules import is_training
 from nodeagent.contract.reports import Staged
 
 STEP_TASK = "migration.step"
@@ -44,6 +45,11 @@ def job_migrate(
             "Only a running job can be moved. Wait until it runs; a stopped one can be resumed."
         )
         raise Conflict("migration:not_running", text)
+    if not is_training(job.command):
+        text = _(
+            "Only a training has checkpoints to go on from elsewhere. Let this job end, or stop it."
+        )
+        raise Conflict("migration:no_checkpoints", text)
     source = Node.objects.get(pk=attempt.node_id)
     if node is not None and node.pk == source.pk:
         text = _("It runs on %(node)s already. Choose another node.") % {"node": node.name}

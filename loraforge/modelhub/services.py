@@ -1,8 +1,8 @@
 """What a model that somebody typed or picked is, and what SWIFT needs to be told about it."""
 
+import os
 import socket
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from django.utils.translation import gettext as _
 
@@ -116,7 +116,7 @@ def _describe_path(text: str) -> ModelDescription:
         )
     warnings = []
     config = config_read(path, root=root)
-    if Path(path).is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 - pathlib raises for a name that is too long
         if config is None:
             warnings.append(_("The folder has no config.json that can be read: is it a model?"))
     elif _is_all_here():

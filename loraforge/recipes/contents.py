@@ -4,7 +4,7 @@ This floor knows no job. It judges what it must know (command, model, arguments)
 was given: who makes a job of it judges all of it again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -12,6 +12,8 @@ from django.utils.translation import gettext as _
 
 from loraforge.core.errors import Invalid
 from loraforge.swift.catalogue import DEFAULT_VERSION, catalogue_load
+from loraforge.swift.forms.environment import environment_check
+from loraforge.swift.problems import Problem
 from loraforge.swift.rules import Checked, arguments_check
 
 CONTENT_MAX_BYTES = 256 * 1024
@@ -27,6 +29,8 @@ OF_ONE_JOB = frozenset(
     }
 )
 
+# What pages show as a word, or look up by one.
+TEXTS = ("model_hub", "model_type", "template", "ref_model", "teacher_model", "on_node_lost")
 # Ids of what is wrong with an argument by itself, not only beside others.
 OF_ONE_ARGUMENT = tuple(
     f"swift:{word}" for word in ("argument_", "value_", "negative_value", "dataset_path")
@@ -71,7 +75,20 @@ def _lists_refused(kept: Mapping[str, Any]) -> dict[str, list[str]]:
     for name in ("gpus", "processes"):
         if not _is_id(kept.get(name) or 1):
             faults[name] = [_("A whole number from 1.")]
-    return faults
+    for name in TEXTS:
+        if not isinstance(kept.get(name) or "", str):
+            faults[name] = [_("This must be a text.")]
+    models = kept.get("reward_models") or []
+    if not isinstance(models, list) or not all(isinstance(one, str) for one in models):
+        faults["reward_models"] = [_("Each of these must be a text.")]
+    return faults | _environment_refused(kept.get("environment") or {})
+
+
+def _environment_refused(given: object) -> dict[str, list[str]]:
+    """A token that was typed there would be shown to everybody who has the recipe."""
+    if not isinstance(given, dict):
+        return {"environment": [_("Variables, each with its value.")]}
+    return _told(environment_check(given)[1], prefix="environment.")
 
 
 def _is_id(value: object) -> bool:
@@ -87,7 +104,9 @@ def bytes_require(draft: Mapping[str, object]) -> None:
     if len(body) > CONTENT_MAX_BYTES:
         text = _("Its settings are longer than %(limit)s KiB. Shorten some of them.")
         raise Invalid("recipes:too_large", text % {"limit": CONTENT_MAX_BYTES // 1024})
-    if b"\\u0000" in body and _has_nul(draft):
+    if b"\\u0000" in body and _has_nul(
+        draft
+    ):  # bodies are not deeper than `core.parsers` lets them
         raise Invalid("recipes:zero_byte", _("Its settings hold a zero byte. Remove it."))
 
 
@@ -102,10 +121,14 @@ def _has_nul(value: object) -> bool:
 
 def _refused(checked: Checked) -> dict[str, list[str]]:
     """Arguments that cannot stay; what is wrong only together is said by the form."""
+    own = (one for one in checked.errors if one.id.startswith(OF_ONE_ARGUMENT))
+    return _told(own, prefix="arguments.")
+
+
+def _told(problems: Iterable[Problem], *, prefix: str) -> dict[str, list[str]]:
+    """By field, each with its remedy."""
     faults: dict[str, list[str]] = {}
-    for one in checked.errors:
-        if not one.id.startswith(OF_ONE_ARGUMENT):
-            continue
+    for one in problems:
         parts = [_(part) % one.params for part in (one.message, one.remedy) if part]
-        faults.setdefault(f"arguments.{one.field}", []).append(" ".join(parts))
+        faults.setdefault(f"{prefix}{one.field}", []).append(" ".join(parts))
     return faults

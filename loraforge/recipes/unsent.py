@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -50,9 +51,15 @@ def unsent_save(
     return row
 
 
-def unsent_discard(*, actor: User, source: str) -> None:
-    """It was sent, or thrown away. Doing it twice changes nothing."""
-    UnsentForm.objects.filter(owner=actor, source=source).delete()
+def unsent_discard(*, actor: User, source: str, version: int, tab: str = "") -> None:
+    """It was sent, or thrown away: as that page last saw it. What another page has kept since stays.
+
+    Doing it twice changes nothing.
+    """
+    seen = Q(version=version)
+    if tab:
+        seen |= Q(tab=tab)
+    UnsentForm.objects.filter(owner=actor, source=source).filter(seen).delete()
 
 
 def _changed() -> Conflict:

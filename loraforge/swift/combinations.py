@@ -40,6 +40,9 @@ def _precision(case: Case) -> Iterator[Problem]:
         yield problem("fp16", "precision_both")
     elif half and case.facts is not None and case.facts.is_cpu:
         yield problem("fp16" if case.value("fp16") else "torch_dtype", "precision_on_cpu")
+    elif case.value("torch_dtype") == "float16" and case.value("tuner_type") == "full":
+        # torch's scaler, at the first step: "Attempting to unscale FP16 gradients" (seen with 4.6.0)
+        yield problem("torch_dtype", "precision_full")
 
 
 def _quantising(case: Case) -> Iterator[Problem]:

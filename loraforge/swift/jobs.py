@@ -95,6 +95,6 @@ def engine_of(arguments: Mapping[str, Value]) -> dict[str, Any]:
     given = arguments.get("engine_kwargs")
     try:
         plain = json.loads(given) if isinstance(given, str) else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return plain if isinstance(plain, dict) else {}

@@ -112,6 +112,10 @@ TEXTS: dict[str, Text] = {
     "precision_on_cpu": _text(
         _("fp16 does not train on a CPU."), _("Use fp32 or bf16, or choose a GPU.")
     ),
+    "precision_full": _text(
+        _("Weights in float16 cannot be trained in full: their gradients have too little range."),
+        _("Choose bfloat16, or float32 with fp16 on."),
+    ),
     "quantised_full": _text(
         _("Quantised weights cannot be trained with the method Full."),
         _("Use LoRA (QLoRA), or remove --quant_bits and --quant_method."),
@@ -176,6 +180,7 @@ TEXTS: dict[str, Text] = {
     "environment_text": _text(
         _("%(name)s does not take %(value)s."), _("Write it like %(example)s.")
     ),
+    "paste_many": _text(_("Only the first %(limit)s names were taken.")),
     "paste_long": _text(_("The text is longer than %(limit)s characters.")),
     "paste_unreadable": _text(
         _("This is neither a swift command nor a YAML or JSON file with arguments."),

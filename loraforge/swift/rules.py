@@ -17,6 +17,7 @@ from loraforge.swift.catalogue import (
     catalogue_load,
 )
 from loraforge.swift.combinations import combination_problems
+from loraforge.swift.forms.environment import environment_check
 from loraforge.swift.problems import Problem, problem
 from loraforge.swift.reserved import reserved_problem, reserved_reason
 from loraforge.swift.values import RefusedError, problem_of, value_read
@@ -134,8 +135,15 @@ def _read_one(
         return
     if value is None:
         return
-    refusals = list(_path_problems(argument.name, value))
+    refusals = [*_path_problems(argument.name, value), *_variable_problems(argument.name, value)]
     yield from refusals or [value]
+
+
+def _variable_problems(name: str, value: Value) -> Iterator[Value | Problem]:
+    """SWIFT makes each key of --model_kwargs a variable of its own process (base_args.py, `_init_model_kwargs`)."""
+    if name == "model_kwargs" and isinstance(value, dict):
+        _given, wrong = environment_check({str(key).upper(): one for key, one in value.items()})
+        yield from (msgspec.structs.replace(one, field=name) for one in wrong)
 
 
 def _path_problems(name: str, value: Value) -> Iterator[Value | Problem]:

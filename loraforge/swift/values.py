@@ -81,7 +81,8 @@ _RATIO = Range(ge=0, lt=1)
 _SHARE = Range(ge=0, le=1)
 RANGES: dict[str, Range] = {
     **dict.fromkeys(("learning_rate", "vit_lr", "aligner_lr", "adam_epsilon"), _POSITIVE),
-    **dict.fromkeys(("num_train_epochs", "lora_alpha", "eval_steps", "save_steps"), _POSITIVE),
+    **dict.fromkeys(("lora_alpha", "eval_steps", "save_steps"), _POSITIVE),
+    "num_train_epochs": Range(gt=0, le=100_000),
     **dict.fromkeys(
         (
             "weight_decay", "max_grad_norm", "warmup_steps", "eval_delay", "neftune_noise_alpha",
@@ -98,7 +99,7 @@ RANGES: dict[str, Range] = {
             "sequence_parallel_size", "max_pixels", "max_model_len", "max_new_tokens", "num_beams",
             "early_stop_interval", "ddp_timeout", "max_epochs", "packing_length", "eval_limit",
             "torch_empty_cache_steps", "generation_max_length", "generation_num_beams",
-            "num_return_sequences", "max_batch_size", "packing_num_proc",
+            "num_return_sequences", "max_batch_size", "packing_num_proc", "max_completion_length",
         ),
         _COUNT,
     ),
@@ -258,7 +259,7 @@ def _split(text: str) -> object:
         return text.split()
     try:
         return msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise RefusedError("value_not_list", value=text) from error
 
 

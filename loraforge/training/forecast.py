@@ -107,7 +107,7 @@ class Asked:
 
     @property
     def accumulation(self) -> int:
-        chosen = accumulation_default(rows=self.batch, world=self.world)
+        chosen = accumulation_default(rows=self.batch, world=self.world, rlhf_type=self.method)
         return max(1, self.whole("gradient_accumulation_steps", chosen))
 
     @property
@@ -239,6 +239,7 @@ def _seconds_a_step(user: User, verdict: Verdict) -> list[float]:
         Attempt.objects.filter(
             instance__job__in=jobs, number=1, first_step_at__isnull=False, ended_at__isnull=False
         )
+        .filter(instance__attempt=1)  # else its steps are those of all attempts
         .order_by("-pk")
         .values_list(
             "first_step_at", "ended_at", "devices", "instance__step", "instance__job__arguments"

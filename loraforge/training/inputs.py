@@ -9,12 +9,14 @@ from django.utils.translation import gettext_noop
 from loraforge.accounts import access
 from loraforge.accounts.access import Action
 from loraforge.accounts.models import User
+from loraforge.core import errors
 from loraforge.datasets.columns import Conflict, Mapped, merged
 from loraforge.datasets.fitness import lacks
 from loraforge.datasets.models import Dataset, DatasetState
 from loraforge.datasets.overlap import overlaps
 from loraforge.training.drafts import JobDraft
 from loraforge.training.findings import Findings
+from loraforge.training.models import JobDataset
 
 DATASETS_MAX = 100
 REWARD_FILES_MAX = 20
@@ -46,7 +48,7 @@ class Inputs:
 
 
 def datasets_check(*, user: User, draft: JobDraft, findings: Findings) -> Inputs:
-    """The training and validation sets, and the files with reward functions. One query."""
+    """The training and validation sets, and the files with reward functions. Two queries."""
     both = {
         "datasets": draft.datasets,
         "validation_datasets": draft.validation_datasets,
@@ -55,10 +57,15 @@ def datasets_check(*, user: User, draft: JobDraft, findings: Findings) -> Inputs
     wanted = {one for ids in both.values() for one in ids}
     found = access.visible(user, Dataset.objects.filter(pk__in=wanted, deleted_at=None))
     known = {dataset.pk: dataset for dataset in found}
+    own = access.visible(user, found, action=Action.DOWNLOAD)
+    trainable = set(own.values_list("pk", flat=True))
     usable: dict[str, list[Dataset]] = {}
     for name, ids in both.items():
         _list_check(name, ids, findings)
-        faults = {one: _fault(user, draft, name, one, known.get(one)) for one in dict.fromkeys(ids)}
+        faults = {
+            one: _fault(draft, name, one, known.get(one), may=one in trainable)
+            for one in dict.fromkeys(ids)
+        }
         for fault in filter(None, faults.values()):
             findings.refuse(name, fault)
         usable[name] = [known[one] for one, fault in faults.items() if not fault]
@@ -96,13 +103,13 @@ def _list_check(name: str, ids: Sequence[int], findings: Findings) -> None:
 
 
 def _fault(
-    user: User, draft: JobDraft, field: str, dataset_id: int, dataset: Dataset | None
+    draft: JobDraft, field: str, dataset_id: int, dataset: Dataset | None, *, may: bool
 ) -> str:
     if dataset is None:
         text = _("There is no dataset %(id)s. Choose one of yours, or upload it.")
         return text % {"id": dataset_id}
     name = {"name": dataset.name}
-    if not access.allowed(user, Action.DOWNLOAD, dataset):
+    if not may:
         return _("Only the owner of %(name)s may train on it. Ask them to share it.") % name
     if dataset.state != DatasetState.READY:
         return _("%(name)s cannot be used. Correct its errors and upload it again.") % name
@@ -149,3 +156,11 @@ def _kind_text(field: str) -> str:
     if field == "reward_files":
         return _("%(name)s holds rows. Choose a Python file with reward functions.")
     return _("%(name)s holds code, not rows. Choose it under Reward function.")
+
+
+def inputs_kept_require(rows: Iterable[JobDataset]) -> None:
+    """Raises Conflict for a dataset that was deleted since it was judged; from here on a job keeps it."""
+    gone = Dataset.objects.filter(pk__in=[row.dataset_id for row in rows]).exclude(deleted_at=None)
+    if gone.exists():
+        text = _("A dataset of this job was deleted just now. Choose another one.")
+        raise errors.Conflict("training:dataset_gone", text, fields={"datasets": [text]})

@@ -6,7 +6,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from loraforge.core.errors import Invalid
-from loraforge.training.models import Command
+from loraforge.swift.compiler import hears_plugin
+from loraforge.training.models import Command, Job
 
 TRAINING = frozenset({Command.PT, Command.SFT, Command.RLHF})
 # What a node runs today. An inference service, and an evaluation (evalscope's pins collide with the training
@@ -19,6 +20,11 @@ _GRPO_LABEL = gettext_lazy("GRPO")
 def is_training(command: str) -> bool:
     """Whether it has a trainer: steps, metrics, checkpoints, and the platform's plugin in it."""
     return command in TRAINING
+
+
+def hears_requests(job: Job) -> bool:
+    """Whether it saves a checkpoint when asked."""
+    return is_training(job.command) and hears_plugin(job.command, job.arguments)
 
 
 def job_type_label(command: str, arguments: Mapping[str, object]) -> str:

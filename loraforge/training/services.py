@@ -20,9 +20,10 @@ from loraforge.training.checks import NAME_MAX, Verdict, draft_check
 from loraforge.training.drafts import JobDraft, draft_of_job, weights_id
 from loraforge.training.findings import Findings
 from loraforge.training.freezing import frozen_columns, job_datasets_of
+from loraforge.training.inputs import inputs_kept_require
 from loraforge.training.launch import resume_of, resume_store
 from loraforge.training.models import IdempotencyKey, Job, JobDataset
-from loraforge.training.modules import started_require
+from loraforge.training.modules import hears_requests, started_require
 from loraforge.training.options import options_check
 from loraforge.training.selectors import job_has_files
 from loraforge.training.weights import weights_hold, weights_may, weights_require
@@ -144,6 +145,7 @@ def _write(job: Job, verdict: Verdict, *, actor: User, seed_before: int | None) 
     before = _names_of(job.job_datasets.select_related("dataset"))
     job.job_datasets.all().delete()
     JobDataset.objects.bulk_create(rows)
+    inputs_kept_require(rows)
     if before != (after := _names_of(rows)):
         changes = {"datasets": [before, after]}
         audit.record(actor=actor, target=job.instance, what="training:datasets", changes=changes)
@@ -243,7 +245,10 @@ def job_cancel(*, actor: User, job: Job) -> Job:
 
 @transaction.atomic
 def job_checkpoint(*, actor: User, job: Job) -> Job:
-    """Save a checkpoint and go on."""
+    """Save a checkpoint and go on. Raises Conflict for a job that does not hear of it."""
+    if not hears_requests(job):
+        text = _("This job saves nothing on request.")
+        raise Conflict("training:saves_nothing", text)
     instances.instance_checkpoint(actor=actor, instance=job.instance)
     return job
 

@@ -173,6 +173,10 @@ def _one(argument: Argument, kind: str) -> st.SearchStrategy[Any]:
         return st.sampled_from(words or WORDS_OF_JSON[argument.name])
     if argument.name == "generation_config":  # SWIFT makes a Path of it
         return st.just("file.json")
+    if argument.name == "model_kwargs":  # SWIFT makes variables of them
+        return st.dictionaries(
+            st.sampled_from(["max_pixels", "VIDEO_MAX_PIXELS"]), st.integers(9000, 10**6)
+        )
     if kind == "json":
         return st.dictionaries(TEXTS, st.none() | st.booleans() | st.integers(-9, 9) | TEXTS)
     return TEXTS.filter(str.strip)

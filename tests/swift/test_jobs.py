@@ -187,6 +187,9 @@ other["no"] = Long
     )
     nothing = code_check(b"x = 1")
     assert (nothing.error_count, nothing.notes) == (0, ["rows:code_nothing"])
+    # no codec of the file's own choice is run: this one takes a second for each 20 KB
+    named = code_check(b'# coding: punycode\norms["a"] = 1\n#-' + b"a" * 900_000)
+    assert named.rewards == ["a"]
 
 
 @pytest.mark.parametrize(

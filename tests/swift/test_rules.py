@@ -211,6 +211,20 @@ def test_arguments_that_do_not_go_together(
     assert expected in ids(arguments, READY)
 
 
+def test_model_kwargs_set_no_variable_that_a_job_may_not() -> None:
+    """SWIFT makes variables of them."""
+    refused = ids({"model_kwargs": {"cb_exit_code": 0}})
+    assert refused == [("model_kwargs", "environment_unknown")]
+    assert ids({"model_kwargs": {"max_pixels": 1003520}}) == []
+
+
+def test_what_is_trained_in_full_is_not_float16() -> None:
+    half = {"torch_dtype": "float16", "tuner_type": "full"}
+    on_gpu = JobFacts(has_model=True, has_dataset=True, is_cpu=False)
+    assert ids(half, on_gpu) == [("torch_dtype", "precision_full")]
+    assert ids({**half, "tuner_type": "lora"}, on_gpu) == []
+
+
 def test_best_model_needs_a_validation_at_each_save() -> None:
     given_ = {"load_best_model_at_end": True, "split_dataset_ratio": 0.1, "eval_steps": 20}
     assert ids({**given_, "save_steps": 50}, READY) == [("save_steps", "best_model_steps")]

@@ -142,15 +142,19 @@ class UnsentQuery(serializers.Serializer[Any]):
     )
 
 
-class UnsentInput(serializers.Serializer[Any]):
-    """A form as it stands."""
+class UnsentSeen(UnsentQuery):
+    """A form as a page last saw it."""
 
-    source = serializers.CharField(max_length=SOURCE_MAX)  # type: ignore[assignment]
-    draft = _draft(required=True)
     version = WholeField(
         min_value=0, max_value=2**31 - 1, help_text="The version that was last seen, 0 = none."
     )
     tab = _text(TAB_MAX, help_text="Tells one page of a browser from another.")
+
+
+class UnsentInput(UnsentSeen):
+    """A form as it stands."""
+
+    draft = _draft(required=True)
 
 
 class UnsentKept(serializers.Serializer[UnsentForm]):

@@ -204,9 +204,9 @@ class UnsentForms(Endpoint):
         kept = unsent_save(actor=signed_in(request), **given)
         return Response(serializers.UnsentKept(kept).data)
 
-    @extend_schema(parameters=[serializers.UnsentQuery], responses={204: None})
+    @extend_schema(parameters=[serializers.UnsentSeen], responses={204: None})
     def delete(self, request: Request) -> Response:
-        """It was sent, or is not wanted any more."""
-        source = _checked(serializers.UnsentQuery, request.query_params)["source"]
-        unsent_discard(actor=signed_in(request), source=source)
+        """It was sent, or is not wanted any more; what another page has kept since stays."""
+        seen = _checked(serializers.UnsentSeen, request.query_params)
+        unsent_discard(actor=signed_in(request), **seen)
         return Response(status=status.HTTP_204_NO_CONTENT)

@@ -5,6 +5,7 @@ import math
 import msgspec
 
 ADAPTER_BYTES = 4  # adapters are written in float32, and so are the optimizer's two moments of them
+STEPS_MOST = 2**53  # more is nobody's plan, and no number of JavaScript's
 TOKENIZER_BYTES = 16 * 10**6  # tokenizer and settings in each checkpoint
 
 
@@ -32,7 +33,8 @@ def steps_of(schedule: Schedule) -> int | None:
     rows = schedule.rows - math.floor(schedule.rows * schedule.split)
     batches = math.ceil(rows / (schedule.batch * schedule.world))
     steps = max(1, math.ceil(batches / schedule.accumulation))
-    return math.ceil(steps * schedule.epochs)
+    whole = steps * schedule.epochs
+    return math.ceil(whole) if whole < STEPS_MOST else None
 
 
 def checkpoint_bytes(*, trained: int, is_full: bool, width: int, model_only: bool) -> int:
@@ -48,7 +50,7 @@ def checkpoints_kept(
     if strategy == "no":
         return 0
     if strategy == "epoch":
-        made = math.ceil(epochs)
+        made = math.ceil(min(epochs, STEPS_MOST))
     elif strategy == "best":
         made = 1
     elif steps is None:

@@ -8,7 +8,9 @@ BILLION = 10**9
 MILLION = 10**6
 # A size in a name: Qwen2.5-7B, Qwen3-0.6B-Base, llama-350m. Of a mixture (30B-A3B) the first, larger one is
 # the whole. A letter before it means something else (A3B, E4B).
-_SIZE = re.compile(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)([bm])(?![a-z0-9])", re.IGNORECASE)
+_SIZE = re.compile(
+    r"(?<![a-z0-9.])(\d{1,6}(?:\.\d{1,6})?)([bm])(?![a-z0-9])", re.IGNORECASE | re.ASCII
+)
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):

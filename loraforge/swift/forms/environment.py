@@ -14,6 +14,7 @@ import msgspec
 from loraforge.swift.argument_help import Words
 from loraforge.swift.problems import Problem, problem
 
+LONGEST_BITS = 64  # of a whole number: Python refuses to write one of thousands of digits
 FILE = Path(__file__).parent / "environment.json"
 FIELD = "environment"
 _INT = re.compile(r"[0-9]{1,12}", re.ASCII)
@@ -72,7 +73,9 @@ def _text(raw: object) -> str | None:
         return ""
     if isinstance(raw, bool):
         return "true" if raw else "false"
-    if isinstance(raw, int | float):
+    if isinstance(raw, int):
+        return str(raw) if raw.bit_length() <= LONGEST_BITS else None
+    if isinstance(raw, float):
         return f"{raw:.12g}"
     return raw.strip() if isinstance(raw, str) else None
 

@@ -7,6 +7,14 @@ from typing import Any
 import msgspec
 import yaml
 
+from loraforge.swift.forms.environment import LONGEST_BITS
+
+# What PyYAML's constructors raise for a tag that does not fit its text is of many kinds.
+_BROKEN = (
+    *(yaml.YAMLError, msgspec.DecodeError, ValueError, RecursionError),
+    *(LookupError, AttributeError, ArithmeticError, TypeError),
+)
+
 
 class UnreadableError(ValueError):
     """The text is no configuration."""
@@ -38,11 +46,11 @@ def file_read(text: str) -> dict[str, object]:
             found = msgspec.json.decode(text)
         else:
             found = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
-    except (yaml.YAMLError, msgspec.DecodeError, ValueError, RecursionError) as error:
+        if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+            raise UnreadableError
+        return {str(name): _plain(value) for name, value in found.items()}
+    except _BROKEN as error:
         raise UnreadableError from error
-    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
-        raise UnreadableError
-    return {str(name): _plain(value) for name, value in found.items()}
 
 
 def _plain(value: object) -> object:
@@ -53,6 +61,8 @@ def _plain(value: object) -> object:
         return [_plain(one) for one in value]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
+    if isinstance(value, int) and value.bit_length() > LONGEST_BITS:
+        raise UnreadableError
     if value is None or isinstance(value, bool | int | float | str):
         return value
     return str(value)

@@ -19,6 +19,7 @@ from loraforge.swift.problems import Problem, problem
 from loraforge.swift.rules import RENAMED, arguments_check
 from nodeagent.contract import paths
 
+NAMES_MOST = 100  # of datasets or models in one place
 LONGEST_TEXT = 200_000  # characters; a config file with a long system prompt is far below
 PROBLEMS_SHOWN = 60
 PROCESSES_MOST = 64
@@ -94,7 +95,9 @@ def _is_line(text: str) -> bool:
         return False
     has_flag = re.search(r"(?:^|\s)(?:--|[\u2012-\u2015\u2212]+)[A-Za-z]", text) is not None
     names_swift = re.search(r"(?:^|\s)(?:swift|megatron)\s+[a-z]", text) is not None
-    is_mapping = re.match(r"(?:\s*#.*\n|\s*\n)*\s*[A-Za-z_]\w*:(?:\s|$)", text) is not None
+    lines = (line.strip() for line in text.splitlines())
+    first = next((line for line in lines if line and not line.startswith("#")), "")
+    is_mapping = re.match(r"[A-Za-z_]\w*:(?:\s|$)", first) is not None
     return (has_flag or names_swift) and not is_mapping
 
 
@@ -235,7 +238,9 @@ def _own_text(raw: object, name: str, problems: list[Problem]) -> str:
 
 def _names(raw: object, name: str, problems: list[Problem]) -> tuple[str, ...]:
     items = raw if isinstance(raw, list) else [raw]
-    return tuple(filter(None, (_own_text(item, name, problems) for item in items)))
+    if len(items) > NAMES_MOST:
+        problems.append(problem(name, "paste_many", limit=NAMES_MOST))
+    return tuple(filter(None, (_own_text(item, name, problems) for item in items[:NAMES_MOST])))
 
 
 def _environment(

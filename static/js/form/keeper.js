@@ -113,7 +113,8 @@ export class Keeper {
     window.clearTimeout(this.timer);
     window.sessionStorage.removeItem(LEFT);
     await this.sending;
-    await api(`drafts/?source=${encodeURIComponent(this.source)}`, { method: "DELETE" }).catch(() => undefined);
+    const seen = new URLSearchParams({ source: this.source, version: this.version, tab: this.tab });
+    await api(`drafts/?${seen}`, { method: "DELETE" }).catch(() => undefined);
   }
 
   async discard() {

@@ -72,6 +72,8 @@ def test_what_a_role_may_do_to_a_row(role: Role, whose: str) -> None:
         assert {one for one in ROW_ACTIONS if access.allowed(user, one, row)} == wanted
         rows = access.visible(user, type(row).objects.all())
         assert list(rows) == ([row] if VIEW in wanted else [])
+        to_fetch = access.visible(user, type(row).objects.all(), action=DOWNLOAD)
+        assert list(to_fetch) == ([row] if DOWNLOAD in wanted else [])
         for action in ALL - wanted:
             with pytest.raises(Denied if VIEW in wanted else NotFound):
                 access.require(user, action, row)

@@ -237,6 +237,8 @@ def test_previews_are_small_whatever_the_row() -> None:
         "deep": [[[[[[[[[[1]]]]]]]]]],
     }
     assert len(json.dumps(preview_cut(row))) < 10_000
+    wide = {str(n): [["x" * 400] * 12] * 12 for n in range(12)}
+    assert len(json.dumps(preview_cut(wide))) < 20_000
     report = check(lines(*[GOOD] * 50))
     assert len(report.preview) == 5
     assert report.preview[0] == GOOD
@@ -246,6 +248,11 @@ def test_rows_are_read_by_number_without_blank_lines() -> None:
     data = [b'{"text": "0"}\n', b"\n", b'{"text": "1"}\n', b'{"text": "2"}']
     assert rows_read(iter(data), offset=1, limit=2) == [{"text": "1"}, {"text": "2"}]
     assert rows_read(iter(data), offset=3, limit=2) == []
+    long = [b'{"x":[' + b"{}," * 300_000 + b"{}]}\n", data[0]]
+    assert rows_read(iter(long), offset=0, limit=2) == [
+        {"error": "rows:too_complex"},
+        {"text": "0"},
+    ]
 
 
 def test_every_text_names_only_what_its_errors_bring() -> None:

@@ -5,13 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.files.storage import default_storage
 from django.test import Client
 
 from loraforge.accounts import access
 from loraforge.accounts.access import Action
 from loraforge.datasets import checking, overlap, selectors, services, uploads
 from loraforge.datasets.models import Dataset, DatasetState
+from loraforge.datasets.rowcheck import Progress
 from loraforge.datasets.rowindex import Index, IndexMaker, rows_shared
+from loraforge.datasets.rows import RowReport
+from loraforge.datasets.verdicts import verdict_store
 from tests.factories.accounts import UserFactory
 from tests.factories.datasets import UploadFactory, jsonl
 
@@ -67,6 +71,27 @@ def test_who_says_what_columns_are_has_the_rows_checked_anew() -> None:
     assert dataset.traits == ["answer", "rejected"]
     found = selectors.dataset_rows(user=dataset.owner, dataset=dataset, offset=2, limit=5)
     assert found == [json.loads(rows.splitlines()[0])]
+
+
+def test_a_recheck_brings_nothing_deleted_back_and_leaves_no_old_index(
+    django_capture_on_commit_callbacks: Any,
+) -> None:
+    dataset = checked(b'{"ask": "q", "chosen": "a"}\n' * 3)
+    mapping = {"ask": "query", "chosen": "response"}
+    before = dataset.index_name
+    operator = UserFactory.create(role="operator")
+    upload = services.dataset_columns_set(actor=operator, dataset=dataset, columns=mapping)
+    assert upload.owner == operator, "the audit log tells who asked"
+    with django_capture_on_commit_callbacks(execute=True):
+        checking.upload_check(upload_id=upload.pk)
+    dataset.refresh_from_db()
+    assert dataset.index_name != before
+    assert not default_storage.exists(before)
+    again = services.dataset_columns_set(actor=dataset.owner, dataset=dataset, columns={})
+    services.dataset_delete(actor=dataset.owner, dataset=dataset)
+    verdict_store(upload=again, last=Progress(done=0, sha256="a" * 64, report=RowReport(rows=7)))
+    dataset.refresh_from_db()
+    assert (dataset.preview, dataset.columns) == ([], mapping)
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,10 @@ def test_a_draft_is_kept_without_what_belongs_to_one_job(client_of: ClientOf, al
         ({"arguments": {"output_dir": "/etc"}}, "arguments.output_dir"),
         ({"datasets": [{"a": 1}]}, "datasets"),
         ({"gpus": "2"}, "gpus"),
+        ({"on_node_lost": ["x"]}, "on_node_lost"),
+        ({"reward_models": "a/b"}, "reward_models"),
+        ({"environment": {"HF_TOKEN": "hf_x"}}, "environment.HF_TOKEN"),
+        ({"environment": ["a"]}, "environment"),
     ],
 )
 def test_what_no_form_could_hold_is_refused(

@@ -50,10 +50,21 @@ def test_a_tab_whose_answer_was_lost_is_no_second_one(client_of: ClientOf, alice
 def test_what_was_sent_in_another_tab_does_not_come_back(client_of: ClientOf, alice: User) -> None:
     client = client_of(alice)
     kept(client, version=0, tab="a")
-    assert client.delete(f"{URL}?source=new").status_code == 204
-    assert client.delete(f"{URL}?source=new").status_code == 204
+    for _twice in range(2):
+        assert client.delete(f"{URL}?source=new&version=1&tab=a").status_code == 204
     assert kept(client, version=1, tab="b").status_code == 409
     assert not UnsentForm.objects.exists()
+
+
+def test_what_another_tab_has_kept_since_is_not_thrown_away(
+    client_of: ClientOf, alice: User
+) -> None:
+    client = client_of(alice)
+    kept(client, version=0, tab="a")
+    kept(client, version=1, tab="b", model="newer")
+    assert client.delete(f"{URL}?source=new&version=1&tab=a").status_code == 204
+    assert UnsentForm.objects.get().draft == {"model": "newer"}
+    assert client.delete(f"{URL}?source=new").status_code == 400
 
 
 def test_a_form_is_its_owners_alone(
@@ -62,7 +73,7 @@ def test_a_form_is_its_owners_alone(
     kept(client_of(alice), version=0)
     for person in (bob, olga):
         assert client_of(person).get(URL, {"source": "new"}).json()["version"] == 0
-        assert client_of(person).delete(f"{URL}?source=new").status_code == 204
+        assert client_of(person).delete(f"{URL}?source=new&version=1").status_code == 204
     assert kept(client_of(vera), version=0).status_code == 403
     assert UnsentForm.objects.get().owner == alice
 

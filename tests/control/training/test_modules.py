@@ -9,13 +9,21 @@ from loraforge.accounts.models import User
 from loraforge.core.errors import Conflict, Invalid
 from loraforge.datasets.models import Dataset
 from loraforge.gateway import dispatch
-from loraforge.instances.models import Attempt
+from loraforge.instances.models import Attempt, Instance
 from loraforge.instances.states import State
+from loraforge.migration.services import job_migrate
 from loraforge.nodes.models import Node
+from loraforge.training.checks import draft_check
 from loraforge.training.drafts import draft_of_job
 from loraforge.training.models import Job
 from loraforge.training.selectors import job_preview
-from loraforge.training.services import job_clone, job_delete, job_retry, job_submit
+from loraforge.training.services import (
+    job_checkpoint,
+    job_clone,
+    job_delete,
+    job_retry,
+    job_submit,
+)
 from tests.control.training.test_resuming import NAMES, assign, leave
 from tests.factories.training import (
     JobFactory,
@@ -224,3 +232,34 @@ def test_a_service_is_shown_and_not_started(alice: User, node: Node) -> None:
     assert preview.problems == []
     assert "swift.cli.deploy" in preview.command_line
     assert list(refused(alice, command="deploy", arguments={}, datasets=())) == ["command"]
+
+
+def test_what_does_not_train_is_neither_saved_nor_moved(alice: User, source: Job) -> None:
+    draft = draft_for(alice, command="infer", model="", weights_from=str(source.pk), arguments={})
+    job = job_submit(actor=alice, draft=draft, start=True)
+    placed(job)
+    Instance.objects.filter(pk=job.pk).update(state=State.RUNNING)
+    job.refresh_from_db()
+    with pytest.raises(Conflict) as caught:
+        job_checkpoint(actor=alice, job=job)
+    assert caught.value.error_id == "training:saves_nothing"
+    with pytest.raises(Conflict) as caught:
+        job_migrate(actor=alice, job=job)
+    assert caught.value.error_id == "migration:no_checkpoints"
+
+
+def test_a_dataset_deleted_while_a_job_was_judged_is_not_taken(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draft = draft_for(alice)
+
+    def then_deleted(**wanted: Any) -> Any:
+        verdict = draft_check(**wanted)
+        Dataset.objects.update(deleted_at=timezone.now())
+        return verdict
+
+    monkeypatch.setattr("loraforge.training.services.draft_check", then_deleted)
+    with pytest.raises(Conflict) as caught:
+        job_submit(actor=alice, draft=draft, start=False)
+    assert caught.value.error_id == "training:dataset_gone"
+    assert not Job.objects.exists()

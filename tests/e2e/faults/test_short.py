@@ -148,6 +148,7 @@ def test_a_training_moves_to_the_other_node(
 ) -> None:
     """Its curve, and a kill at every step: `test_migration`."""
     job = trainings["n1"]
+    cluster.await_job(job, "running")  # the faults before may have cut its node off for a moment
     before = cluster.step(job)
     with cluster.api() as api:
         api.post(f"jobs/{job}/migrate/", {"node": "n2"})

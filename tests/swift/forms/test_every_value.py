@@ -56,6 +56,8 @@ def values(argument: Argument) -> Iterator[Any]:
         yield from (offered[at * len(offered) // ROUNDS] for at in range(min(ROUNDS, len(offered))))
     elif argument.kind.endswith(("int", "float")):
         yield from _numbers(argument)
+    elif argument.name == "model_kwargs":  # SWIFT makes variables of them
+        yield from ({"max_pixels": 9000}, {"VIDEO_MAX_PIXELS": "9000"}, {})
     elif argument.kind == "json":
         yield from ({"a": 1}, {"--x": ["-y", None, 0.5, {"é": "\n"}]}, {})
     elif argument.name not in DATASET_ARGUMENTS | {"generation_config"}:

@@ -20,7 +20,7 @@ nohup swift sft \
     --learning-rate 1e-4 --lora_rank 16 --lora_alpha=32 \
     --no_dataset_shuffle --streaming --max_steps 10 --deepspeed $CONFIG \
     --system "You are a 'helpful' a & b" \
-    --model_kwargs '{"a": 1}' --hub_token hf_x > train.log 2>&1 &
+    --model_kwargs '{"max_pixels": 9000}' --hub_token hf_x > train.log 2>&1 &
 """
 
 
@@ -38,7 +38,7 @@ def test_a_command_from_a_readme() -> None:
     assert pasted.arguments == {
         "learning_rate": 1e-4, "lora_rank": 16, "tuner_type": "adalora", "dataset_shuffle": False,
         "streaming": True, "max_steps": 10, "system": "You are a 'helpful' a & b",
-        "model_kwargs": {"a": 1},
+        "model_kwargs": {"max_pixels": 9000},
     }  # fmt: skip
     assert ids(pasted) == {
         ("train_type", "paste_renamed"),
@@ -73,6 +73,14 @@ def test_a_command_from_a_readme() -> None:
         ("a\0", ("text", "paste_unreadable")),
         ("x" * (LONGEST_TEXT + 1), ("text", "paste_long")),
         ("lora_rank: .nan", ("lora_rank", "value_not_int")),
+        ('lora_rank: !!int ""', ("text", "paste_unreadable")),
+        ('a: !!bool "x"', ("text", "paste_unreadable")),
+        ('a: !!timestamp "x"', ("text", "paste_unreadable")),
+        ("a: " + "1:" * 400 + "0.5", ("text", "paste_unreadable")),
+        ("learning_rate: 0x" + "f" * 5000, ("text", "paste_unreadable")),
+        ('{"a": ' + "[" * 900 + "]" * 900 + "}", ("text", "paste_unreadable")),
+        ("\n# a\n\n" * 500 + "swift sft --lora_rank x", ("lora_rank", "value_not_int")),
+        ("swift sft --dataset " + "a/b " * 200, ("dataset", "paste_many")),
         ("ENV:\n  MAX_PIXELS: lots", ("MAX_PIXELS", "environment_number")),
     ],
 )
