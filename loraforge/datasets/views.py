@@ -10,19 +10,18 @@ from loraforge.accounts import access
 from loraforge.accounts.access import Action
 from loraforge.accounts.entrypoints import Page
 from loraforge.accounts.models import User
+from loraforge.core.texts import number_read
 from loraforge.datasets import presenting, problems, quota, selectors, shares
 from loraforge.datasets.columns import TARGETS
 from loraforge.datasets.models import Dataset, DatasetState
 
 PAGE_SIZE = 50
 PREVIEW_ROWS = 10
-ROW_MOST = 10**12
-NUMBER_MAX = 13  # digits
 
 
 def _number(text: str) -> int:
     """A row's number as somebody typed it, from 1; 1 for what is none."""
-    return max(1, min(int(text[:NUMBER_MAX]), ROW_MOST)) if text.isascii() and text.isdigit() else 1
+    return max(1, number_read(text) or 1)
 
 
 class DatasetListPage(Page):

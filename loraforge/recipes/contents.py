@@ -11,6 +11,7 @@ import msgspec
 from django.utils.translation import gettext as _
 
 from loraforge.core.errors import Invalid
+from loraforge.core.texts import has_nul
 from loraforge.swift.catalogue import DEFAULT_VERSION, catalogue_load
 from loraforge.swift.forms.environment import environment_check
 from loraforge.swift.problems import Problem
@@ -104,19 +105,8 @@ def bytes_require(draft: Mapping[str, object]) -> None:
     if len(body) > CONTENT_MAX_BYTES:
         text = _("Its settings are longer than %(limit)s KiB. Shorten some of them.")
         raise Invalid("recipes:too_large", text % {"limit": CONTENT_MAX_BYTES // 1024})
-    if b"\\u0000" in body and _has_nul(
-        draft
-    ):  # bodies are not deeper than `core.parsers` lets them
+    if b"\\u0000" in body and has_nul(draft):  # bodies are not deeper than `core.parsers` lets them
         raise Invalid("recipes:zero_byte", _("Its settings hold a zero byte. Remove it."))
-
-
-def _has_nul(value: object) -> bool:
-    """True for a zero byte at any depth: PostgreSQL stores no JSON with it."""
-    if isinstance(value, str):
-        return "\0" in value
-    if isinstance(value, Mapping):
-        return any(_has_nul(one) for pair in value.items() for one in pair)
-    return isinstance(value, list | tuple) and any(_has_nul(one) for one in value)
 
 
 def _refused(checked: Checked) -> dict[str, list[str]]:

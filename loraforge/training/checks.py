@@ -9,6 +9,7 @@ from loraforge.accounts import access
 from loraforge.accounts.access import Action
 from loraforge.accounts.models import User
 from loraforge.core.errors import LoraForgeError
+from loraforge.core.texts import has_nul
 from loraforge.datasets.models import Dataset
 from loraforge.modelhub.services import ModelDescription, model_describe
 from loraforge.swift.cases import JobFacts
@@ -206,7 +207,7 @@ def _arguments_check(draft: JobDraft, facts: JobFacts, findings: Findings) -> di
     if len(msgspec.json.encode(checked.arguments)) > ARGUMENTS_MAX_BYTES:
         text = _("All arguments together are longer than %(limit)s bytes. Shorten some of them.")
         findings.refuse("arguments", text % {"limit": ARGUMENTS_MAX_BYTES})
-    readable = {name: one for name, one in checked.arguments.items() if not _has_nul(one)}
+    readable = {name: one for name, one in checked.arguments.items() if not has_nul(one)}
     for name in checked.arguments.keys() - readable.keys():
         text = _("--%(name)s holds a zero byte. Remove it.")
         findings.refuse(f"arguments.{name}", text % {"name": name})
@@ -221,12 +222,3 @@ def _environment_check(draft: JobDraft, findings: Findings) -> dict[str, str]:
     values, problems = environment_check(draft.environment)
     findings.add_swift(problems, group=ENVIRONMENT)
     return values
-
-
-def _has_nul(value: object) -> bool:
-    """True for a zero byte at any depth: no program takes it, and PostgreSQL stores no JSON with it."""
-    if isinstance(value, str):
-        return "\0" in value
-    if isinstance(value, dict):
-        return any(_has_nul(one) for pair in value.items() for one in pair)
-    return isinstance(value, list) and any(_has_nul(one) for one in value)

@@ -79,12 +79,12 @@ def _is_file(named: str) -> bool:
 def _datasets_named(user: User, named: Iterable[str]) -> dict[str, int]:
     """Name or remote id -> the newest dataset of it that the user may train on."""
     wanted = {*named, *map(_plain_name, named)}
-    rows = dataset_list(user=user).filter(Q(name__in=wanted) | Q(remote_id__in=wanted))
+    own = access.visible(user, dataset_list(user=user), action=Action.DOWNLOAD)
+    rows = own.filter(Q(name__in=wanted) | Q(remote_id__in=wanted))
     found: dict[str, int] = {}
     for row in rows[:200]:
-        if access.allowed(user, Action.DOWNLOAD, row):
-            key = row.remote_id if row.kind == Dataset.Kind.REMOTE else row.name
-            found.setdefault(key, row.pk)
+        key = row.remote_id if row.kind == Dataset.Kind.REMOTE else row.name
+        found.setdefault(key, row.pk)
     return found
 
 

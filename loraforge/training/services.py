@@ -12,6 +12,7 @@ from loraforge.accounts.access import Action
 from loraforge.accounts.models import User
 from loraforge.core import audit
 from loraforge.core.errors import Conflict, Gone, Invalid
+from loraforge.datasets.models import Dataset
 from loraforge.instances import services as instances
 from loraforge.instances.models import Instance
 from loraforge.instances.states import RETRYABLE, State
@@ -255,15 +256,13 @@ def job_checkpoint(*, actor: User, job: Job) -> Job:
 
 def datasets_require(*, job: Job) -> None:
     """Raises Conflict when the owner may not train on one of the job's datasets any more."""
-    gone = [row.dataset.name for row in job.job_datasets.all() if not _is_usable(row, job)]
+    rows = Dataset.objects.filter(pk__in=job.job_datasets.values("dataset")).order_by("pk")
+    kept = rows.filter(deleted_at=None)
+    own = access.visible(job.instance.owner, kept, action=Action.DOWNLOAD)
+    gone = list(rows.exclude(pk__in=own.values("pk")).values_list("name", flat=True))
     if gone:
         text = _("These datasets were deleted or are not shared any more: %(names)s.")
         raise Conflict("training:dataset_gone", text % {"names": ", ".join(gone)})
-
-
-def _is_usable(row: JobDataset, job: Job) -> bool:
-    is_there = row.dataset.deleted_at is None
-    return is_there and access.allowed(job.instance.owner, Action.DOWNLOAD, row.dataset)
 
 
 @transaction.atomic
