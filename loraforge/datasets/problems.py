@@ -77,9 +77,6 @@ _TEXTS = {
     "rows:media_not_paths": gettext_noop(
         '"%(column)s" must be a path or a list of paths of files.'
     ),
-    "rows:media_missing": gettext_noop(
-        "The archive has no file %(path)s. Write paths as they stand in the archive."
-    ),
     "rows:too_complex": gettext_noop(
         "The row needs too much memory to be read. Split it into several rows."
     ),
@@ -114,8 +111,7 @@ _TEXTS = {
         "The Parquet file cannot be read (%(detail)s). Write it again and upload it."
     ),
     "rows:bytes_column": gettext_noop(
-        'The column "%(column)s" holds bytes. Keep images, audio and video as files in an archive beside '
-        "the rows, and their paths in the rows."
+        'The column "%(column)s" holds bytes, which no training can read. Leave it out, or write texts.'
     ),
     "rows:too_large": gettext_noop(
         "Unpacked the rows take more than %(limit_bytes)s bytes. Split the dataset into several files."

@@ -101,8 +101,7 @@ def _shown(text: str) -> str:
 class RowChecker:
     """Feed a file's bytes in any pieces, then `finish`; the report is the same whatever the pieces.
 
-    columns: name of a column -> SWIFT's name for it. index: is told every row. has_file: whether an
-    archive beside the rows has a file that a row names; None = nobody knows.
+    columns: name of a column -> SWIFT's name for it. index: is told every row.
     """
 
     def __init__(
@@ -111,7 +110,6 @@ class RowChecker:
         max_line_bytes: int = MAX_LINE_BYTES,
         columns: Mapping[str, str] | None = None,
         index: IndexMaker | None = None,
-        has_file: Callable[[str], bool] | None = None,
     ) -> None:
         self._report = RowReport()
         self._decode = msgspec.json.Decoder().decode
@@ -124,7 +122,6 @@ class RowChecker:
         self._max_line_bytes = max_line_bytes
         self._mapping = dict(columns or {})
         self._index = index
-        self._has_file = has_file
         self._counting = Counting()
         self._columns: dict[str, None] = {}
         self._kind: frozenset[str] = frozenset()
@@ -225,8 +222,6 @@ class RowChecker:
             raise Refused("rows:unknown_columns", columns=_names(given))
         row = rowformats.row_read(given)
         self._kind_check(row)
-        if row.media and self._has_file is not None:
-            self._media_check(row)
         self._report.rows += 1
         self._counting.add(row.turns)
         if self._index is not None:
@@ -253,11 +248,6 @@ class RowChecker:
                 raise rowformats.answer_missing(row)
             first, found = (", ".join(sorted(one)) or "-" for one in (self._kind, kind))
             raise Refused("rows:mixed_traits", found=found, first=first)
-
-    def _media_check(self, row: Row) -> None:
-        for path in row.media:
-            if not self._has_file(path):  # type: ignore[misc] # asked for only where it is given
-                raise Refused("rows:media_missing", path=_shown(path[:200]))
 
 
 def _names(row: Mapping[str, Any]) -> str:

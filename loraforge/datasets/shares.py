@@ -78,17 +78,14 @@ def shares_copy(*, source: Dataset, target: Dataset) -> None:
     names = UserObjectPermission.objects.filter(**rights).values("user__username")
     for person in User.objects.filter(username__in=names, is_active=True):
         UserObjectPermission.objects.assign_perm(SHARE_PERMISSION, person, obj=target)
-        _audited(target, person.username)
+        _audited(target, "shared with", person.username)
     groups = GroupObjectPermission.objects.filter(**rights).values("group")
     for group in Group.objects.filter(pk__in=groups):
         GroupObjectPermission.objects.assign_perm(SHARE_PERMISSION, group, obj=target)
-        _audited(target, group.name)
+        _audited(target, "shared with group", group.name)
 
 
-def _audited(target: Dataset, holder: str) -> None:
-    audit.record(
-        actor=target.owner,
-        target=target,
-        what="accounts:share",
-        changes={SHARE_PERMISSION: [None, holder]},
-    )
+def _audited(target: Dataset, how: str, holder: str) -> None:
+    """In the words of `accounts.sharing`."""
+    changes = {how: [None, holder]}
+    audit.record(actor=target.owner, target=target, what="accounts:share", changes=changes)
