@@ -62,12 +62,11 @@ class Refused(Exception):
 
 
 class Row(msgspec.Struct, frozen=True):
-    """A row that was understood. media: paths or addresses of files that it names."""
+    """A row that was understood."""
 
     row_format: str
     turns: list[Turn]
     traits: frozenset[str]
-    media: list[str]
 
 
 def _content_text(message: Mapping[str, Any], content: Any, number: int) -> str:
@@ -240,13 +239,13 @@ def _compared(row: Mapping[str, Any]) -> bool:
     return bool(row.get("positive_messages"))
 
 
-def _media(row: Mapping[str, Any], column: str) -> list[str]:
+def _media_require(row: Mapping[str, Any], column: str) -> None:
+    """Raises Refused where a column of media names no files."""
     given = row[column]
     many = given if isinstance(given, list) else [] if given is None else [given]
     named = [one.get("path") if isinstance(one, dict) else one for one in many]
     if not all(isinstance(one, str) and one for one in named):
         raise Refused("rows:media_not_paths", column=column)
-    return [str(one) for one in named]
 
 
 def row_read(row: Mapping[str, Any]) -> Row:
@@ -256,7 +255,6 @@ def row_read(row: Mapping[str, Any]) -> Row:
         raise Refused("rows:unknown_columns", columns="")
     turns = _READERS[row_format](row)
     traits = {ANSWER} if turns and turns[-1][0] in _ANSWER_ROLES else set()
-    media: list[str] = []
     besides = _BESIDES & row.keys()
     if besides:
         found = (
@@ -266,9 +264,9 @@ def row_read(row: Mapping[str, Any]) -> Row:
         )
         traits |= {name for name, is_there in found if is_there}
         for column in sorted(besides & _MEDIA_COLUMNS.keys()):
-            media += _media(row, column)
+            _media_require(row, column)
             traits.add(_MEDIA_COLUMNS[column])
-    return Row(row_format, turns, frozenset(traits), media)
+    return Row(row_format, turns, frozenset(traits))
 
 
 def answer_missing(row: Row) -> Refused:
